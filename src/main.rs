@@ -1,0 +1,2 @@
+//! Tells an administrator when somebody opens or closes a session.
+fn main() {}
