@@ -1,0 +1,128 @@
+//! Arguments: which command, with which configuration file.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use lexopt::prelude::{Long, Short, Value, ValueExt};
+
+use crate::error::Error;
+
+/// Where the configuration is unless `--config` names another place.
+const CONFIG: &str = "/etc/ssh-session-notifier/config.toml";
+
+/// What `--help` prints.
+pub const USAGE: &str = "\
+ssh-session-notifier: tells you when somebody opens or closes a session on this host
+
+Usage: ssh-session-notifier [--config FILE] COMMAND
+
+  queue            record a session event; for pam_exec
+  send             deliver the events that are due; for cron, a systemd timer, …
+  send --watch     stay, and deliver each event as it comes
+  status           what waits, what failed and why, when each target last worked
+  retry ID|--all   put dead letters back in the queue
+  drop ID          forget a dead letter
+
+  -c, --config FILE  (default /etc/ssh-session-notifier/config.toml)
+  -h, --help
+  -V, --version
+";
+
+/// What the command line asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Args {
+    /// The configuration file.
+    pub config: PathBuf,
+    /// What to do.
+    pub command: Command,
+}
+
+/// One of the program's commands.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Record the session event that PAM's environment tells of.
+    Queue,
+    /// Deliver what is due, once.
+    Send,
+    /// Deliver what is due, and stay for what comes.
+    Watch,
+    /// Say what waits and what failed.
+    Status,
+    /// Put one dead letter (`Some(id)`) or all back in the queue.
+    Retry(Option<i64>),
+    /// Forget one dead letter.
+    Drop(i64),
+    /// Print the usage.
+    Help,
+    /// Print the version.
+    Version,
+}
+
+impl Args {
+    /// Reads the arguments, the program's name first; a mistake is [`Error::Usage`].
+    pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, Error> {
+        let mut parser = lexopt::Parser::from_iter(arguments);
+        let mut config = PathBuf::from(CONFIG);
+        let mut words: Vec<OsString> = Vec::new();
+        let (mut watch, mut all) = (false, false);
+        let misuse = |why: lexopt::Error| Error::Usage(why.to_string());
+        while let Some(argument) = parser.next().map_err(misuse)? {
+            match argument {
+                Short('h') | Long("help") => return Ok(Self { config, command: Command::Help }),
+                Short('V') | Long("version") => return Ok(Self { config, command: Command::Version }),
+                Short('c') | Long("config") => config = parser.value().map_err(misuse)?.into(),
+                Long("watch") => watch = true,
+                Long("all") => all = true,
+                Value(word) => words.push(word),
+                Short(_) | Long(_) => return Err(misuse(argument.unexpected())),
+            }
+        }
+        let command = command(&words, watch, all)?;
+        Ok(Self { config, command })
+    }
+}
+
+fn command(words: &[OsString], watch: bool, all: bool) -> Result<Command, Error> {
+    let words: Vec<&str> = words.iter().map(|word| word.to_str().unwrap_or("\u{fffd}")).collect();
+    match (words.as_slice(), watch, all) {
+        (["queue"], false, false) => Ok(Command::Queue),
+        (["send"], false, false) => Ok(Command::Send),
+        (["send"], true, false) => Ok(Command::Watch),
+        (["status"], false, false) => Ok(Command::Status),
+        (["retry"], false, true) => Ok(Command::Retry(None)),
+        (["retry", id], false, false) => Ok(Command::Retry(Some(number(id)?))),
+        (["drop", id], false, false) => Ok(Command::Drop(number(id)?)),
+        ([], ..) => Err(Error::Usage("which command? see --help".into())),
+        ([name @ ("retry" | "drop"), ..], ..) => Err(Error::Usage(format!("{name} takes one ID; see --help"))),
+        ([first, ..], ..) => Err(Error::Usage(format!("cannot do {first:?} with these arguments; see --help"))),
+    }
+}
+
+fn number(word: &str) -> Result<i64, Error> {
+    OsString::from(word).parse().map_err(|_| Error::Usage(format!("{word:?} is no ID; `status` lists them")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Command, Error> {
+        let words = ["ssh-session-notifier"].into_iter().chain(line.split_whitespace());
+        Args::parse(words.map(OsString::from)).map(|args| args.command)
+    }
+
+    #[test]
+    fn each_command_is_understood_and_nothing_else_is() {
+        assert_eq!(parse("queue").ok(), Some(Command::Queue));
+        assert_eq!(parse("-c /x send").ok(), Some(Command::Send));
+        assert_eq!(parse("send --config=/x --watch").ok(), Some(Command::Watch));
+        assert_eq!(parse("retry --all").ok(), Some(Command::Retry(None)));
+        assert_eq!(parse("retry 7").ok(), Some(Command::Retry(Some(7))));
+        assert_eq!(parse("drop 7").ok(), Some(Command::Drop(7)));
+        assert_eq!(parse("-h").ok(), Some(Command::Help));
+        assert_eq!(parse("--version send").ok(), Some(Command::Version));
+        for line in ["", "sned", "send now", "queue --watch", "drop", "drop x", "retry", "--conf x send", "send -c"] {
+            assert!(matches!(parse(line), Err(Error::Usage(_))), "{line}");
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Text that is safe to show: `Field` for what strangers choose, `Secret` for what nobody may see.
+
+use std::fmt;
+
+/// Characters kept of a stranger's string. A host name has at most 253, a user name far fewer.
+const FIELD_LIMIT: usize = 255;
+
+/// Bytes looked at of a stranger's string; a character takes at most four.
+const BYTES_LIMIT: usize = FIELD_LIMIT * 4;
+
+/// One printable line of bounded length, whatever the bytes were that it was made of.
+///
+/// Control, bidirectional, invisible and unassigned-by-design characters are replaced by U+FFFD,
+/// invalid UTF-8 likewise; what is beyond 255 characters is cut and marked with `…`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Field(String);
+
+impl Field {
+    /// Makes a safe line of any bytes; white space at both ends is dropped.
+    pub fn new(bytes: &[u8]) -> Self {
+        let head = &bytes[..bytes.len().min(BYTES_LIMIT)];
+        let decoded = String::from_utf8_lossy(head);
+        let mut text = String::new();
+        let mut left = FIELD_LIMIT;
+        for character in decoded.trim().chars() {
+            if left == 1 && decoded.trim().chars().nth(FIELD_LIMIT).is_some() {
+                text.push('…');
+                break;
+            }
+            text.push(if is_visible(character) { character } else { char::REPLACEMENT_CHARACTER });
+            left -= 1;
+            if left == 0 {
+                break;
+            }
+        }
+        Self(text)
+    }
+
+    /// The text; empty when PAM gave none.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether there is nothing to show.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Whether a character shows as itself and moves nothing around it.
+fn is_visible(character: char) -> bool {
+    !character.is_control()
+        && !matches!(character,
+            '\u{00ad}' | '\u{034f}' | '\u{061c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{e000}'..='\u{f8ff}'
+            | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{10ffff}')
+}
+
+/// A token or an address that holds one. It has no `Display`, and `Debug` shows nothing of it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps the text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself, to be put into a request and nowhere else.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_is_one_visible_line() {
+        let rows: [(&[u8], &str); 9] = [
+            (b"amanda", "amanda"),
+            (b"", ""),
+            (b" a b ", "a b"),
+            (b"a\nb\tc\x1b[31m", "a\u{fffd}b\u{fffd}c\u{fffd}[31m"),
+            ("a\u{202e}b\u{200b}".as_bytes(), "a\u{fffd}b\u{fffd}"),
+            (b"a\xffb", "a\u{fffd}b"),
+            ("Zoë 王".as_bytes(), "Zoë 王"),
+            (b"@everyone `x` 'y'", "@everyone `x` 'y'"),
+            (b"\x85\x9b", "\u{fffd}\u{fffd}"),
+        ];
+        for (bytes, expected) in rows {
+            assert_eq!(Field::new(bytes).as_str(), expected, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_field_is_bounded_and_says_when_it_was_cut() {
+        let whole = "é".repeat(FIELD_LIMIT);
+        assert_eq!(Field::new(whole.as_bytes()).as_str(), whole);
+        for length in [FIELD_LIMIT + 1, 65_536] {
+            let cut = Field::new("é".repeat(length).as_bytes());
+            assert_eq!(cut.as_str().chars().count(), FIELD_LIMIT);
+            assert!(cut.as_str().ends_with('…'));
+        }
+    }
+
+    #[test]
+    fn a_secret_prints_as_nothing() {
+        assert_eq!(format!("{:?}", Secret::new("tk_1")), "Secret(..)");
+    }
+}
