@@ -4,8 +4,6 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::tz;
-
 /// A failure that a person is told of. `main` alone decides where it is shown.
 #[derive(Debug)]
 pub enum Error {
@@ -17,8 +15,8 @@ pub enum Error {
     Config(Vec<String>),
     /// `cannot record the session in /var/…/session_events.db: database is locked`
     Queue { doing: &'static str, path: PathBuf, why: String },
-    /// The time zone of `host.timezone` cannot be had.
-    Zone(tz::Error),
+    /// The database is damaged; the sender repairs it.
+    Damaged { path: PathBuf, why: String },
     /// PAM's environment is incomplete, or not there.
     Environment(&'static str),
     /// `cannot become user 61001: …`
@@ -41,7 +39,7 @@ impl fmt::Display for Error {
             Self::File { doing, path, why } => write!(f, "cannot {doing} {}: {why}", path.display()),
             Self::Config(mistakes) => f.write_str(&mistakes.join("\n")),
             Self::Queue { doing, path, why } => write!(f, "cannot {doing} {}: {why}", path.display()),
-            Self::Zone(why) => why.fmt(f),
+            Self::Damaged { path, why } => write!(f, "{} is damaged: {why}; `send` repairs it", path.display()),
             Self::Environment(what) => f.write_str(what),
             Self::Privileges { doing, why } => write!(f, "cannot {doing}: {why}"),
             Self::Said => f.write_str("something failed; see above"),

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::parent_id;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::time::{ClockId, clock_gettime};
 
@@ -23,9 +23,27 @@ pub enum Action {
     Close,
 }
 
-/// What PAM said. Empty fields are those that it did not name.
+/// Something to tell, and when it happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
+    /// What there is to tell.
+    pub what: What,
+    /// When it happened.
+    pub at: Stamp,
+}
+
+/// What an event tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// A session was opened or closed.
+    Session(Session),
+    /// Something that the program has to say of its own work (a dead letter, a damaged queue).
+    Note(Field),
+}
+
+/// What PAM said. Empty fields are those that it did not name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
     /// Open or close.
     pub action: Action,
     /// `PAM_USER`
@@ -36,10 +54,8 @@ pub struct Event {
     pub tty: Field,
     /// `PAM_SERVICE`
     pub service: Field,
-    /// When it happened.
-    pub at: Stamp,
     /// `PID-STARTTIME` of the process that opened the session: the same at open and at close.
-    pub session: String,
+    pub id: String,
 }
 
 /// A moment by two clocks, so that a wall clock that was set later can be corrected.
@@ -53,6 +69,15 @@ pub struct Stamp {
     pub boot_id: String,
 }
 
+/// Two clocks that differ by less have drifted; by more, the wall clock was set in between.
+const SLEW_LIMIT_MS: u64 = 10_000;
+
+/// A wall clock before this (2026-11-01 in UTC) was never set: the program didn't exist then.
+pub const EARLIEST_MS: i64 = 1_793_491_200_000;
+
+/// The same for an event without a boot id, such as those of the Go program: 2024-01-01 in UTC.
+const EARLIEST_WITHOUT_BOOT_MS: i64 = 1_704_067_200_000;
+
 /// What the environment block holds.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Environment {
@@ -61,7 +86,7 @@ pub enum Environment {
     /// A PAM event that is no session's (`auth`, `account`, …).
     Other,
     /// A session event. `Trust` tells whether its fields may silence it.
-    Session(Event, Trust),
+    Session(Session, Trust),
 }
 
 /// Whether the order of the variables proves that PAM wrote them.
@@ -79,6 +104,32 @@ impl Stamp {
         let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         Self { utc_ms: utc_ms(), boot_ms: boot_ms(), boot_id: boot_id.trim().into() }
     }
+
+    /// Milliseconds from this moment to a later one: by the boot-time clock within one boot, else
+    /// by the wall clock. `None` when neither can tell (the wall clock went backwards, or wasn't set).
+    pub fn until(&self, later: &Self) -> Option<i64> {
+        if !self.boot_id.is_empty() && self.boot_id == later.boot_id {
+            return Some(later.boot_ms - self.boot_ms);
+        }
+        let passed = later.utc_ms.saturating_sub(self.utc_ms);
+        (self.utc_ms >= EARLIEST_MS && passed >= 0).then_some(passed)
+    }
+
+    /// Whether a wall-clock time of this moment can't be right.
+    pub fn is_uncertain(&self, utc_ms: i64) -> bool {
+        utc_ms < if self.boot_id.is_empty() { EARLIEST_WITHOUT_BOOT_MS } else { EARLIEST_MS }
+    }
+
+    /// The wall-clock time of this moment as the clock of `now` would have shown it, in UTC
+    /// milliseconds: a router without a battery learns the time only after its first logins.
+    pub fn corrected(&self, now: &Self) -> i64 {
+        if self.boot_id.is_empty() || self.boot_id != now.boot_id {
+            return self.utc_ms;
+        }
+        let corrected = now.utc_ms.saturating_sub(now.boot_ms.saturating_sub(self.boot_ms));
+        let was_set = corrected.abs_diff(self.utc_ms) > SLEW_LIMIT_MS;
+        if was_set { corrected } else { self.utc_ms }
+    }
 }
 
 /// The wall clock: milliseconds since 1970 in UTC, negative before.
@@ -91,14 +142,11 @@ pub fn utc_ms() -> i64 {
 
 /// The boot-time clock: milliseconds since the host booted.
 pub fn boot_ms() -> i64 {
-    clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(0, |time| {
-        #[expect(clippy::unnecessary_cast, clippy::cast_lossless, reason = "32-bit targets have narrower types")]
-        let (seconds, nanoseconds) = (time.tv_sec() as i64, time.tv_nsec() as i64);
-        seconds * 1000 + nanoseconds / 1_000_000
-    })
+    let since = clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from);
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-impl Event {
+impl Session {
     /// Reads the environment block backwards, because a user can put variables of his own before
     /// PAM's (`~/.pam_environment`) and the first of two equal names is what `getenv` returns.
     pub fn from_environment(block: &[(OsString, OsString)]) -> Environment {
@@ -113,8 +161,7 @@ impl Event {
             Trust::Unproven => PAM_ITEMS.map(|name| last(block, name).unwrap_or_default()),
         }
         .map(Field::new);
-        let event = Self { action, user, remote_host, tty, service, at: Stamp::now(), session: session() };
-        Environment::Session(event, trust)
+        Environment::Session(Self { action, user, remote_host, tty, service, id: session_id() }, trust)
     }
 }
 
@@ -149,7 +196,7 @@ fn proven_items(block: &[(OsString, OsString)]) -> [&[u8]; 5] {
 
 /// The parent (sshd's own process of this session) and the moment it started, in clock ticks since
 /// boot (proc(5), field 22 of stat): a process id alone comes round again.
-fn session() -> String {
+fn session_id() -> String {
     let parent = parent_id();
     let stat = fs::read_to_string(format!("/proc/{parent}/stat")).unwrap_or_default();
     let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
@@ -164,13 +211,13 @@ mod tests {
     use super::*;
 
     fn block(text: &str) -> Vec<(OsString, OsString)> {
-        let pair = |line: &str| line.split_once('=').map(|(name, value)| (name.into(), value.into()));
-        text.split(' ').filter_map(pair).collect()
+        let variable = |line: &str| line.split_once('=').map(|(name, value)| (name.into(), value.into()));
+        text.split(' ').filter_map(variable).collect()
     }
 
-    fn read(text: &str) -> (Event, Trust) {
-        match Event::from_environment(&block(text)) {
-            Environment::Session(event, trust) => (event, trust),
+    fn read(text: &str) -> (Session, Trust) {
+        match Session::from_environment(&block(text)) {
+            Environment::Session(session, trust) => (session, trust),
             other => panic!("{text}: {other:?}"),
         }
     }
@@ -178,31 +225,48 @@ mod tests {
     #[test]
     fn what_a_user_puts_before_pams_own_variables_is_not_read() {
         let forged = "PAM_TYPE=auth PAM_RHOST=10.0.0.2 PAM_USER=root PAM_SERVICE=cron PAM_TTY=x";
-        let (event, trust) = read(&format!(
+        let (session, trust) = read(&format!(
             "{forged} PAM_SERVICE=sshd PAM_USER=eve PAM_TTY=ssh PAM_RHOST=192.0.2.6 PAM_TYPE=open_session"
         ));
         assert_eq!(trust, Trust::Proven);
-        assert_eq!((event.user.as_str(), event.remote_host.as_str()), ("eve", "192.0.2.6"));
-        assert_eq!((event.tty.as_str(), event.service.as_str()), ("ssh", "sshd"));
+        assert_eq!((session.user.as_str(), session.remote_host.as_str()), ("eve", "192.0.2.6"));
+        assert_eq!((session.tty.as_str(), session.service.as_str()), ("ssh", "sshd"));
     }
 
     #[test]
     fn an_item_that_pam_left_out_is_not_taken_from_the_user() {
-        let (event, _) = read("PAM_RHOST=10.0.0.2 PAM_TTY=x PAM_SERVICE=login PAM_USER=eve PAM_TYPE=close_session");
-        assert_eq!((event.action, event.remote_host.as_str(), event.tty.as_str()), (Action::Close, "", ""));
+        let (session, _) = read("PAM_RHOST=10.0.0.2 PAM_TTY=x PAM_SERVICE=login PAM_USER=eve PAM_TYPE=close_session");
+        assert_eq!((session.action, session.remote_host.as_str(), session.tty.as_str()), (Action::Close, "", ""));
     }
 
     #[test]
     fn variables_in_another_order_are_recorded_but_not_trusted() {
-        let (event, trust) = read("PAM_RHOST=10.0.0.2 PAM_SERVICE=sshd PAM_TYPE=open_session PAM_USER=eve");
-        assert_eq!((event.user.as_str(), trust), ("eve", Trust::Unproven));
+        let (session, trust) = read("PAM_RHOST=10.0.0.2 PAM_SERVICE=sshd PAM_TYPE=open_session PAM_USER=eve");
+        assert_eq!((session.user.as_str(), trust), ("eve", Trust::Unproven));
     }
 
     #[test]
     fn other_pam_calls_and_none_are_told_apart() {
-        assert_eq!(Event::from_environment(&block("PAM_SERVICE=sshd PAM_TYPE=auth")), Environment::Other);
-        assert_eq!(Event::from_environment(&block("PAM_TYPE=open_sessionx")), Environment::Other);
-        assert_eq!(Event::from_environment(&block("HOME=/")), Environment::Missing);
-        assert_eq!(Event::from_environment(&[]), Environment::Missing);
+        assert_eq!(Session::from_environment(&block("PAM_SERVICE=sshd PAM_TYPE=auth")), Environment::Other);
+        assert_eq!(Session::from_environment(&block("PAM_TYPE=open_sessionx")), Environment::Other);
+        assert_eq!(Session::from_environment(&block("HOME=/")), Environment::Missing);
+        assert_eq!(Session::from_environment(&[]), Environment::Missing);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_after_the_event_is_corrected_within_one_boot() {
+        let stamp = |utc_ms, boot_ms, boot_id: &str| Stamp { utc_ms, boot_ms, boot_id: boot_id.into() };
+        let now = stamp(EARLIEST_MS + 90_000, 90_000, "b");
+        let rows = [
+            (stamp(5_000, 5_000, "b"), EARLIEST_MS + 5_000, Some(85_000)),
+            (stamp(EARLIEST_MS + 6_000, 5_000, "b"), EARLIEST_MS + 6_000, Some(85_000)),
+            (stamp(5_000, 5_000, "a"), 5_000, None),
+            (stamp(5_000, 5_000, ""), 5_000, None),
+            (stamp(EARLIEST_MS, 5_000, "a"), EARLIEST_MS, Some(90_000)),
+            (stamp(EARLIEST_MS + 95_000, 5_000, "a"), EARLIEST_MS + 95_000, None),
+        ];
+        for (then, corrected, passed) in rows {
+            assert_eq!((then.corrected(&now), then.until(&now)), (corrected, passed), "{then:?}");
+        }
     }
 }

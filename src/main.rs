@@ -1,2 +1,108 @@
-//! Tells an administrator when somebody opens or closes a session.
-fn main() {}
+//! ssh-session-notifier tells an administrator when somebody opens or closes a session on a host.
+//!
+//! ```text
+//! queue:  PAM's environment → Session → allowlist → Queue, else spool, else syslog
+//! send:   spool → Queue::due → Digest → Notifier::render → http::post → Notifier::judge → settle
+//! ```
+
+mod backoff;
+mod cli;
+mod config;
+mod error;
+mod event;
+mod hook;
+mod http;
+mod log;
+mod notice;
+mod notifier;
+mod privileges;
+mod queue;
+mod rules;
+mod send;
+mod status;
+mod text;
+mod tz;
+mod watch;
+
+use std::env;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use nix::unistd::geteuid;
+
+use crate::cli::{Args, Command};
+use crate::config::Config;
+use crate::error::Error;
+use crate::log::Level;
+use crate::queue::{Queue, Role};
+
+/// Exit status of a misused command line.
+const MISUSED: u8 = 2;
+
+fn main() -> ExitCode {
+    let is_pam = env::var_os("PAM_TYPE").is_some();
+    let (is_well, why) = match Args::parse(env::args_os()).and_then(|args| run(&args)) {
+        Ok(is_well) => (is_well, None),
+        Err(why) => (false, Some(why)),
+    };
+    if let Some(why) = &why {
+        log::say(Level::Error, &why.to_string());
+    }
+    match why {
+        // Nothing of ours keeps anybody out.
+        _ if is_pam => ExitCode::SUCCESS,
+        Some(Error::Usage(_)) => ExitCode::from(MISUSED),
+        _ if is_well => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
+}
+
+/// Does what the arguments ask for. `Ok(false)`: something failed, and was said.
+fn run(args: &Args) -> Result<bool, Error> {
+    match args.command {
+        Command::Queue => hook::run(&args.config, &env::vars_os().collect::<Vec<_>>()).map(|()| true),
+        Command::Send => with_config(&args.config, |config| match send::lock(config)? {
+            Some(lock) => send::run(config, &lock),
+            None => Ok(true),
+        }),
+        Command::Watch => with_config(&args.config, |config| match send::lock(config)? {
+            Some(lock) => watch::run(config, &lock),
+            None => Err(Error::Environment("another `send` is running")),
+        }),
+        Command::Status => with_config(&args.config, |config| print(&status::report(config)?)),
+        Command::Retry(id) => with_queue(&args.config, |queue| match queue.retry(id)? {
+            0 => Err(Error::Environment("there is no such dead letter; `status` lists them")),
+            count => print(&format!("{count} will be sent again\n")),
+        }),
+        Command::Drop(id) => with_queue(&args.config, |queue| match queue.drop_dead(id)? {
+            0 => Err(Error::Environment("there is no such dead letter; `status` lists them")),
+            count => print(&format!("{count} forgotten\n")),
+        }),
+        Command::Help => print(cli::USAGE),
+        Command::Version => print(concat!("ssh-session-notifier ", env!("CARGO_PKG_VERSION"), "\n")),
+    }
+}
+
+/// Reads the configuration, gives up root, and only then does the work.
+fn with_config(file: &Path, work: impl FnOnce(&Config) -> Result<bool, Error>) -> Result<bool, Error> {
+    let (config, metadata) = Config::read(file)?;
+    privileges::give_up_root(&config.place)?;
+    if let Some(warning) = config::check_owner(file, &metadata, geteuid().as_raw())? {
+        log::say(Level::Warning, &warning);
+    }
+    work(&config)
+}
+
+fn with_queue(file: &Path, work: impl FnOnce(&mut Queue) -> Result<bool, Error>) -> Result<bool, Error> {
+    with_config(file, |config| work(&mut Queue::open(&config.place.path, Role::Sender)?))
+}
+
+/// Writes data to stdout. A reader that went away is no failure.
+fn print(text: &str) -> Result<bool, Error> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(why) if why.kind() != io::ErrorKind::BrokenPipe => Err(Error::file("write to", Path::new("stdout"))(why)),
+        _ => Ok(true),
+    }
+}

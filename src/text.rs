@@ -5,13 +5,17 @@ use std::fmt;
 /// Characters kept of a stranger's string. A host name has at most 253, a user name far fewer.
 const FIELD_LIMIT: usize = 255;
 
+/// Bytes of UTF-8 kept of it: four of these, a host's name and the words between them still fit
+/// into the shortest message that a service takes (ntfy's 4096 bytes).
+pub const FIELD_BYTES: usize = 600;
+
 /// Bytes looked at of a stranger's string; a character takes at most four.
-const BYTES_LIMIT: usize = FIELD_LIMIT * 4;
+const BYTES_LIMIT: usize = FIELD_LIMIT * 4 + 4;
 
 /// One printable line of bounded length, whatever the bytes were that it was made of.
 ///
-/// Control, bidirectional, invisible and unassigned-by-design characters are replaced by U+FFFD,
-/// invalid UTF-8 likewise; what is beyond 255 characters is cut and marked with `…`.
+/// Control, bidirectional and invisible characters are replaced by U+FFFD, invalid UTF-8 likewise;
+/// what is beyond 255 characters or 600 bytes is cut and marked with `…`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Field(String);
 
@@ -21,17 +25,17 @@ impl Field {
         let head = &bytes[..bytes.len().min(BYTES_LIMIT)];
         let decoded = String::from_utf8_lossy(head);
         let mut text = String::new();
-        let mut left = FIELD_LIMIT;
-        for character in decoded.trim().chars() {
-            if left == 1 && decoded.trim().chars().nth(FIELD_LIMIT).is_some() {
+        for (count, character) in decoded.trim().chars().enumerate() {
+            let shown = if is_visible(character) { character } else { char::REPLACEMENT_CHARACTER };
+            if count == FIELD_LIMIT || text.len() + shown.len_utf8() > FIELD_BYTES {
+                text.truncate(text.floor_char_boundary(FIELD_BYTES - '…'.len_utf8()));
+                if count == FIELD_LIMIT {
+                    text.pop();
+                }
                 text.push('…');
                 break;
             }
-            text.push(if is_visible(character) { character } else { char::REPLACEMENT_CHARACTER });
-            left -= 1;
-            if left == 0 {
-                break;
-            }
+            text.push(shown);
         }
         Self(text)
     }
@@ -112,10 +116,10 @@ mod tests {
     fn a_field_is_bounded_and_says_when_it_was_cut() {
         let whole = "é".repeat(FIELD_LIMIT);
         assert_eq!(Field::new(whole.as_bytes()).as_str(), whole);
-        for length in [FIELD_LIMIT + 1, 65_536] {
-            let cut = Field::new("é".repeat(length).as_bytes());
-            assert_eq!(cut.as_str().chars().count(), FIELD_LIMIT);
-            assert!(cut.as_str().ends_with('…'));
+        for long in ["é".repeat(FIELD_LIMIT + 1), "a".repeat(65_536), "王".repeat(201), "\u{1f512}".repeat(65_536)] {
+            let cut = Field::new(long.as_bytes());
+            assert!(cut.as_str().chars().count() <= FIELD_LIMIT && cut.as_str().len() <= FIELD_BYTES);
+            assert!(cut.as_str().ends_with('…') && cut.as_str().len() > FIELD_LIMIT, "{cut}");
         }
     }
 

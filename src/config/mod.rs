@@ -1,0 +1,260 @@
+//! The configuration: TOML in, checked values out, every mistake with its file and line.
+//!
+//! It is read twice over. [`Hook`] is the little that a login needs, and whatever else is wrong in
+//! the file doesn't touch it. [`Config`] is all of it, for the commands that an administrator or a
+//! scheduler runs, and any mistake there stops them.
+
+mod section;
+#[cfg(test)]
+mod tests;
+
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::Read;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use section::{Found, Section};
+
+use crate::config::section::Reader;
+use crate::error::Error;
+use crate::notifier::Notifier;
+use crate::rules::{Allowlist, Network};
+use crate::text::Field;
+use crate::tz::Zone;
+
+/// Where the queue is unless `queue.path` says otherwise.
+const QUEUE: &str = "/var/lib/ssh-session-notifier/session_events.db";
+
+/// Where an event goes that the queue can't take, unless `queue.spool` says otherwise.
+const SPOOL: &str = "/run/ssh-session-notifier";
+
+/// Bytes of the file. A thousand allowlisted networks take less than a tenth of it.
+const FILE_LIMIT: u64 = 1 << 20;
+
+/// Seconds that one request may take, unless `network.timeout` says otherwise. A run has fifty.
+const TIMEOUT: i64 = 10;
+
+/// The part that the hook needs.
+#[derive(Clone, Debug)]
+pub struct Hook {
+    /// Where the queue is.
+    pub place: Place,
+    /// Whose sessions need no notice.
+    pub allowlist: Allowlist,
+}
+
+/// Where events are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The database.
+    pub path: PathBuf,
+    /// The directory for what the database can't take.
+    pub spool: PathBuf,
+}
+
+/// Everything.
+#[derive(Debug)]
+pub struct Config {
+    /// Where the queue is.
+    pub place: Place,
+    /// What the host is called in notices.
+    pub host: Field,
+    /// The zone that times are shown in.
+    pub zone: Zone,
+    /// Where notices go.
+    pub targets: Vec<Notifier>,
+    /// How long one request may take.
+    pub timeout: Duration,
+    /// The only authorities to trust, instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// When deliveries are given up, and how long delivered events are kept.
+    pub limits: Limits,
+}
+
+/// How much is kept, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How long delivered events stay.
+    pub history: Duration,
+    /// After how long a delivery that still fails becomes a dead letter.
+    pub give_up: Duration,
+    /// How many events may wait for one target.
+    pub waiting: i64,
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self { path: QUEUE.into(), spool: SPOOL.into() }
+    }
+}
+
+impl Hook {
+    /// Reads what the hook needs. There is always an answer: with a mistake, what could be read of
+    /// the paths, an allowlist that is empty, and the mistake to be said.
+    pub fn read(file: &Path) -> (Self, Option<Error>) {
+        let nothing = Self { place: Place::default(), allowlist: Allowlist::default() };
+        let text = match read_file(file) {
+            Ok((text, _)) => text,
+            Err(why) => return (nothing, Some(why)),
+        };
+        let reader = Reader::new(file, &text);
+        let hook = reader.parse().map(|document| {
+            let mut root = reader.root(&document);
+            let place = place(&mut root.section("queue"));
+            Self { place, allowlist: allowlist(root.section("allowlist")) }
+        });
+        let place = hook.as_ref().map_or_else(Place::default, |hook| hook.place.clone());
+        match reader.finish(hook) {
+            Ok(hook) => (hook, None),
+            Err(why) => (Self { place, ..nothing }, Some(why)),
+        }
+    }
+}
+
+impl Config {
+    /// Reads and checks the whole file.
+    pub fn read(file: &Path) -> Result<(Self, Metadata), Error> {
+        let (text, metadata) = read_file(file)?;
+        Self::parse(file, &text).map(|config| (config, metadata))
+    }
+
+    /// Checks a text that came from `file`.
+    fn parse(file: &Path, text: &str) -> Result<Self, Error> {
+        let reader = Reader::new(file, text);
+        let document = reader.parse();
+        reader.finish(document.as_ref().and_then(|document| Self::from_root(reader.root(document))))
+    }
+
+    fn from_root(mut root: Section<'_>) -> Option<Self> {
+        let (host, zone) = host(root.section("host"));
+        let targets = Notifier::configure(root.section("notification"));
+        allowlist(root.section("allowlist"));
+        let mut queue = root.section("queue");
+        let place = place(&mut queue);
+        let limits = limits(&mut queue);
+        queue.finish();
+        let (timeout, ca_file) = network(root.section("network"));
+        root.finish();
+        Some(Self { place, host: host?, zone: zone?, targets, timeout, ca_file, limits })
+    }
+}
+
+/// Refuses a configuration that somebody else could have written, as its opened descriptor says;
+/// `user` is who reads it. The answer is a warning when others can read the secrets in it.
+pub fn check_owner(file: &Path, metadata: &Metadata, user: u32) -> Result<Option<String>, Error> {
+    let (owner, mode) = (metadata.uid(), metadata.mode() & 0o7777);
+    let name = file.display();
+    if owner != 0 && owner != user {
+        let what =
+            format!("{name}:1: the file is owned by user {owner}; `chown root` it: its owner decides what is sent");
+        return Err(Error::Config(vec![what]));
+    }
+    if mode & 0o022 != 0 {
+        let what = format!("{name}:1: the file can be written by others (mode {mode:04o}); `chmod go-w` it");
+        return Err(Error::Config(vec![what]));
+    }
+    Ok((mode & 0o004 != 0).then(|| format!("{name} can be read by everybody (mode {mode:04o}); `chmod o-r` it")))
+}
+
+/// Reads a regular file of bounded size, and what its descriptor says of it.
+fn read_file(path: &Path) -> Result<(String, Metadata), Error> {
+    // Without O_NONBLOCK, opening a FIFO would wait for its writer, and a login with it.
+    let nonblock = nix::libc::O_NONBLOCK;
+    let file: File =
+        OpenOptions::new().read(true).custom_flags(nonblock).open(path).map_err(Error::file("read", path))?;
+    let metadata = file.metadata().map_err(Error::file("read", path))?;
+    let refuse = |what: &str| Error::Config(vec![format!("{}:1: {what}", path.display())]);
+    if !metadata.is_file() {
+        return Err(refuse("this is not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(FILE_LIMIT + 1).read_to_end(&mut bytes).map_err(Error::file("read", path))?;
+    if bytes.len() as u64 > FILE_LIMIT {
+        return Err(refuse("the file is larger than 1 MiB"));
+    }
+    let text = String::from_utf8(bytes).map_err(|_| refuse("the file is not UTF-8"))?;
+    Ok((text, metadata))
+}
+
+fn host(mut section: Section<'_>) -> (Option<Field>, Option<Zone>) {
+    let name = section.required("name").and_then(|name| {
+        let field = Field::new(name.value.as_bytes());
+        if field.as_str() != name.value.trim() {
+            section.mistake(&name, "name", "must be one line of printable characters, at most 255 of them");
+        }
+        Some(field).filter(|field| !field.is_empty())
+    });
+    let zone = match section.string("timezone") {
+        None => Some(Zone::utc()),
+        Some(found) => match Zone::open(&found.value) {
+            Ok(zone) => Some(zone),
+            Err(why) => {
+                section.mistake(&found, "timezone", format!("cannot be used: {why}"));
+                None
+            }
+        },
+    };
+    section.finish();
+    (name, zone)
+}
+
+fn allowlist(mut section: Section<'_>) -> Allowlist {
+    let mut networks = Vec::new();
+    for found in section.strings("ips").unwrap_or_default() {
+        match Network::parse(&found.value) {
+            Some(network) => networks.push(network),
+            None => section.mistake(
+                &found,
+                "ips",
+                format!("has {:?}, which is neither an address nor a network such as 192.168.0.0/16", found.value),
+            ),
+        }
+    }
+    section.finish();
+    Allowlist::new(networks)
+}
+
+/// Reads `path` and `spool`, which the hook needs; the caller reads the rest of the section.
+fn place(section: &mut Section<'_>) -> Place {
+    let Place { path, spool } = Place::default();
+    Place {
+        path: absolute(section, "path", true).unwrap_or(path),
+        spool: absolute(section, "spool", false).unwrap_or(spool),
+    }
+}
+
+/// An absolute path; one of a file must have a directory above it that isn't `/`.
+fn absolute(section: &mut Section<'_>, key: &'static str, is_file: bool) -> Option<PathBuf> {
+    let found = section.string(key)?;
+    let path = PathBuf::from(&found.value);
+    let has_home =
+        !is_file || path.parent().is_some_and(|parent| parent != Path::new("/")) && path.file_name().is_some();
+    if path.is_absolute() && has_home && !found.value.contains('\0') {
+        return Some(path);
+    }
+    section.mistake(
+        &found,
+        key,
+        if is_file { "must be an absolute path in a directory of its own" } else { "must be an absolute path" },
+    );
+    None
+}
+
+fn limits(section: &mut Section<'_>) -> Limits {
+    let days = |days: Option<i64>, default: u64| {
+        Duration::from_secs(86_400 * days.and_then(|days| u64::try_from(days).ok()).unwrap_or(default))
+    };
+    Limits {
+        history: days(section.integer("history_days", 0..=3650), 30),
+        give_up: days(section.integer("give_up_days", 1..=3650), 7),
+        waiting: section.integer("max_waiting", 1..=1_000_000).unwrap_or(10_000),
+    }
+}
+
+fn network(mut section: Section<'_>) -> (Duration, Option<PathBuf>) {
+    let timeout = section.integer("timeout", 1..=45).unwrap_or(TIMEOUT);
+    let ca_file = absolute(&mut section, "ca_file", false);
+    section.finish();
+    (Duration::from_secs(timeout.unsigned_abs()), ca_file)
+}

@@ -1,0 +1,126 @@
+//! The hook: one session event, from PAM's environment to the disk, within a second.
+//!
+//! Database, then spool, then syslog: an event goes to the first that takes it, and none is lost
+//! without a word. Whatever happens, the login goes on.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crate::config::{Hook, Place};
+use crate::error::Error;
+use crate::event::{Action, Environment, Event, Session, Stamp, Trust, What};
+use crate::log::{self, Level};
+use crate::privileges;
+use crate::queue::{Queue, Role, spool};
+
+/// A login waits no longer than this, whatever the disk does.
+const DEADLINE: Duration = Duration::from_millis(900);
+
+/// The spool and syslog share what is then left of the second.
+const LAST_RESORT: Duration = Duration::from_millis(80);
+
+/// The watchdog writes one file and one datagram.
+const WATCHDOG_STACK: usize = 64 * 1024;
+
+/// Records what PAM tells of, unless the allowlist has it. Fails only where PAM isn't the caller.
+pub fn run(config: &Path, block: &[(OsString, OsString)]) -> Result<(), Error> {
+    let (session, trust) = match Session::from_environment(block) {
+        Environment::Session(session, trust) => (session, trust),
+        Environment::Other => return Ok(()),
+        Environment::Missing => return Err(Error::Environment("queue is for pam_exec: PAM_TYPE is not set")),
+    };
+    let (hook, mistake) = Hook::read(config);
+    if let Some(mistake) = mistake {
+        log::say(Level::Error, &format!("{mistake}\nthe allowlist counts as empty until that is mended"));
+    }
+    if trust == Trust::Proven && hook.allowlist.contains(session.remote_host.as_str()) {
+        return Ok(());
+    }
+    keep(&hook.place, &Event { what: What::Session(session), at: Stamp::now() });
+    Ok(())
+}
+
+/// Keeps an event in the first place that takes it.
+fn keep(place: &Place, event: &Event) {
+    if let Err(why) = privileges::give_up_root(place) {
+        // Still root, perhaps: nothing of the service user's is opened, but syslog is safe.
+        return tell(event, &why.to_string());
+    }
+    let watchdog = Watchdog::start(place, event);
+    if let Err(why) =
+        Queue::open(&place.path, Role::Hook).and_then(|mut queue| queue.append(std::slice::from_ref(event)))
+    {
+        keep_elsewhere(place, event, &why.to_string());
+    }
+    watchdog.stop();
+}
+
+fn keep_elsewhere(place: &Place, event: &Event, why: &str) {
+    match spool::write(&place.spool, event) {
+        Ok(()) => log::say(Level::Warning, &format!("{why}; the event waits in {}", place.spool.display())),
+        Err(also) => tell(event, &format!("{why}; {also}")),
+    }
+}
+
+/// Writes the whole event to syslog, one field a line, for a person to read and none to be cut off.
+fn tell(event: &Event, why: &str) {
+    let What::Session(session) = &event.what else { return };
+    let Session { action, user, remote_host, tty, service, id } = session;
+    let action = match action {
+        Action::Open => "open",
+        Action::Close => "close",
+    };
+    let at = event.at.utc_ms;
+    let message = format!(
+        "session {action} could not be recorded, this is all that is left of it: {why}\n\
+         at {at} ms since 1970: session {action}, id {id}\nuser '{user}'\nremote host '{remote_host}'\n\
+         tty '{tty}', service '{service}'"
+    );
+    log::say(Level::Critical, &message);
+}
+
+/// A thread that ends the process when the disk takes too long. SIGALRM would do too, but what its
+/// handler could do is next to nothing, and its disposition and mask come from whoever started us.
+struct Watchdog(Option<(Sender<()>, JoinHandle<()>)>);
+
+impl Watchdog {
+    fn start(place: &Place, event: &Event) -> Self {
+        let (stop, stopped) = channel();
+        let (place, event) = (place.clone(), event.clone());
+        let watch = move || watch(&stopped, &place, &event);
+        let thread = thread::Builder::new().stack_size(WATCHDOG_STACK).spawn(watch);
+        // Without memory for a thread the locks still have their bound; only the disk has none.
+        Self(thread.ok().map(|thread| (stop, thread)))
+    }
+
+    /// Calls it off. If it has begun already, it ends the process.
+    fn stop(self) {
+        if let Some((stop, thread)) = self.0 {
+            drop(stop);
+            let _ = thread.join();
+        }
+    }
+}
+
+fn watch(stopped: &Receiver<()>, place: &Place, event: &Event) {
+    let in_time = stopped.recv_timeout(DEADLINE) != Err(RecvTimeoutError::Timeout);
+    if in_time {
+        return;
+    }
+    // The spool may be on the disk that hangs: it gets a thread of its own too.
+    let (done, finished) = channel();
+    let (place, again) = (place.clone(), event.clone());
+    let spool = move || {
+        keep_elsewhere(&place, &again, "the queue took too long");
+        let _ = done.send(());
+    };
+    let spawned = thread::Builder::new().stack_size(WATCHDOG_STACK).spawn(spool);
+    if spawned.is_err() || finished.recv_timeout(LAST_RESORT).is_err() {
+        tell(event, "neither the queue nor the spool answered in time");
+    }
+    process::exit(0);
+}

@@ -1,0 +1,137 @@
+//! Whom TLS trusts, and what it says when it doesn't.
+//!
+//! minreq's verifier takes the authorities from the file that `SSL_CERT_FILE` names. So that nobody
+//! else's environment decides, this is always set here: to `network.ca_file`, or to the system's
+//! store, or, where there is none, to Mozilla's authorities out of this binary, written to a
+//! temporary file that has no name.
+
+use std::env;
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsRawFd, IntoRawFd};
+use std::path::{Path, PathBuf};
+
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use rustls::CertificateError;
+
+use crate::error::Error;
+use crate::http;
+
+/// Where hosts keep their authorities in one file, the commonest first: Debian and `OpenWrt`, Red Hat,
+/// SUSE, Alpine and BSD.
+const STORES: [&str; 5] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/var/lib/ca-certificates/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+    "/etc/ssl/ca-bundle.pem",
+];
+
+/// Characters of base 64 in a line of PEM (RFC 7468 §2).
+const PEM_LINE: usize = 64;
+
+/// Makes ring the provider of cryptography, and names the authorities. To be called once, while
+/// this is the only thread.
+pub fn install(ca_file: Option<&Path>) -> Result<(), Error> {
+    if let Some(path) = ca_file {
+        File::open(path).map_err(Error::file("read network.ca_file", path))?;
+    }
+    // Fails only if one is installed already, and then it is this one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let store = STORES.iter().map(Path::new).find(|path| path.metadata().is_ok_and(|file| file.len() > 0));
+    let path = match ca_file.or(store) {
+        Some(path) => path.to_path_buf(),
+        None => built_in()?,
+    };
+    set_environment(&path);
+    Ok(())
+}
+
+#[expect(unsafe_code, reason = "the verifier's only way to be told of its authorities")]
+fn set_environment(path: &Path) {
+    // SAFETY: changing the environment is unsound only while another thread reads it. `install` is
+    // called before `send` starts its first thread (`a_request_is_the_first_thread` in tests).
+    unsafe {
+        env::set_var("SSL_CERT_FILE", path);
+        env::remove_var("SSL_CERT_DIR");
+    }
+}
+
+/// Writes Mozilla's authorities into memory that can be opened like a file, as PEM (RFC 7468).
+fn built_in() -> Result<PathBuf, Error> {
+    let name = Path::new("the built-in authorities");
+    let memory = memfd_create(c"authorities", MFdFlags::MFD_CLOEXEC)
+        .map_err(|why| Error::file("keep in memory", name)(why.into()))?;
+    let mut file = File::from(memory);
+    let mut pem = String::new();
+    for certificate in webpki_root_certs::TLS_SERVER_ROOT_CERTS {
+        pem.push_str("-----BEGIN CERTIFICATE-----\n");
+        push_base64(&mut pem, certificate);
+        pem.push_str("-----END CERTIFICATE-----\n");
+    }
+    file.write_all(pem.as_bytes()).map_err(Error::file("keep in memory", name))?;
+    let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    // It stays open until the process ends: each verifier reads it again.
+    let _ = file.into_raw_fd();
+    Ok(path)
+}
+
+/// Appends base 64 (RFC 4648 §4) in lines.
+fn push_base64(text: &mut String, bytes: &[u8]) {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    for line in bytes.chunks(PEM_LINE / 4 * 3) {
+        for three in line.chunks(3) {
+            let number =
+                three.iter().fold(0_usize, |number, byte| number << 8 | usize::from(*byte)) << (8 * (3 - three.len()));
+            for place in 0..4 {
+                let digit = DIGITS[number >> (18 - 6 * place) & 63];
+                text.push(if place <= three.len() { char::from(digit) } else { '=' });
+            }
+        }
+        text.push('\n');
+    }
+}
+
+/// Says what is wrong with a certificate in words that tell the remedy.
+pub fn explain(error: &rustls::Error) -> http::Error {
+    let rustls::Error::InvalidCertificate(why) = error else {
+        return http::Error::Broken(format!("TLS failed: {error}"));
+    };
+    let what = match why {
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "the server's certificate is not valid for its name"
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "the server's certificate has expired, or this host's clock is ahead"
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "the server's certificate is not yet valid: is this host's clock behind?"
+        }
+        CertificateError::UnknownIssuer => {
+            "the server's certificate is from an unknown authority (see network.ca_file)"
+        }
+        other => return http::Error::Certificate(format!("the server's certificate is refused: {other}")),
+    };
+    http::Error::Certificate(what.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base_64_is_that_of_the_standard() {
+        for (bytes, expected) in [
+            ("", ""),
+            ("f", "Zg==\n"),
+            ("fo", "Zm8=\n"),
+            ("foo", "Zm9v\n"),
+            ("foob", "Zm9vYg==\n"),
+            ("foobar", "Zm9vYmFy\n"),
+        ] {
+            let mut text = String::new();
+            push_base64(&mut text, bytes.as_bytes());
+            assert_eq!(text, expected);
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! As much JSON as the services need (RFC 8259): strings out, one member of an object in.
+
+use std::fmt::Write;
+
+/// Writes a string with its quotes.
+pub fn string(text: &str) -> String {
+    let mut json = String::with_capacity(text.len() + 2);
+    json.push('"');
+    for character in text.chars() {
+        match character {
+            '"' => json.push_str("\\\""),
+            '\\' => json.push_str("\\\\"),
+            '\n' => json.push_str("\\n"),
+            control if control < ' ' => {
+                let _ = write!(json, "\\u{:04x}", u32::from(control));
+            }
+            other => json.push(other),
+        }
+    }
+    json.push('"');
+    json
+}
+
+/// Finds a member of the outermost object and answers its text as it stands there, a string without
+/// its quotes. `None` when there is no such member, or when it isn't an object at all.
+pub fn field<'t>(body: &'t [u8], name: &str) -> Option<&'t str> {
+    let text = std::str::from_utf8(body).ok()?;
+    let mut rest = text.trim_start().strip_prefix('{')?;
+    loop {
+        let (key, after) = value(rest)?;
+        let (member, after) = value(after.trim_start().strip_prefix(':')?)?;
+        if key.strip_prefix('"').and_then(|key| key.strip_suffix('"'))? == name {
+            return Some(member.strip_prefix('"').and_then(|member| member.strip_suffix('"')).unwrap_or(member));
+        }
+        rest = after.trim_start().strip_prefix(',')?;
+    }
+}
+
+/// Splits one value off: a string, a number or word, or a whole array or object.
+fn value(text: &str) -> Option<(&str, &str)> {
+    let text = text.trim_start();
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' if in_string && depth == 0 => return Some(text.split_at(at + 1)),
+            b'"' => in_string = !in_string,
+            _ if in_string => {}
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' if depth == 1 => return Some(text.split_at(at + 1)),
+            b']' | b'}' | b',' | b':' if depth == 0 => return (at > 0).then(|| (text[..at].trim_end(), &text[at..])),
+            b']' | b'}' => depth -= 1,
+            _ => {}
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_string_is_escaped_as_the_standard_wants() {
+        assert_eq!(string("a\"b\\c\nd\u{1}é王"), "\"a\\\"b\\\\c\\nd\\u0001é王\"");
+    }
+
+    #[test]
+    fn a_member_of_the_outermost_object_is_found_and_no_other() {
+        let rows = [
+            (r#"{"id":"1"}"#, Some("1")),
+            (r#" { "x" : [1, {"id": "no"}, "]"], "id" : 12.5 } "#, Some("12.5")),
+            (r#"{"x":{"id":"no"}}"#, None),
+            (r#"{"x":"\"id\":\"no\"","id":true}"#, Some("true")),
+            (r#"{"id":{"a":1}}"#, Some(r#"{"a":1}"#)),
+            (r#"["id"]"#, None),
+            (r#"{"id"}"#, None),
+            (r#"{"id":"#, None),
+            ("", None),
+            ("<html>id</html>", None),
+        ];
+        for (body, expected) in rows {
+            assert_eq!(field(body.as_bytes(), "id"), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn no_truncation_and_no_flipped_bit_panics() {
+        let whole = r#"{"message": "You are being rate limited.", "retry_after": 0.65, "x": [{"é": null}], "id": 7}"#;
+        for length in 0..whole.len() {
+            let _ = field(&whole.as_bytes()[..length], "id");
+        }
+        for bit in 0..whole.len() * 8 {
+            let mut bytes = whole.as_bytes().to_vec();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            let _ = field(&bytes, "id");
+        }
+    }
+}

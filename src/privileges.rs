@@ -1,0 +1,72 @@
+//! Gives up root: whoever owns the state directory is who the program becomes before it opens
+//! anything that this user can write, so that no link planted there makes root touch another file.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
+use std::path::Path;
+
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{Gid, Uid, User, geteuid, getgroups, getresgid, getresuid, setgroups, setresgid, setresuid};
+
+use crate::config::Place;
+use crate::error::Error;
+
+/// The service user, whose directory it is where nobody made one yet.
+const SERVICE_USER: &str = "ssh-session-notifier";
+
+/// Becomes the owner of the directory that the queue is in, if this is root; makes that directory
+/// and the spool's where they are missing. Files are created for their owner alone from now on.
+///
+/// Where root owns the directory it stays root. To be called before the first thread is started.
+pub fn give_up_root(place: &Place) -> Result<(), Error> {
+    umask(Mode::from_bits_truncate(0o077));
+    if !geteuid().is_root() {
+        return Ok(());
+    }
+    let home = place.path.parent().unwrap_or(Path::new("/"));
+    let (uid, gid) = match fs::metadata(home) {
+        Ok(metadata) => (metadata.uid(), metadata.gid()),
+        Err(why) if why.kind() == io::ErrorKind::NotFound => create_home(home)?,
+        Err(why) => return Err(Error::file("examine", home)(why)),
+    };
+    if uid == 0 {
+        return Ok(());
+    }
+    // A spool that can't be had is no reason to lose an event; who needs it will say so.
+    let _ = create_for(&place.spool, uid, gid);
+    become_user(Uid::from_raw(uid), Gid::from_raw(gid))
+}
+
+fn create_home(home: &Path) -> Result<(u32, u32), Error> {
+    let user = User::from_name(SERVICE_USER).ok().flatten();
+    let (uid, gid) = user.map_or((0, 0), |user| (user.uid.as_raw(), user.gid.as_raw()));
+    create_for(home, uid, gid).map_err(Error::file("create", home))?;
+    Ok((uid, gid))
+}
+
+/// Makes a directory and gives it away by its descriptor: between two look-ups by name, somebody
+/// who can write above it could have put a link there.
+fn create_for(directory: &Path, uid: u32, gid: u32) -> io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(directory) {
+        Err(why) if why.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        created => created?,
+    }
+    let flags = nix::libc::O_DIRECTORY | nix::libc::O_NOFOLLOW;
+    let opened: File = OpenOptions::new().read(true).custom_flags(flags).open(directory)?;
+    if opened.metadata()?.uid() == 0 { fchown(&opened, Some(uid), Some(gid)) } else { Ok(()) }
+}
+
+/// Changes all user and group ids for good, and makes sure that it happened.
+fn become_user(uid: Uid, gid: Gid) -> Result<(), Error> {
+    let failed = |doing| move |why: nix::Error| Error::Privileges { doing, why: why.desc().into() };
+    setgroups(&[]).map_err(failed("leave root's groups"))?;
+    setresgid(gid, gid, gid).map_err(failed("become the state directory's group"))?;
+    setresuid(uid, uid, uid).map_err(failed("become the state directory's owner"))?;
+    let (users, groups) = (getresuid(), getresgid());
+    let is_gone = users.is_ok_and(|ids| [ids.real, ids.effective, ids.saved] == [uid; 3])
+        && groups.is_ok_and(|ids| [ids.real, ids.effective, ids.saved] == [gid; 3])
+        && getgroups().is_ok_and(|groups| groups.is_empty())
+        && setresuid(Uid::from_raw(0), Uid::from_raw(0), Uid::from_raw(0)).is_err();
+    if is_gone { Ok(()) } else { Err(Error::Privileges { doing: "give up root", why: "some of it is left".into() }) }
+}

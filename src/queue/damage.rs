@@ -1,0 +1,75 @@
+//! What to do with a damaged database: keep it aside, save what can be read, begin anew.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use crate::error::Error;
+use crate::event::{Event, Stamp};
+use crate::queue::{Queue, Role, failed, rows};
+use crate::tz::Zone;
+
+/// Events that are saved at most: the bound of what may wait, with room for the history.
+const SAVED_LIMIT: usize = 100_000;
+
+/// Whether the file itself is at fault, and not a lock, the disk or the permissions.
+pub fn is_damage(why: &rusqlite::Error) -> bool {
+    matches!(why.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+}
+
+/// Moves the database aside and makes a new one with the events that wait and can still be read.
+/// Answers the new queue and what to tell.
+pub fn repair(path: &Path, why: &str) -> Result<(Queue, String), Error> {
+    let saved = salvage(path);
+    let aside = name_aside(path);
+    for suffix in ["-wal", "-shm", "-journal", ""] {
+        let (from, to) = (with_suffix(path, suffix), with_suffix(&aside, suffix));
+        if from.exists() {
+            fs::rename(&from, &to).map_err(Error::file("move aside", &from))?;
+        }
+    }
+    let mut queue = Queue::try_open(path, Role::Sender).map_err(failed("begin anew", path))?;
+    queue.append(&saved)?;
+    let said = format!(
+        "{} was damaged ({why}); it was moved to {}, and {} events of it were saved and will be sent, perhaps again",
+        path.display(),
+        aside.display(),
+        saved.len()
+    );
+    Ok((queue, said))
+}
+
+/// Reads what waits, from both ends until the damage stops it; everything, if it can't be told
+/// what waits.
+fn salvage(path: &Path) -> Vec<Event> {
+    let Ok(connection) = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE) else {
+        return Vec::new();
+    };
+    let cursor = "SELECT ifnull(min(cursor), 0) FROM target";
+    let settled: i64 = connection.query_row(cursor, [], |row| row.get(0)).unwrap_or(0);
+    let mut found = Vec::new();
+    for order in ["ASC", "DESC"] {
+        let sql = format!("SELECT {} FROM event WHERE id > ? ORDER BY id {order}", rows::COLUMNS);
+        let Ok(mut statement) = connection.prepare(&sql) else { return Vec::new() };
+        let Ok(events) = statement.query_map([settled], rows::read) else { return Vec::new() };
+        found.extend(events.map_while(Result::ok).take(SAVED_LIMIT));
+    }
+    found.sort_by_key(|(id, _)| *id);
+    found.dedup_by_key(|(id, _)| *id);
+    found.into_iter().map(|(_, event)| event).collect()
+}
+
+/// `session_events.db.damaged-2026-04-25T100000Z`
+fn name_aside(path: &Path) -> PathBuf {
+    let now = Zone::utc().format(Stamp::now().utc_ms).replace(':', "").replace(' ', "T");
+    let stem = now.split_once('+').map_or(now.as_str(), |(stem, _)| stem);
+    with_suffix(path, &format!(".damaged-{stem}Z"))
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    name.into()
+}

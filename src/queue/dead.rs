@@ -1,0 +1,178 @@
+//! Dead letters: deliveries that were given up, kept aside for an operator with the reason.
+
+use rusqlite::{Connection, Row, params};
+
+use crate::config::Limits;
+use crate::error::Error;
+use crate::event::{EARLIEST_MS, Event, Stamp};
+use crate::queue::deliveries::{advance, bury};
+use crate::queue::targets::{newest, stamp, state};
+use crate::queue::{Queue, rows};
+
+/// A delivery that was given up.
+#[derive(Clone, Debug)]
+pub struct DeadLetter {
+    /// The event's id, for `retry` and `drop`.
+    pub id: i64,
+    /// Which target would not have it.
+    pub target: String,
+    /// Why.
+    pub error: String,
+    /// What it tells.
+    pub event: Event,
+}
+
+impl Queue {
+    /// Gives up what has failed for too long, and what is too much for one target. Each time, a note
+    /// is recorded that says how many and why. Writes nothing when nothing is to be given up.
+    pub fn give_up(&mut self, target: &str, limits: &Limits, now: &Stamp) -> Result<(), Error> {
+        let patience = i64::try_from(limits.give_up.as_millis()).unwrap_or(i64::MAX);
+        let (too_old, too_old_apart, too_many) = self.read(|connection| {
+            let Some(state) = state(connection, target, false)? else { return Ok((None, Vec::new(), None)) };
+            let old = expired(connection, target, patience, now)?;
+            let apart = expired_apart(connection, target, patience, now)?;
+            Ok((
+                old.filter(|upto| *upto > state.cursor).map(|upto| (state.cursor, upto, state.error)),
+                apart,
+                excess(connection, target, limits.waiting)?,
+            ))
+        })?;
+        let days = limits.give_up.as_secs() / 86_400;
+        if let Some((cursor, upto, error)) = too_old {
+            self.write("give up deliveries in", |connection| {
+                bury(connection, target, cursor, upto, &format!("still failing after {days} days: {error}"))?;
+                advance(connection, target, upto)
+            })?;
+        }
+        for (event, error) in too_old_apart {
+            self.write("give up a delivery in", |connection| {
+                bury(connection, target, event - 1, event, &format!("still failing after {days} days: {error}"))
+            })?;
+        }
+        if let Some((cursor, upto)) = too_many {
+            self.write("give up deliveries in", |connection| {
+                bury(connection, target, cursor, upto, &format!("more than {} events were waiting", limits.waiting))?;
+                advance(connection, target, upto)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Dead letters that nobody was told of yet, by target and reason: they count as told from now
+    /// on, for `notes` makes the notes to record of them, in the same transaction.
+    pub fn tell_dead(&mut self, notes: impl Fn(&str, i64, &str) -> Event) -> Result<bool, Error> {
+        let untold = |connection: &Connection| -> rusqlite::Result<Vec<(String, i64, String)>> {
+            let sql = "SELECT target, count(*), error FROM delivery WHERE dead = 1 AND told = 0 GROUP BY target, error";
+            connection.prepare(sql)?.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect()
+        };
+        if self.read(untold)?.is_empty() {
+            return Ok(false);
+        }
+        self.write("record a note in", |connection| {
+            for (target, count, error) in untold(connection)? {
+                rows::insert(connection, &notes(&target, count, &error))?;
+            }
+            connection.execute("UPDATE delivery SET told = 1 WHERE dead = 1", [])?;
+            Ok(true)
+        })
+    }
+
+    /// Deletes events that every target is done with and that are older than the history is long.
+    pub fn prune(&mut self, limits: &Limits, now: &Stamp) -> Result<(), Error> {
+        let age = i64::try_from(limits.history.as_millis()).unwrap_or(i64::MAX);
+        let before = now.utc_ms.saturating_sub(age);
+        let condition = "utc_ms <= ? AND id <= (SELECT min(cursor) FROM target) AND id < (SELECT max(id) FROM event)
+                         AND id NOT IN (SELECT event FROM delivery)";
+        let found: bool = self.read(|connection| {
+            let sql = format!("SELECT EXISTS (SELECT 1 FROM event WHERE {condition})");
+            connection.query_row(&sql, [before], |row| row.get(0))
+        })?;
+        if !found {
+            return Ok(());
+        }
+        self.write("delete delivered events in", |connection| {
+            connection.execute(&format!("DELETE FROM event WHERE {condition}"), [before]).map(|_| ())
+        })
+    }
+
+    /// Every dead letter, oldest first.
+    pub fn dead_letters(&self) -> Result<Vec<DeadLetter>, Error> {
+        self.read(|connection| {
+            let columns = rows::COLUMNS;
+            let sql = format!(
+                "SELECT {columns}, target, error FROM delivery JOIN event ON event.id = delivery.event
+                 WHERE dead = 1 ORDER BY id, target"
+            );
+            let sql = sql.replace("session, utc_ms", "event.session, utc_ms");
+            let read = |row: &Row<'_>| {
+                let (id, event) = rows::read(row)?;
+                Ok(DeadLetter { id, event, target: row.get(10)?, error: row.get(11)? })
+            };
+            connection.prepare(&sql)?.query_map([], read)?.collect()
+        })
+    }
+
+    /// Makes the dead letters of one event, or all, due again; answers how many.
+    pub fn retry(&mut self, id: Option<i64>) -> Result<usize, Error> {
+        self.write("retry dead letters in", |connection| {
+            connection.execute(
+                "UPDATE delivery SET dead = 0, told = 0, failures = 0, wait_ms = 0, since = '', first = ''
+                 WHERE dead = 1 AND (?1 IS NULL OR event = ?1)",
+                params![id],
+            )
+        })
+    }
+
+    /// Forgets the dead letters of one event; answers how many.
+    pub fn drop_dead(&mut self, id: i64) -> Result<usize, Error> {
+        self.write("drop a dead letter in", |connection| {
+            connection.execute("DELETE FROM delivery WHERE dead = 1 AND event = ?", [id])
+        })
+    }
+}
+
+/// The last event whose first attempt is too long ago.
+fn expired(connection: &Connection, target: &str, patience: i64, now: &Stamp) -> rusqlite::Result<Option<i64>> {
+    let mut statement = connection.prepare("SELECT upto, first FROM attempt WHERE target = ? ORDER BY upto")?;
+    let rows = statement.query_map([target], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;
+    let mut last = None;
+    for row in rows {
+        let (upto, first) = row?;
+        last = if is_over(&stamp(&first), patience, now) { Some(upto) } else { last };
+    }
+    Ok(last)
+}
+
+fn expired_apart(
+    connection: &Connection,
+    target: &str,
+    patience: i64,
+    now: &Stamp,
+) -> rusqlite::Result<Vec<(i64, String)>> {
+    let mut statement = connection.prepare("SELECT event, error, first FROM delivery WHERE target = ? AND dead = 0")?;
+    let rows = statement.query_map([target], |row| Ok((row.get(0)?, row.get(1)?, row.get::<_, String>(2)?)))?;
+    let mut over = Vec::new();
+    for row in rows {
+        let (event, error, first) = row?;
+        if is_over(&stamp(&first), patience, now) {
+            over.push((event, error));
+        }
+    }
+    Ok(over)
+}
+
+/// Whether more time has passed than patience lasts, as far as the clocks can be believed.
+fn is_over(first: &Stamp, patience: i64, now: &Stamp) -> bool {
+    now.utc_ms >= EARLIEST_MS && first.until(now).is_some_and(|passed| passed >= patience)
+}
+
+/// The cursor, and the last of the oldest events that are too many.
+fn excess(connection: &Connection, target: &str, most: i64) -> rusqlite::Result<Option<(i64, i64)>> {
+    let Some(state) = state(connection, target, false)? else { return Ok(None) };
+    if newest(connection)? - state.cursor <= most {
+        return Ok(None);
+    }
+    let sql = "SELECT id FROM event WHERE id > ? ORDER BY id DESC LIMIT 1 OFFSET ?";
+    let upto = connection.prepare(sql)?.query_map([state.cursor, most], |row| row.get(0))?.next().transpose()?;
+    Ok(upto.map(|upto| (state.cursor, upto)))
+}

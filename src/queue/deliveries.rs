@@ -1,0 +1,234 @@
+//! Deliveries: what is due for a target, and what became of it.
+//!
+//! A [`Claim`] is a run of events that one message can carry. It is settled once, by one of the
+//! methods that take it, in one transaction. Nothing is written when it is made: a sender that dies
+//! in between leaves everything as it was, and the events are due again.
+
+use rusqlite::{Connection, params};
+
+use crate::error::Error;
+use crate::event::{Event, Stamp};
+use crate::queue::targets::{newest, stamp_text, state, wait};
+use crate::queue::{Queue, Wait, rows};
+
+/// Events that are due for a target, in the order in which they happened.
+#[derive(Debug)]
+pub struct Claim {
+    target: String,
+    /// Whether its events are ones that were set apart: each has a row of its own.
+    is_apart: bool,
+    /// Ids and events; never empty.
+    pub events: Vec<(i64, Event)>,
+    /// Failures in a row so far: of the target, or of the event that stands apart.
+    pub failures: u32,
+    /// Whether the service itself failed over the last attempt (5xx).
+    pub is_server_error: bool,
+}
+
+/// What is due for a target.
+#[derive(Debug)]
+pub enum Due {
+    /// These.
+    Now(Claim),
+    /// Something, but not yet: [`Queue::next_due`] tells when.
+    Later,
+    /// Nothing.
+    Nothing,
+}
+
+/// A delivery that didn't work out, for now.
+#[derive(Clone, Debug)]
+pub struct Setback {
+    /// What to wait for.
+    pub wait: Wait,
+    /// Why.
+    pub error: String,
+    /// Whether the service itself failed over it (5xx): perhaps it is the event's fault.
+    pub is_server_error: bool,
+    /// Whether it counts as a failure (being throttled doesn't).
+    pub is_failure: bool,
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "settling a claim uses it up: that is what taking it says")]
+impl Queue {
+    /// What is due for `target`: first what was set apart and may be tried again, then at most
+    /// `most` events behind the cursor.
+    pub fn due(&self, target: &str, most: usize, now: &Stamp) -> Result<Due, Error> {
+        self.read(|connection| {
+            let Some(state) = state(connection, target, false)? else { return Ok(Due::Nothing) };
+            let left = state.wait.left(now);
+            if left > 0 {
+                let is_idle = state.cursor >= newest(connection)? && apart(connection, target)?.is_empty();
+                return Ok(if is_idle { Due::Nothing } else { Due::Later });
+            }
+            let claim = |events, failures, is_apart| Claim {
+                target: target.into(),
+                is_apart,
+                events,
+                failures,
+                is_server_error: state.is_server_error,
+            };
+            let mut is_later = false;
+            let mut fresh = Vec::new();
+            for (event, wait, failures) in apart(connection, target)? {
+                match wait.left(now) {
+                    // Those that an operator sends again may share a message; the others are suspects.
+                    0 if failures == 0 && fresh.len() < most => fresh.push(event),
+                    0 if fresh.is_empty() => return Ok(Due::Now(claim(vec![event], failures, true))),
+                    _ => is_later = true,
+                }
+            }
+            if !fresh.is_empty() {
+                return Ok(Due::Now(claim(fresh, 0, true)));
+            }
+            let events = behind(connection, state.cursor, most)?;
+            Ok(match (events.is_empty(), is_later) {
+                (false, _) => Due::Now(claim(events, state.failures, false)),
+                (true, true) => Due::Later,
+                (true, false) => Due::Nothing,
+            })
+        })
+    }
+
+    /// Settles a claim that the service took.
+    pub fn delivered(&mut self, claim: Claim, now: &Stamp) -> Result<(), Error> {
+        let last = claim.last();
+        self.write("settle a delivery in", |connection| {
+            claim.forget(connection, last)?;
+            connection.execute(
+                "UPDATE target SET failures = 0, server_error = 0, wait_ms = 0, since = '', error = '', success_ms = ? WHERE name = ?",
+                params![now.utc_ms, claim.target],
+            )?;
+            Ok(())
+        })
+    }
+
+    /// Settles a claim that is to be tried again.
+    pub fn postponed(&mut self, claim: Claim, setback: &Setback, now: &Stamp) -> Result<(), Error> {
+        let since = stamp_text(&setback.wait.since);
+        let failures = claim.failures + u32::from(setback.is_failure);
+        self.write("postpone a delivery in", |connection| {
+            let target = &claim.target;
+            if claim.is_apart {
+                for (event, _) in &claim.events {
+                    connection.execute(
+                        "UPDATE delivery SET failures = ?, wait_ms = ?, since = ?, error = ?,
+                         first = CASE first WHEN '' THEN ? ELSE first END WHERE target = ? AND event = ?",
+                        params![failures, setback.wait.ms, since, setback.error, stamp_text(now), target, event],
+                    )?;
+                }
+                if setback.is_server_error {
+                    return Ok(());
+                }
+            }
+            connection.execute(
+                "UPDATE target SET failures = ?, server_error = ?, wait_ms = ?, since = ?, error = ? WHERE name = ?",
+                params![failures, setback.is_server_error, setback.wait.ms, since, setback.error, target],
+            )?;
+            if !claim.is_apart {
+                connection.execute(
+                    "INSERT INTO attempt SELECT ?1, ?2, ?3
+                     WHERE NOT EXISTS (SELECT 1 FROM attempt WHERE target = ?1 AND upto >= ?2)",
+                    params![target, claim.last(), stamp_text(now)],
+                )?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Settles a claim by making its first event a dead letter.
+    pub fn rejected(&mut self, claim: Claim, error: &str) -> Result<(), Error> {
+        let first = claim.events.first().map_or(0, |(id, _)| *id);
+        self.write("set a dead letter aside in", |connection| {
+            claim.forget(connection, first)?;
+            bury(connection, &claim.target, first - 1, first, error)
+        })
+    }
+
+    /// Settles a claim by setting its first event apart, to be tried alone from now on, because the
+    /// service took the one behind it, which is delivered.
+    pub fn set_apart(&mut self, claim: Claim, setback: &Setback, now: &Stamp) -> Result<(), Error> {
+        let first = claim.events.first().map_or(0, |(id, _)| *id);
+        let second = claim.events.get(1).map_or(first, |(id, _)| *id);
+        self.write("set an event apart in", |connection| {
+            let since = stamp_text(&setback.wait.since);
+            connection.execute(
+                "INSERT OR REPLACE INTO delivery (target, event, dead, error, failures, wait_ms, since, first)
+                 VALUES (?, ?, 0, ?, ?, ?, ?, ifnull((SELECT first FROM attempt WHERE target = ?1 AND upto >= ?2 LIMIT 1), ?))",
+                params![claim.target, first, setback.error, claim.failures, setback.wait.ms, since, stamp_text(now)],
+            )?;
+            claim.forget(connection, second)
+        })
+    }
+}
+
+impl Setback {
+    /// The same, counted as a failure or not.
+    pub fn counted(self, is_failure: bool) -> Self {
+        Self { is_failure, ..self }
+    }
+}
+
+impl Claim {
+    /// Keeps the first `count` events only; the others stay due.
+    pub fn shorten(&mut self, count: usize) {
+        self.events.truncate(count.max(1));
+    }
+
+    /// The id of the last event.
+    pub fn last(&self) -> i64 {
+        self.events.last().map_or(0, |(id, _)| *id)
+    }
+
+    /// Takes the events up to `upto` off the list of what is due.
+    fn forget(&self, connection: &Connection, upto: i64) -> rusqlite::Result<()> {
+        if self.is_apart {
+            for (event, _) in self.events.iter().filter(|(event, _)| *event <= upto) {
+                connection
+                    .execute("DELETE FROM delivery WHERE target = ? AND event = ?", params![self.target, event])?;
+            }
+            return Ok(());
+        }
+        advance(connection, &self.target, upto)
+    }
+}
+
+/// Moves a target's cursor. It never moves back.
+pub fn advance(connection: &Connection, target: &str, upto: i64) -> rusqlite::Result<()> {
+    connection.execute("UPDATE target SET cursor = max(cursor, ?) WHERE name = ?", params![upto, target])?;
+    connection.execute("DELETE FROM attempt WHERE target = ? AND upto <= ?", params![target, upto])?;
+    Ok(())
+}
+
+/// Makes the events behind `after` up to `upto` dead letters. Nobody is told of a note's death: that
+/// would be one more note, and so on.
+pub fn bury(connection: &Connection, target: &str, after: i64, upto: i64, error: &str) -> rusqlite::Result<()> {
+    connection.execute(
+        "INSERT OR REPLACE INTO delivery (target, event, dead, error, told)
+         SELECT ?1, id, 1, ?4, kind = ?5 FROM event WHERE id > ?2 AND id <= ?3",
+        params![target, after, upto, error, rows::NOTE],
+    )?;
+    Ok(())
+}
+
+fn behind(connection: &Connection, cursor: i64, most: usize) -> rusqlite::Result<Vec<(i64, Event)>> {
+    let sql = format!("SELECT {} FROM event WHERE id > ? ORDER BY id LIMIT ?", rows::COLUMNS);
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    connection.prepare(&sql)?.query_map([cursor, most], rows::read)?.collect()
+}
+
+type Apart = ((i64, Event), Wait, u32);
+
+fn apart(connection: &Connection, target: &str) -> rusqlite::Result<Vec<Apart>> {
+    let mut statement = connection
+        .prepare("SELECT event, wait_ms, since, failures FROM delivery WHERE target = ? AND dead = 0 ORDER BY event")?;
+    let found = statement.query_map([target], |row| Ok((row.get::<_, i64>(0)?, wait(row, 1)?, row.get(3)?)))?;
+    let mut apart = Vec::new();
+    for row in found {
+        let (id, wait, failures) = row?;
+        if let Some(event) = behind(connection, id - 1, 1)?.pop().filter(|(found, _)| *found == id) {
+            apart.push((event, wait, failures));
+        }
+    }
+    Ok(apart)
+}

@@ -1,0 +1,88 @@
+//! Events as rows.
+
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use crate::event::{Action, Event, Session, Stamp, What};
+use crate::text::Field;
+
+/// Columns in the order that [`read`] expects.
+pub const COLUMNS: &str = "id, kind, user, remote_host, tty, service, session, utc_ms, boot_ms, boot_id";
+
+/// Values of the column `kind`.
+const OPEN: i64 = 0;
+const CLOSE: i64 = 1;
+/// A note has its text in the column `user`.
+pub const NOTE: i64 = 2;
+
+/// Appends one event.
+pub fn insert(connection: &Connection, event: &Event) -> rusqlite::Result<()> {
+    let nothing = Field::default();
+    let (kind, user, session) = match &event.what {
+        What::Session(session) => (kind(session.action), &session.user, Some(session)),
+        What::Note(text) => (NOTE, text, None),
+    };
+    let field = |get: fn(&Session) -> &Field| session.map_or(&nothing, get).as_str();
+    connection.execute(
+        "INSERT INTO event (kind, user, remote_host, tty, service, session, utc_ms, boot_ms, boot_id)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        params![
+            kind,
+            user.as_str(),
+            field(|session| &session.remote_host),
+            field(|session| &session.tty),
+            field(|session| &session.service),
+            session.map_or("", |session| session.id.as_str()),
+            event.at.utc_ms,
+            event.at.boot_ms,
+            event.at.boot_id
+        ],
+    )?;
+    Ok(())
+}
+
+/// Whether the very same event is there: the same session, action and moment.
+pub fn has(connection: &Connection, event: &Event) -> rusqlite::Result<bool> {
+    let What::Session(session) = &event.what else { return Ok(false) };
+    let (at, kind) = (&event.at, kind(session.action));
+    let found = connection.query_row(
+        "SELECT 1 FROM event WHERE utc_ms = ? AND boot_ms = ? AND boot_id = ? AND session = ? AND kind = ? AND user = ?",
+        params![at.utc_ms, at.boot_ms, at.boot_id, session.id, kind, session.user.as_str()],
+        |_| Ok(()),
+    );
+    found.optional().map(|found| found.is_some())
+}
+
+/// Reads one row of [`COLUMNS`]; its texts are made safe again, for the file may have been edited.
+pub fn read(row: &Row<'_>) -> rusqlite::Result<(i64, Event)> {
+    let field = |column: usize| {
+        let bytes = row.get_ref(column)?.as_bytes_or_null()?.unwrap_or_default();
+        Ok::<_, rusqlite::Error>(Field::new(bytes))
+    };
+    let action = match row.get::<_, i64>(1)? {
+        OPEN => Some(Action::Open),
+        CLOSE => Some(Action::Close),
+        NOTE => None,
+        other => return Err(rusqlite::Error::FromSqlConversionFailure(1, Type::Integer, other.to_string().into())),
+    };
+    let what = match action {
+        None => What::Note(field(2)?),
+        Some(action) => What::Session(Session {
+            action,
+            user: field(2)?,
+            remote_host: field(3)?,
+            tty: field(4)?,
+            service: field(5)?,
+            id: row.get(6)?,
+        }),
+    };
+    let at = Stamp { utc_ms: row.get(7)?, boot_ms: row.get(8)?, boot_id: row.get(9)? };
+    Ok((row.get(0)?, Event { what, at }))
+}
+
+fn kind(action: Action) -> i64 {
+    match action {
+        Action::Open => OPEN,
+        Action::Close => CLOSE,
+    }
+}

@@ -1,0 +1,120 @@
+//! The tables, and the journal: a write-ahead log where the file system can do it.
+
+use std::path::Path;
+
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
+
+use crate::queue::{Role, connect, takeover};
+
+/// `PRAGMA user_version` of a database with these tables.
+const VERSION: i32 = 1;
+
+/// `PRAGMA application_id` of a database on a file system that can't do a write-ahead log (`SSNt`),
+/// so that nobody tries it again at every login.
+const WITHOUT_LOG: i32 = 0x5353_4e74;
+
+/// A target's `cursor` is the last event that is settled for it: delivered, or in `delivery`.
+/// An event id is never used again (the newest row is never deleted), so that cursors stay right.
+/// `attempt` remembers that the events up to `upto` were first tried at `first`. Moments are
+/// `UTC_MS BOOT_MS BOOT_ID`.
+const TABLES: &str = "
+CREATE TABLE event (
+  id INTEGER PRIMARY KEY, kind INTEGER NOT NULL, user TEXT NOT NULL, remote_host TEXT NOT NULL,
+  tty TEXT NOT NULL, service TEXT NOT NULL, session TEXT NOT NULL,
+  utc_ms INTEGER NOT NULL, boot_ms INTEGER NOT NULL, boot_id TEXT NOT NULL);
+CREATE TABLE target (
+  name TEXT PRIMARY KEY, cursor INTEGER NOT NULL, failures INTEGER NOT NULL DEFAULT 0,
+  server_error INTEGER NOT NULL DEFAULT 0, wait_ms INTEGER NOT NULL DEFAULT 0, since TEXT NOT NULL DEFAULT '',
+  error TEXT NOT NULL DEFAULT '', success_ms INTEGER) WITHOUT ROWID;
+CREATE TABLE attempt (
+  target TEXT NOT NULL, upto INTEGER NOT NULL, first TEXT NOT NULL, PRIMARY KEY (target, upto)) WITHOUT ROWID;
+CREATE TABLE delivery (
+  target TEXT NOT NULL, event INTEGER NOT NULL, dead INTEGER NOT NULL, error TEXT NOT NULL,
+  told INTEGER NOT NULL DEFAULT 0, failures INTEGER NOT NULL DEFAULT 0, wait_ms INTEGER NOT NULL DEFAULT 0,
+  since TEXT NOT NULL DEFAULT '', first TEXT NOT NULL DEFAULT '', PRIMARY KEY (target, event)) WITHOUT ROWID;
+";
+
+/// Gives a connection back with our tables in its database, whatever was in it before.
+pub fn prepare(mut connection: Connection, role: Role) -> rusqlite::Result<Connection> {
+    let version = number(&connection, "user_version")?;
+    if version > VERSION {
+        return Err(newer(version));
+    }
+    if version < VERSION {
+        create(&mut connection)?;
+        // Whoever is second meets the first one's lock; the sender tries again, see below.
+        let _ = begin_log(&connection);
+    }
+    let journal: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
+    if journal != "wal" {
+        let is_hopeless = number(&connection, "application_id")? == WITHOUT_LOG;
+        if role == Role::Hook || is_hopeless || !begin_log(&connection)? {
+            // Emptying the journal costs flash less than making and deleting a file each time.
+            set_journal(&connection, "TRUNCATE")?;
+        }
+    }
+    Ok(connection)
+}
+
+/// Whether a write-ahead log fails here for want of memory that processes can share.
+pub fn is_without_shared_memory(why: &rusqlite::Error) -> bool {
+    /// `SQLITE_IOERR_SHMOPEN`, `_SHMSIZE`, `_SHMLOCK`, `_SHMMAP` (sqlite.org/rescode.html)
+    const SHARED_MEMORY: [i32; 4] = [4618, 4874, 5130, 5386];
+    let Some(error) = why.sqlite_error() else { return false };
+    error.code == ErrorCode::FileLockingProtocolFailed || SHARED_MEMORY.contains(&error.extended_code)
+}
+
+/// Opens a database whose file system can't share memory: with a rollback journal from now on.
+pub fn do_without_log(path: &Path, role: Role) -> rusqlite::Result<Connection> {
+    let alone = connect(path, role)?;
+    // A process that has the database for itself needs no shared memory to read its log.
+    alone.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+    set_journal(&alone, "TRUNCATE")?;
+    alone.pragma_update(None, "application_id", WITHOUT_LOG)?;
+    drop(alone);
+    prepare(connect(path, role)?, role)
+}
+
+/// Makes the tables in one transaction. Another process may have been faster.
+fn create(connection: &mut Connection) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Exclusive)?;
+    if number(&transaction, "user_version")? == 0 {
+        transaction.execute_batch(TABLES)?;
+        if has_table(&transaction, "session_events")? {
+            takeover::take_over(&transaction)?;
+        }
+        transaction.pragma_update(None, "user_version", VERSION)?;
+    }
+    transaction.commit()
+}
+
+/// Turns the write-ahead log on. Whether that worked; where it can't, the database says so.
+fn begin_log(connection: &Connection) -> rusqlite::Result<bool> {
+    let mode: String = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+    if mode == "wal" {
+        number(connection, "user_version")?;
+        return Ok(true);
+    }
+    connection.pragma_update(None, "application_id", WITHOUT_LOG)?;
+    Ok(false)
+}
+
+fn set_journal(connection: &Connection, mode: &str) -> rusqlite::Result<()> {
+    connection.pragma_update_and_check(None, "journal_mode", mode, |_| Ok(()))
+}
+
+fn number(connection: &Connection, pragma: &str) -> rusqlite::Result<i32> {
+    connection.pragma_query_value(None, pragma, |row| row.get(0))
+}
+
+fn has_table(transaction: &Transaction<'_>, name: &str) -> rusqlite::Result<bool> {
+    transaction.query_row("SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?", [name], |row| {
+        row.get::<_, i64>(0).map(|count| count > 0)
+    })
+}
+
+fn newer(version: i32) -> rusqlite::Error {
+    let why = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_MISMATCH);
+    let what = format!("it was made by a newer version of this program (schema {version}, this one knows {VERSION})");
+    rusqlite::Error::SqliteFailure(why, Some(what))
+}

@@ -1,0 +1,97 @@
+//! Takes over the Go program's database: its waiting events become ours, in its order.
+
+use rusqlite::{Row, Transaction};
+
+use crate::event::{Action, Event, Session, Stamp, What};
+use crate::queue::rows;
+use crate::text::Field;
+use crate::tz::days_from_civil;
+
+/// Moves every event, also those that a dead sender had locked, and drops the old tables.
+pub fn take_over(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    let mut statement = transaction.prepare(
+        "SELECT event_type, user, remote_host, terminal, service, session_datetime FROM session_events ORDER BY id",
+    )?;
+    let mut old = statement.query([])?;
+    while let Some(row) = old.next()? {
+        if let Some(event) = read(row)? {
+            rows::insert(transaction, &event)?;
+        }
+    }
+    drop(old);
+    drop(statement);
+    transaction.execute_batch("DROP TABLE session_events; DROP TABLE IF EXISTS schema_version;")
+}
+
+/// Reads one row; a time that can't be read becomes 1970, which is shown as uncertain.
+fn read(row: &Row<'_>) -> rusqlite::Result<Option<Event>> {
+    let field = |column: usize| bytes(row, column).map(Field::new);
+    let action = match bytes(row, 0)? {
+        b"open_session" => Action::Open,
+        b"close_session" => Action::Close,
+        _ => return Ok(None),
+    };
+    let what = What::Session(Session {
+        action,
+        user: field(1)?,
+        remote_host: field(2)?,
+        tty: field(3)?,
+        service: field(4)?,
+        id: String::new(),
+    });
+    let utc_ms = std::str::from_utf8(bytes(row, 5)?).ok().and_then(rfc3339_ms).unwrap_or(0);
+    Ok(Some(Event { what, at: Stamp { utc_ms, ..Stamp::default() } }))
+}
+
+fn bytes<'row>(row: &'row Row<'_>, column: usize) -> rusqlite::Result<&'row [u8]> {
+    Ok(row.get_ref(column)?.as_bytes_or_null()?.unwrap_or_default())
+}
+
+/// Reads `2026-04-25T10:00:00.123456789+12:00` (RFC 3339 §5.6; a space may stand for the `T`).
+fn rfc3339_ms(text: &str) -> Option<i64> {
+    let number = |range: std::ops::Range<usize>| -> Option<i64> {
+        let digits = text.get(range)?;
+        digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
+    };
+    let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
+    let (hour, minute, second) = (number(11..13)?, number(14..16)?, number(17..19)?);
+    let rest = text.get(19..)?;
+    let zone_at = rest.find(['Z', '+', '-'])?;
+    let fraction: String = rest[..zone_at].trim_start_matches('.').chars().chain("000".chars()).take(3).collect();
+    let offset = match rest[zone_at..].split_at_checked(1)? {
+        ("Z", "") => 0,
+        (sign, clock) => {
+            let (hours, minutes) = clock.split_once(':')?;
+            let seconds = hours.parse::<i64>().ok()? * 3600 + minutes.parse::<i64>().ok()? * 60;
+            if sign == "-" { -seconds } else { seconds }
+        }
+    };
+    if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+        return None;
+    }
+    let days = days_from_civil(year, month, day);
+    Some((days * 86_400 + hour * 3600 + minute * 60 + second - offset) * 1000 + fraction.parse::<i64>().ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_of_the_go_program_is_read_to_the_millisecond() {
+        let rows = [
+            ("1970-01-01T00:00:00Z", Some(0)),
+            ("2026-11-24T05:38:37.423129945+13:00", Some(1_795_451_917_423)),
+            ("2026-11-23T13:08:37.7-03:30", Some(1_795_451_917_700)),
+            ("2026-11-23 16:38:37.5+00:00", Some(1_795_451_917_500)),
+            ("2026-13-01T00:00:00Z", None),
+            ("2026-11-23T16:38:37", None),
+            ("", None),
+            ("yesterday, at half past ten", None),
+            ("2026-11-2ßT05:38:37Z", None),
+        ];
+        for (text, expected) in rows {
+            assert_eq!(rfc3339_ms(text), expected, "{text}");
+        }
+    }
+}

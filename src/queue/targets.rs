@@ -1,0 +1,208 @@
+//! Targets: how far each has come, and when it is tried next.
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use crate::error::Error;
+use crate::event::Stamp;
+use crate::queue::Queue;
+
+/// A moment, and how long to wait from it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wait {
+    /// When the waiting began.
+    pub since: Stamp,
+    /// How long, in milliseconds; 0 when there is nothing to wait for.
+    pub ms: i64,
+}
+
+/// What is known of a target.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TargetState {
+    /// The service's name.
+    pub name: String,
+    /// The last event that is settled.
+    pub cursor: i64,
+    /// Failures in a row.
+    pub failures: u32,
+    /// Whether the service itself failed over the last attempt (5xx).
+    pub is_server_error: bool,
+    /// Not to be tried before this is over.
+    pub wait: Wait,
+    /// Why the last attempt failed; empty after a success.
+    pub error: String,
+    /// When the target last took something, in UTC milliseconds.
+    pub success_ms: Option<i64>,
+    /// Events that wait.
+    pub waiting: i64,
+    /// Deliveries that were given up.
+    pub dead: i64,
+}
+
+impl Wait {
+    /// Milliseconds that are left. A clock that went backwards leaves nothing: better early than never.
+    pub fn left(&self, now: &Stamp) -> i64 {
+        match self.since.until(now) {
+            Some(passed) => (self.ms - passed).clamp(0, self.ms.max(0)),
+            None if self.since.boot_id == now.boot_id => self.ms,
+            None => 0,
+        }
+    }
+}
+
+impl Queue {
+    /// Makes the known targets those of the configuration. The first ones of all get every event
+    /// that waits, one that is added later gets events from then on, and one that is gone takes its
+    /// waiting deliveries with it: the answer has its name and their number.
+    pub fn set_targets(&mut self, names: &[&str]) -> Result<Vec<(String, i64)>, Error> {
+        let known: Vec<String> = self.read(names_of)?;
+        if known.len() == names.len() && names.iter().all(|name| known.iter().any(|known| known == name)) {
+            return Ok(Vec::new());
+        }
+        self.write("change the targets of", |connection| {
+            let start = if known.is_empty() { 0 } else { newest(connection)? };
+            for name in names.iter().filter(|name| !known.iter().any(|known| known == *name)) {
+                connection.execute("INSERT INTO target (name, cursor) VALUES (?, ?)", params![name, start])?;
+            }
+            let gone = known.iter().filter(|known| !names.contains(&known.as_str()));
+            gone.map(|name| Ok((name.clone(), remove(connection, name)?))).collect()
+        })
+    }
+
+    /// Every target's state, for `status`.
+    pub fn targets(&self) -> Result<Vec<TargetState>, Error> {
+        self.read(|connection| {
+            names_of(connection)?
+                .iter()
+                .map(|name| state(connection, name, true).map(Option::unwrap_or_default))
+                .collect()
+        })
+    }
+
+    /// The shortest time, in milliseconds, after which something is due for a target that waits now.
+    pub fn next_due(&self, now: &Stamp) -> Result<Option<i64>, Error> {
+        self.read(|connection| {
+            let newest = newest(connection)?;
+            let mut waits = Vec::new();
+            for name in names_of(connection)? {
+                let Some(target) = state(connection, &name, false)? else { continue };
+                if target.cursor < newest {
+                    waits.push(target.wait.left(now));
+                }
+                let mut apart =
+                    connection.prepare("SELECT wait_ms, since FROM delivery WHERE target = ? AND dead = 0")?;
+                let left = apart.query_map([&name], |row| Ok(wait(row, 0)?.left(now)))?;
+                for left in left {
+                    waits.push(left?.max(target.wait.left(now)));
+                }
+            }
+            Ok(waits.into_iter().min())
+        })
+    }
+}
+
+/// Reads a target's state, and how much waits for it if `counted`: that reads the whole queue.
+pub fn state(connection: &Connection, name: &str, counted: bool) -> rusqlite::Result<Option<TargetState>> {
+    let read = |row: &Row<'_>| {
+        Ok(TargetState {
+            name: name.into(),
+            cursor: row.get(0)?,
+            failures: row.get(1)?,
+            is_server_error: row.get(2)?,
+            wait: wait(row, 3)?,
+            error: row.get(5)?,
+            success_ms: row.get(6)?,
+            ..TargetState::default()
+        })
+    };
+    let sql = "SELECT cursor, failures, server_error, wait_ms, since, error, success_ms FROM target WHERE name = ?";
+    let mut state = connection.query_row(sql, [name], read).optional()?;
+    if let Some(state) = state.as_mut().filter(|_| counted) {
+        state.waiting = waiting(connection, name, state.cursor)?;
+        state.dead =
+            connection
+                .query_row("SELECT count(*) FROM delivery WHERE target = ? AND dead = 1", [name], |row| row.get(0))?;
+    }
+    Ok(state)
+}
+
+/// Reads two columns: `wait_ms` and `since`.
+pub fn wait(row: &Row<'_>, column: usize) -> rusqlite::Result<Wait> {
+    Ok(Wait { ms: row.get(column)?, since: stamp(&row.get::<_, String>(column + 1)?) })
+}
+
+/// The id of the newest event; 0 when there never was one.
+pub fn newest(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("SELECT ifnull(max(id), 0) FROM event", [], |row| row.get(0))
+}
+
+/// A moment as text: `UTC_MS BOOT_MS BOOT_ID`.
+pub fn stamp_text(stamp: &Stamp) -> String {
+    format!("{} {} {}", stamp.utc_ms, stamp.boot_ms, stamp.boot_id)
+}
+
+/// Reads what [`stamp_text`] wrote; anything else is a moment that nothing can be told of.
+pub fn stamp(text: &str) -> Stamp {
+    let mut parts = text.splitn(3, ' ');
+    let mut number = || parts.next().and_then(|part| part.parse().ok());
+    let (utc_ms, boot_ms) = (number(), number());
+    match (utc_ms, boot_ms, parts.next()) {
+        (Some(utc_ms), Some(boot_ms), Some(boot_id)) => Stamp { utc_ms, boot_ms, boot_id: boot_id.into() },
+        _ => Stamp::default(),
+    }
+}
+
+fn names_of(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    connection.prepare("SELECT name FROM target ORDER BY name")?.query_map([], |row| row.get(0))?.collect()
+}
+
+fn waiting(connection: &Connection, name: &str, cursor: i64) -> rusqlite::Result<i64> {
+    let sql = "SELECT (SELECT count(*) FROM event WHERE id > ?2)
+                    + (SELECT count(*) FROM delivery WHERE target = ?1 AND dead = 0)";
+    connection.query_row(sql, params![name, cursor], |row| row.get(0))
+}
+
+/// Forgets a target; answers how many deliveries went with it.
+fn remove(connection: &Connection, name: &str) -> rusqlite::Result<i64> {
+    let state = state(connection, name, true)?.unwrap_or_default();
+    for table in ["delivery", "attempt"] {
+        connection.execute(&format!("DELETE FROM {table} WHERE target = ?"), [name])?;
+    }
+    connection.execute("DELETE FROM target WHERE name = ?", [name])?;
+    Ok(state.waiting + state.dead)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::EARLIEST_MS;
+
+    #[test]
+    fn no_clock_can_make_a_wait_longer_than_it_was_set() {
+        let stamp =
+            |utc_ms, boot_ms, boot_id: &str| Stamp { utc_ms: EARLIEST_MS + utc_ms, boot_ms, boot_id: boot_id.into() };
+        let wait = Wait { since: stamp(1_000_000, 500_000, "b"), ms: 60_000 };
+        let rows = [
+            (stamp(1_000_000, 500_000, "b"), 60_000),
+            (stamp(1_010_000, 510_000, "b"), 50_000),
+            (stamp(-9_000_000, 510_000, "b"), 50_000),
+            (stamp(9_000_000_000, 510_000, "b"), 50_000),
+            (stamp(1_010_000, 1, "c"), 50_000),
+            (stamp(1_070_000, 1, "c"), 0),
+            (stamp(999_999, 1, "c"), 0),
+            (stamp(-9_000_000_000_000, 1, "c"), 0),
+        ];
+        for (now, left) in rows {
+            assert_eq!(wait.left(&now), left, "{now:?}");
+        }
+        assert_eq!(Wait::default().left(&stamp(0, 0, "b")), 0);
+    }
+
+    #[test]
+    fn a_moment_survives_being_text() {
+        let moment = Stamp { utc_ms: -5, boot_ms: 7, boot_id: "a b".into() };
+        assert_eq!(stamp(&stamp_text(&moment)), moment);
+        for text in ["", "1", "1 2", "x 2 b", " 1 2 b"] {
+            assert_eq!(stamp(text), Stamp::default(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Who needs no notice: addresses and networks of the allowlist.
+//!
+//! A remote host that can't be parsed as an address matches nothing, and so is notified.
+
+use std::net::IpAddr;
+
+/// Addresses and networks whose sessions are expected.
+#[derive(Clone, Debug, Default)]
+pub struct Allowlist(Vec<Network>);
+
+/// An address and the number of leading bits that count (RFC 4632, RFC 4291 §2.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    prefix: u32,
+}
+
+impl Allowlist {
+    /// An allowlist of these networks.
+    pub fn new(networks: Vec<Network>) -> Self {
+        Self(networks)
+    }
+
+    /// Whether a remote host, as PAM gives it, is in one of the networks. A name never is.
+    pub fn contains(&self, remote_host: &str) -> bool {
+        let Some(address) = host_address(remote_host) else { return false };
+        self.0.iter().any(|network| network.contains(address))
+    }
+}
+
+impl Network {
+    /// Parses `10.0.0.2`, `192.168.0.0/16`, `fd00::/8` or `::ffff:10.0.0.2`; white space around it
+    /// is ignored, and so are the bits behind the prefix.
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().ok()?;
+        let length = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = match prefix {
+            Some(digits) if digits.bytes().all(|digit| digit.is_ascii_digit()) => digits.parse().ok()?,
+            Some(_) => return None,
+            None => length,
+        };
+        if prefix > length {
+            return None;
+        }
+        // ::ffff:a.b.c.d/96+n is a.b.c.d/n; a shorter prefix spans more than the mapped addresses.
+        match (address, address.to_canonical()) {
+            (IpAddr::V6(_), IpAddr::V4(mapped)) if prefix >= 96 => {
+                Some(Self { address: mapped.into(), prefix: prefix - 96 })
+            }
+            _ => Some(Self { address, prefix }),
+        }
+    }
+
+    fn contains(self, address: IpAddr) -> bool {
+        match (self.address, address) {
+            (IpAddr::V4(network), IpAddr::V4(host)) => {
+                (u32::from(network) ^ u32::from(host)).checked_shr(32 - self.prefix).unwrap_or(0) == 0
+            }
+            (IpAddr::V6(network), IpAddr::V6(host)) => {
+                (u128::from(network) ^ u128::from(host)).checked_shr(128 - self.prefix).unwrap_or(0) == 0
+            }
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
+        }
+    }
+}
+
+/// The address that a remote host names: without `%zone` (RFC 4007 §11), and IPv4 where it is
+/// IPv4-mapped (RFC 4291 §2.5.5.2).
+fn host_address(text: &str) -> Option<IpAddr> {
+    let address = text.split_once('%').map_or(text, |(address, _)| address);
+    let address: IpAddr = address.parse().ok()?;
+    Some(address.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allows(networks: &[&str], host: &str) -> bool {
+        let parse = |text: &&str| Network::parse(text).unwrap_or_else(|| panic!("{text}"));
+        Allowlist::new(networks.iter().map(parse).collect()).contains(host)
+    }
+
+    #[test]
+    fn an_address_in_a_network_is_allowed() {
+        let rows: [(&str, &str); 17] = [
+            ("10.0.0.2", "10.0.0.2"),
+            ("10.0.0.2", "::ffff:10.0.0.2"),
+            ("10.0.0.2", "::ffff:a00:2"),
+            ("::ffff:10.0.0.2", "10.0.0.2"),
+            ("::ffff:10.0.0.0/104", "10.255.0.1"),
+            ("192.168.0.0/16", "192.168.255.255"),
+            ("192.168.3.4/16", "192.168.0.0"),
+            ("0.0.0.0/0", "203.0.113.9"),
+            ("10.0.0.2/32", "10.0.0.2"),
+            ("10.0.0.2/31", "10.0.0.3"),
+            ("fd00::/8", "fd12:3456::1"),
+            ("FE80::1", "fe80::1%eth0"),
+            ("10.0.0.2", "10.0.0.2%eth0"),
+            ("2001:db8::1", "2001:0db8:0:0:0:0:0:1"),
+            ("::/0", "2001:db8::1"),
+            ("::1/128", "::1"),
+            (" 10.0.0.2 ", "10.0.0.2"),
+        ];
+        for (network, host) in rows {
+            assert!(allows(&[network], host), "{network} {host}");
+        }
+    }
+
+    #[test]
+    fn everything_else_is_not() {
+        let rows: [(&str, &str); 18] = [
+            ("10.0.0.2", "10.0.0.20"),
+            ("10.0.0.2", "010.0.0.2"),
+            ("10.0.0.2", "10.0.0.2 "),
+            ("10.0.0.2", "10.0.0.2.example.com"),
+            ("10.0.0.2", "0x0a000002"),
+            ("10.0.0.2", "167772162"),
+            ("10.0.0.2", "10.2"),
+            ("10.0.0.2", ""),
+            ("10.0.0.2", "localhost"),
+            ("10.0.0.2", "::10.0.0.2"),
+            ("10.0.0.2", "64:ff9b::10.0.0.2"),
+            ("0.0.0.0/0", "2001:db8::1"),
+            ("0.0.0.0/0", "gateway"),
+            ("::/0", "10.0.0.2"),
+            ("::/0", "::ffff:10.0.0.2"),
+            ("192.168.0.0/16", "192.169.0.0"),
+            ("fd00::/8", "fe00::1"),
+            ("fe80::1", "[fe80::1]"),
+        ];
+        for (network, host) in rows {
+            assert!(!allows(&[network], host), "{network} {host}");
+        }
+        assert!(!allows(&[], "10.0.0.2"));
+    }
+
+    #[test]
+    fn what_is_no_network_is_a_mistake() {
+        for text in [
+            "",
+            "host",
+            "10.0.0",
+            "10.0.0.2/33",
+            "::/129",
+            "10.0.0.2/",
+            "10.0.0.2/+8",
+            "10.0.0.0/8/8",
+            "fe80::1%eth0",
+            "010.0.0.2",
+        ] {
+            assert_eq!(Network::parse(text), None, "{text}");
+        }
+    }
+}

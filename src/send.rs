@@ -1,0 +1,310 @@
+//! The sender: due → digest → render → post → judge → settle, for every target by itself.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::backoff;
+use crate::config::Config;
+use crate::error::Error;
+use crate::event::{Event, Stamp, What};
+use crate::http;
+use crate::log::{self, Level};
+use crate::notice::Style;
+use crate::notifier::{Digest, Message, Notifier, Outcome};
+use crate::queue::{Claim, Due, Queue, Role, Setback, Wait, spool};
+use crate::text::Field;
+
+/// A run stops here; the next one carries on. Below the minute that cron repeats at.
+const RUN_LIMIT: Duration = Duration::from_secs(50);
+const _: () = assert!(RUN_LIMIT.as_secs() < 60);
+
+/// Events that are looked at for one message. The shortest notice has more than 40 characters, so
+/// that no message that a service takes holds more.
+const CLAIM_LIMIT: usize = 100;
+
+/// So many dead letters in a row, with nothing delivered between, are the target's fault.
+const REJECTED_LIMIT: u32 = 5;
+
+/// So many server errors in a row make the first event a suspect.
+const SUSPECT_AFTER: u32 = 2;
+
+/// The one process that sends, for as long as this lives.
+pub struct Lock(#[expect(dead_code, reason = "the lock lasts as long as the file is open")] File);
+
+/// One run over one queue.
+struct Run<'a> {
+    config: &'a Config,
+    queue: Mutex<Queue>,
+    ends: Instant,
+    now: Stamp,
+}
+
+/// What a run has learnt of one target so far.
+#[derive(Default)]
+struct Course {
+    /// Events in a row that were rejected by themselves.
+    rejected: u32,
+    /// The last event of the smallest message that was rejected: one up to here is bad.
+    suspects_end: Option<i64>,
+    /// Whether anything failed.
+    is_ill: bool,
+}
+
+/// Whether a target's turn goes on.
+#[derive(PartialEq, Eq)]
+enum Next {
+    Go,
+    Stop,
+}
+
+/// Locks out every other sender, or answers `None` when there is one.
+pub fn lock(config: &Config) -> Result<Option<Lock>, Error> {
+    let mut name = config.place.path.clone().into_os_string();
+    name.push(".lock");
+    let path = PathBuf::from(name);
+    let open = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+    let file = open.map_err(Error::file("open", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(Lock(file))),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(why)) => Err(Error::file("lock", &path)(why)),
+    }
+}
+
+/// Delivers what is due, once, with the lock held. `Ok(false)`: something failed, and was said.
+pub fn run(config: &Config, _lock: &Lock) -> Result<bool, Error> {
+    match attempt(config, Queue::open(&config.place.path, Role::Sender)) {
+        Err(Error::Damaged { path, why }) => {
+            let (mut queue, said) = Queue::repair(&path, &why)?;
+            log::say(Level::Error, &said);
+            queue.append(&[note(&said)])?;
+            attempt(config, Ok(queue)).map(|_| false)
+        }
+        other => other,
+    }
+}
+
+fn attempt(config: &Config, queue: Result<Queue, Error>) -> Result<bool, Error> {
+    let mut queue = queue?;
+    let mut is_well = import(config, &mut queue)?;
+    let names: Vec<&str> = config.targets.iter().map(Notifier::name).collect();
+    for (gone, count) in queue.set_targets(&names)? {
+        log::say(Level::Warning, &format!("{gone} is no target any more; {count} deliveries to it are forgotten"));
+    }
+    let run = Run { config, queue: Mutex::new(queue), ends: Instant::now() + RUN_LIMIT, now: Stamp::now() };
+    is_well &= run.every_target()?;
+    // A note on what was given up is an event like others, and need not wait for the next run.
+    if run.queue().tell_dead(dead_note)? {
+        is_well &= run.every_target()?;
+    }
+    Ok(is_well)
+}
+
+/// Takes in what logins had to leave in the spool.
+fn import(config: &Config, queue: &mut Queue) -> Result<bool, Error> {
+    let (spooled, mistakes) = spool::read(&config.place.spool);
+    for mistake in &mistakes {
+        log::say(Level::Error, &mistake.to_string());
+    }
+    if !spooled.is_empty() {
+        let (paths, events): (Vec<PathBuf>, Vec<Event>) = spooled.into_iter().unzip();
+        queue.import(&events)?;
+        for path in paths {
+            std::fs::remove_file(&path).map_err(Error::file("remove", &path))?;
+        }
+    }
+    Ok(mistakes.is_empty())
+}
+
+impl Run<'_> {
+    /// Every target with something to do, at the same time: a slow one delays only itself.
+    fn every_target(&self) -> Result<bool, Error> {
+        let mut busy = Vec::new();
+        for target in &self.config.targets {
+            let mut queue = self.queue();
+            queue.give_up(target.name(), &self.config.limits, &self.now)?;
+            if matches!(queue.due(target.name(), 1, &self.now)?, Due::Now(_)) {
+                busy.push(target);
+            }
+        }
+        if busy.is_empty() {
+            return Ok(true);
+        }
+        if busy.iter().any(|target| target.is_secure()) {
+            http::trust(self.config.ca_file.as_deref())?;
+        }
+        let results: Vec<Result<bool, Error>> = match busy.as_slice() {
+            [only] => vec![self.target(only)],
+            several => thread::scope(|scope| {
+                let threads: Vec<_> = several.iter().map(|target| scope.spawn(|| self.target(target))).collect();
+                threads.into_iter().map(|thread| thread.join().unwrap_or(Err(Error::Said))).collect()
+            }),
+        };
+        self.queue().prune(&self.config.limits, &self.now)?;
+        results.into_iter().try_fold(true, |all, one| Ok(all & one?))
+    }
+
+    /// One target, until nothing is due, it must wait, or the run is over.
+    fn target(&self, target: &Notifier) -> Result<bool, Error> {
+        let mut course = Course::default();
+        while self.left() >= Duration::from_secs(1) {
+            let due = self.queue().due(target.name(), CLAIM_LIMIT, &Stamp::now())?;
+            let Due::Now(mut claim) = due else { return Ok(!course.is_ill) };
+            let lines = self.lines(&claim);
+            claim.shorten(target.fitting(&lines));
+            let next = if claim.is_server_error && claim.failures >= SUSPECT_AFTER {
+                self.probe(target, claim, &lines, &mut course)?
+            } else {
+                claim.shorten(course.suspects(&claim));
+                let outcome = self.attempt(target, &lines[..claim.events.len()]);
+                self.settle(target, claim, outcome, &mut course)?
+            };
+            if next == Next::Stop {
+                return Ok(false);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Tries the first event alone, because the service has failed over it (or over all) before. If
+    /// it fails again and takes the second one, the first is the cause, and is set apart.
+    fn probe(&self, target: &Notifier, mut claim: Claim, lines: &[String], course: &mut Course) -> Result<Next, Error> {
+        let outcome = self.attempt(target, &lines[..1]);
+        let Outcome::Failed { why, is_server_error: true } = &outcome else {
+            claim.shorten(1);
+            return self.settle(target, claim, outcome, course);
+        };
+        if claim.events.len() > 1 {
+            let second = self.attempt(target, &lines[1..2]);
+            if matches!(second, Outcome::Delivered { .. }) {
+                log::say(Level::Error, &format!("{}: one event fails alone, and is set apart: {why}", target.name()));
+                let now = Stamp::now();
+                let setback = setback(&now, backoff::wait(claim.failures), why, true);
+                claim.shorten(2);
+                self.queue().set_apart(claim, &setback, &now)?;
+                course.is_ill = true;
+                return Ok(Next::Go);
+            }
+        }
+        claim.shorten(1);
+        self.settle(target, claim, outcome, course)
+    }
+
+    /// Writes down what became of a claim, and says it if it isn't well.
+    fn settle(&self, target: &Notifier, claim: Claim, outcome: Outcome, course: &mut Course) -> Result<Next, Error> {
+        let (name, now) = (target.name(), Stamp::now());
+        let is_alone = claim.events.len() == 1;
+        let (pause, why, is_server_error, is_failure) = match outcome {
+            Outcome::Delivered { pause } => {
+                course.rejected = 0;
+                self.queue().delivered(claim, &now)?;
+                return Ok(self.rest(pause.unwrap_or_default()));
+            }
+            Outcome::Throttled { pause, .. } if self.has_time_for(pause) => return Ok(self.rest(pause)),
+            Outcome::Throttled { pause, why } => (pause, why, false, false),
+            Outcome::Failed { why, is_server_error } => (backoff::wait(claim.failures), why, is_server_error, true),
+            Outcome::Refused { why } => (backoff::LONGEST, why, false, true),
+            Outcome::Rejected { .. } if !is_alone => {
+                course.suspects_end = Some(claim.last());
+                return Ok(Next::Go);
+            }
+            Outcome::Rejected { why } if course.rejected + 1 < REJECTED_LIMIT => {
+                course.rejected += 1;
+                course.is_ill = true;
+                let why = target.conceal(&why);
+                log::say(Level::Error, &format!("{name} rejects an event, which becomes a dead letter: {why}"));
+                self.queue().rejected(claim, &why)?;
+                return Ok(Next::Go);
+            }
+            Outcome::Rejected { why } => {
+                (backoff::LONGEST, format!("it rejects one event after the other: {why}"), false, true)
+            }
+        };
+        let why = target.conceal(&why);
+        let minutes = pause.as_secs().div_ceil(60);
+        log::say(Level::Error, &format!("{name}: {why}; everything is kept, and tried again in {minutes} min"));
+        self.queue().postponed(claim, &setback(&now, pause, &why, is_server_error).counted(is_failure), &now)?;
+        Ok(Next::Stop)
+    }
+
+    /// Waits as the service asked for, if this run has the time.
+    fn rest(&self, pause: Duration) -> Next {
+        if !self.has_time_for(pause) {
+            return Next::Stop;
+        }
+        thread::sleep(pause);
+        Next::Go
+    }
+
+    fn has_time_for(&self, pause: Duration) -> bool {
+        pause + Duration::from_secs(1) < self.left()
+    }
+
+    /// The notices of a claim's events.
+    fn lines(&self, claim: &Claim) -> Vec<String> {
+        let now = Stamp::now();
+        let style = Style { host: &self.config.host, zone: &self.config.zone, now: &now };
+        claim.events.iter().map(|(_, event)| style.line(event)).collect()
+    }
+
+    /// Sends one message and judges what came back.
+    fn attempt(&self, target: &Notifier, lines: &[String]) -> Outcome {
+        match target.render(&Digest { host: &self.config.host, lines }) {
+            Message::Print(text) => {
+                match io::stdout().lock().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
+                    Ok(()) => Outcome::Delivered { pause: None },
+                    Err(why) => {
+                        Outcome::Failed { why: format!("cannot write to stdout: {why}"), is_server_error: false }
+                    }
+                }
+            }
+            Message::Post(request) => match http::post(&request, self.config.timeout.min(self.left())) {
+                Ok(response) => target.judge(&response),
+                Err(why) => Outcome::Failed { why: why.to_string(), is_server_error: false },
+            },
+        }
+    }
+
+    fn left(&self) -> Duration {
+        self.ends.saturating_duration_since(Instant::now())
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Course {
+    /// How many events to put into the next message: half of those among which a bad one is known
+    /// to be, so that it is alone after log2(n) messages; otherwise all.
+    fn suspects(&mut self, claim: &Claim) -> usize {
+        let Some(end) = self.suspects_end else { return claim.events.len() };
+        match claim.events.iter().filter(|(id, _)| *id <= end).count() {
+            0 => {
+                self.suspects_end = None;
+                claim.events.len()
+            }
+            count => count.div_ceil(2).min(count - usize::from(count > 1)),
+        }
+    }
+}
+
+fn setback(now: &Stamp, pause: Duration, why: &str, is_server_error: bool) -> Setback {
+    let ms = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX);
+    Setback { wait: Wait { since: now.clone(), ms }, error: why.into(), is_server_error, is_failure: true }
+}
+
+/// An event that tells of the program's own work.
+fn note(text: &str) -> Event {
+    Event { what: What::Note(Field::new(text.as_bytes())), at: Stamp::now() }
+}
+
+fn dead_note(target: &str, count: i64, why: &str) -> Event {
+    let events = if count == 1 { "1 event".into() } else { format!("{count} events") };
+    note(&format!("{target} did not get {events}, kept as dead letters (see `status`): {why}"))
+}
