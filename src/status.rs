@@ -21,7 +21,7 @@ pub fn report(config: &Config) -> Result<String, Error> {
         line(&mut text, &state(&target, &style));
     }
     if text.is_empty() {
-        line(&mut text, "nothing was sent yet: `send` has not run");
+        line(&mut text, &format!("{} waiting for the first `send`", queue.count()?));
     }
     let dead = queue.dead_letters()?;
     if !dead.is_empty() {

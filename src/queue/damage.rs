@@ -1,6 +1,5 @@
 //! What to do with a damaged database: keep it aside, save what can be read, begin anew.
 
-use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -8,6 +7,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::error::Error;
 use crate::event::{Event, Stamp};
+use crate::queue::schema::beside;
 use crate::queue::{Queue, Role, failed, rows};
 use crate::tz::Zone;
 
@@ -25,7 +25,7 @@ pub fn repair(path: &Path, why: &str) -> Result<(Queue, String), Error> {
     let saved = salvage(path);
     let aside = name_aside(path);
     for suffix in ["-wal", "-shm", "-journal", ""] {
-        let (from, to) = (with_suffix(path, suffix), with_suffix(&aside, suffix));
+        let (from, to) = (beside(path, suffix), beside(&aside, suffix));
         if from.exists() {
             fs::rename(&from, &to).map_err(Error::file("move aside", &from))?;
         }
@@ -65,11 +65,5 @@ fn salvage(path: &Path) -> Vec<Event> {
 fn name_aside(path: &Path) -> PathBuf {
     let now = Zone::utc().format(Stamp::now().utc_ms).replace(':', "").replace(' ', "T");
     let stem = now.split_once('+').map_or(now.as_str(), |(stem, _)| stem);
-    with_suffix(path, &format!(".damaged-{stem}Z"))
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(suffix);
-    name.into()
+    beside(path, &format!(".damaged-{stem}Z"))
 }

@@ -54,6 +54,8 @@ pub enum Role {
 pub struct Queue {
     connection: Connection,
     path: PathBuf,
+    /// The log's name isn't on the disk yet: the first event is safe only when the directory is too.
+    has_new_log: bool,
 }
 
 impl Queue {
@@ -69,12 +71,13 @@ impl Queue {
     }
 
     fn try_open(path: &Path, role: Role) -> rusqlite::Result<Self> {
+        let has_new_log = !schema::beside(path, "-wal").exists();
         let connection = connect(path, role)?;
-        let connection = match schema::prepare(connection, role) {
+        let connection = match schema::prepare(connection, path, role) {
             Err(why) if schema::is_without_shared_memory(&why) => schema::do_without_log(path, role)?,
             prepared => prepared?,
         };
-        Ok(Self { connection, path: path.into() })
+        Ok(Self { connection, path: path.into(), has_new_log })
     }
 
     /// Appends events durably, in one transaction: when this returns they are on the disk.
@@ -86,7 +89,9 @@ impl Queue {
             }
             transaction.commit()
         };
-        append(&mut self.connection).map_err(failed("record in the queue", &self.path))
+        append(&mut self.connection).map_err(failed("record in the queue", &self.path))?;
+        self.keep_log_name();
+        Ok(())
     }
 
     /// Appends those events that aren't there yet: a login that was cut off may have left the same
@@ -101,7 +106,22 @@ impl Queue {
             }
             transaction.commit()
         };
-        import(&mut self.connection).map_err(failed("record in the queue", &self.path))
+        import(&mut self.connection).map_err(failed("record in the queue", &self.path))?;
+        self.keep_log_name();
+        Ok(())
+    }
+
+    /// Syncs the directory if the log in it is new. `SQLite` would do so at every first write of a
+    /// connection, and so at every login (see `.cargo/config.toml`).
+    fn keep_log_name(&mut self) {
+        if std::mem::take(&mut self.has_new_log) {
+            schema::sync_directory(&self.path);
+        }
+    }
+
+    /// How many events there are, delivered ones included.
+    pub fn count(&self) -> Result<i64, Error> {
+        self.read(|connection| connection.query_row("SELECT count(*) FROM event", [], |row| row.get(0)))
     }
 
     /// Runs `change` in one transaction.

@@ -1,6 +1,9 @@
 //! The tables, and the journal: a write-ahead log where the file system can do it.
 
-use std::path::Path;
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
@@ -35,18 +38,20 @@ CREATE TABLE delivery (
 ";
 
 /// Gives a connection back with our tables in its database, whatever was in it before.
-pub fn prepare(mut connection: Connection, role: Role) -> rusqlite::Result<Connection> {
+pub fn prepare(mut connection: Connection, path: &Path, role: Role) -> rusqlite::Result<Connection> {
     let version = number(&connection, "user_version")?;
     if version > VERSION {
         return Err(newer(version));
     }
     if version < VERSION {
+        make_journal(path);
         create(&mut connection)?;
         // Whoever is second meets the first one's lock; the sender tries again, see below.
         let _ = begin_log(&connection);
     }
     let journal: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
     if journal != "wal" {
+        make_journal(path);
         let is_hopeless = number(&connection, "application_id")? == WITHOUT_LOG;
         if role == Role::Hook || is_hopeless || !begin_log(&connection)? {
             // Emptying the journal costs flash less than making and deleting a file each time.
@@ -72,7 +77,29 @@ pub fn do_without_log(path: &Path, role: Role) -> rusqlite::Result<Connection> {
     set_journal(&alone, "TRUNCATE")?;
     alone.pragma_update(None, "application_id", WITHOUT_LOG)?;
     drop(alone);
-    prepare(connect(path, role)?, role)
+    prepare(connect(path, role)?, path, role)
+}
+
+/// The file with this suffix that `SQLite` keeps beside the database.
+pub fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    name.into()
+}
+
+/// Makes sure that new names in the queue's directory are on the disk. Some file systems can't, and
+/// need not.
+pub fn sync_directory(path: &Path) {
+    let _ = File::open(path.parent().unwrap_or(Path::new("/"))).and_then(|directory| directory.sync_all());
+}
+
+/// Makes an empty rollback journal, with its name on the disk, if there is none: one that a power
+/// cut takes away with its name can't roll anything back.
+fn make_journal(path: &Path) {
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(beside(path, "-journal"));
+    if made.is_ok() {
+        sync_directory(path);
+    }
 }
 
 /// Makes the tables in one transaction. Another process may have been faster.

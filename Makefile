@@ -1,0 +1,55 @@
+# What cargo can't do alone. `make demo` and `make test` need nothing but a Rust toolchain, make and
+# Debian's packages, which they install when run as root.
+
+PREFIX ?= /usr
+DESTDIR ?=
+CARGO ?= cargo
+BINARY = target/release/ssh-session-notifier
+
+.PHONY: build demo test check bench size dist install uninstall clean
+
+build:
+	@sh tests/setup.sh build
+	$(CARGO) build --release --locked
+
+# The main job on an embedded default: a temporary directory and standard output.
+demo:
+	@sh tests/setup.sh build
+	$(CARGO) build --locked
+	@sh tests/demo.sh target/debug/ssh-session-notifier
+
+# Everything: unit tests, then the real binary against the real sshd, PAM, TLS servers and cron.
+test:
+	@sh tests/setup.sh test
+	$(CARGO) test --locked
+	$(CARGO) test --locked --no-default-features --bins --test wire --test queue
+
+check:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --all-targets --no-default-features -- -D warnings
+	@sh tests/setup.sh check
+	shellcheck install.sh tests/*.sh .ci/run
+	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny check; \
+	elif $(CARGO) audit --version >/dev/null 2>&1; then $(CARGO) audit; \
+	else echo 'neither cargo-deny nor cargo-audit is installed: advisories were not looked up'; fi
+
+bench: build
+	@python3 tests/bench.py $(BINARY)
+
+install: build
+	DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" sh install.sh --binary $(BINARY)
+
+uninstall:
+	DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" sh install.sh --uninstall
+
+# Static musl binaries; see cross/README.md.
+dist:
+	sh cross/build.sh
+
+size:
+	sh cross/size.sh
+
+clean:
+	$(CARGO) clean
+	rm -rf dist

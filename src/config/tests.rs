@@ -1,0 +1,184 @@
+use super::*;
+
+const GO: &str = r#"
+[host]
+name = "example.com"
+timezone = "Etc/UTC"
+
+[notification]
+service = "discord"
+
+[notification.discord]
+webhook_url = "https://discord.com/api/webhooks/1/abc"
+
+[notification.ntfy]
+topic_url = "https://ntfy.sh/mytopic"
+token = ""
+
+[allowlist]
+ips = ["10.0.0.2", "fd00::1"]
+"#;
+
+fn parse(text: &str) -> Result<Config, String> {
+    Config::parse(Path::new("config.toml"), text).map_err(|why| why.to_string())
+}
+
+#[test]
+#[cfg(feature = "tls")]
+fn a_configuration_of_the_go_program_is_taken_as_it_is() {
+    let config = parse(GO).expect("the Go program's file");
+    assert_eq!(config.host.as_str(), "example.com");
+    assert_eq!(config.targets.iter().map(Notifier::name).collect::<Vec<_>>(), ["discord"]);
+    assert_eq!(config.place, Place::default());
+    assert_eq!(config.place.path, Path::new("/var/lib/ssh-session-notifier/session_events.db"));
+    assert_eq!(config.limits.waiting, 10_000);
+}
+
+#[test]
+fn several_services_are_several_targets() {
+    let text = "host.name = 'h'\nnotification = { service = ['stdout', 'ntfy'], ntfy.topic_url = 'http://n/t' }";
+    let config = parse(text).expect("two services");
+    assert_eq!(config.targets.iter().map(Notifier::name).collect::<Vec<_>>(), ["stdout", "ntfy"]);
+}
+
+#[test]
+fn each_mistake_is_named_with_its_file_and_line() {
+    let rows = [
+        ("", "config.toml:1: host.name is missing"),
+        ("", "config.toml:1: notification.service is missing"),
+        ("[host]\nname = \"\"", "config.toml:2: host.name must not be empty"),
+        ("[host]\nname = 5", "config.toml:2: host.name must be a string"),
+        ("[host]\nname = \"a\\nb\"", "config.toml:2: host.name must be one line of printable characters"),
+        ("[host]\nnmae = \"x\"", "config.toml:2: host.nmae is not a setting"),
+        ("[host]\n[hots]\nname = 'x'", "config.toml:2: hots is not a section"),
+        ("host = 3", "config.toml:1: host must be a section"),
+        ("[host]\nname = \"x\"\n\ntimezone = \"Nowhere/Land\"", "config.toml:4: host.timezone cannot be used: "),
+        ("[notification]\nservice = \"discrod\"", "config.toml:2: notification.service is \"discrod\"; it can be"),
+        (
+            "[notification]\nservice = [\n'stdout',\n'stdout']",
+            "config.toml:4: notification.service names \"stdout\" twice",
+        ),
+        ("[notification]\nservice = \"ntfy\"", "notification.ntfy.topic_url is missing"),
+        (
+            "[notification.ntfy]\ntopic_url = 'http://n/t'\ntokne = 'x'",
+            "config.toml:3: notification.ntfy.tokne is not a setting",
+        ),
+        (
+            "[notification.ntfy]\ntopic_url = 'http://n'",
+            "config.toml:2: notification.ntfy.topic_url must end with a topic",
+        ),
+        (
+            "[notification.ntfy]\ntopic_url = 'ftp://n/t'",
+            "config.toml:2: notification.ntfy.topic_url must begin with https:// or",
+        ),
+        (
+            "[notification.ntfy]\ntopic_url = 'http://n/t'\ntoken = \"a\\r\\nX: y\"",
+            "config.toml:3: notification.ntfy.token must be one word",
+        ),
+        (
+            "[notification.ntfy]\ntopic_url = 'http://n/t'\ntoken_file = '/nonexistent'",
+            "config.toml:3: notification.ntfy.token_file cannot be used: cannot read /nonexistent: ",
+        ),
+        (
+            "[notification.discord]\nwebhook_url = 'http://discord.com/api/webhooks/1/a'",
+            "config.toml:2: notification.discord.webhook_url must begin with https://discord.com/api/webhooks/",
+        ),
+        (
+            "[allowlist]\nips = [\n'10.0.0.1',\n'10.0.0.0/99',\n]",
+            "config.toml:4: allowlist.ips has \"10.0.0.0/99\", which is neither",
+        ),
+        ("[allowlist]\nips = 10", "config.toml:2: allowlist.ips must be a string or an array of them"),
+        ("[queue]\npath = 'q.db'", "config.toml:2: queue.path must be an absolute path"),
+        ("[queue]\nhistory_days = -1", "config.toml:2: queue.history_days must be a whole number from 0 to 3650"),
+        ("[network]\ntimeout = 0", "config.toml:2: network.timeout must be a whole number from 1 to 45"),
+        ("[host\nname = 'x'", "config.toml:1: this is not TOML: "),
+        ("[host]\nname = 'x'\nname = 'y'", "config.toml:3: this is not TOML: "),
+    ];
+    for (text, expected) in rows {
+        let why = parse(text).expect_err(text);
+        assert!(why.lines().any(|line| line.contains(expected)), "{text}\n{why}");
+    }
+}
+
+#[test]
+fn a_mistake_never_shows_a_secret() {
+    for text in [
+        "[notification.ntfy]\ntopic_url = 'https://h/t'\ntoken = 'hunter 2'",
+        "[notification.ntfy]\ntopic_url = 'https://h/hunter 2'",
+        "[notification.discord]\nwebhook_url = 'https://discord.example/hunter 2'",
+        "[notification.ntfy]\ntoken = 'hunter 2",
+        "[notification.ntfy]\ntoken = hunter 2",
+        "[notification.ntfy]\ntoken = ['hunter 2']",
+    ] {
+        let why = parse(text).expect_err(text);
+        assert!(!why.contains("hunter"), "{why}");
+    }
+}
+
+#[test]
+fn discord_is_reached_at_its_own_hosts_or_a_loopback_relay_only() {
+    let configured = |url: &str| {
+        parse(&format!("host.name = 'h'\nnotification.service = 'discord'\nnotification.discord.webhook_url = '{url}'"))
+            .is_ok()
+    };
+    let https = cfg!(feature = "tls");
+    for url in ["https://discord.com/api/webhooks/1/a", "https://ptb.discord.com/api/webhooks/1/a?thread_id=7"] {
+        assert_eq!(configured(url), https, "{url}");
+    }
+    for url in ["http://127.0.0.1:8080/api/webhooks/1/a", "http://localhost/api/webhooks/1/a"] {
+        assert!(configured(url), "{url}");
+    }
+    for url in [
+        "http://discord.com/api/webhooks/1/a",
+        "https://discord.com.evil.example/api/webhooks/1/a",
+        "https://discord.com@evil.example/api/webhooks/1/a",
+        "https://discord.com/api/webhook/1/a",
+        "https://discord.com:444/api/webhooks/1/a",
+        "http://192.168.0.1/api/webhooks/1/a",
+        "http://localhost.evil.example/api/webhooks/1/a",
+        "https://discord.com/api/webhooks/1/a#x",
+    ] {
+        assert!(!configured(url), "{url}");
+    }
+}
+
+#[test]
+#[cfg(not(feature = "tls"))]
+fn without_tls_an_https_address_is_a_mistake_that_names_the_build_that_has_it() {
+    let why = parse(GO).expect_err("https without TLS");
+    assert!(
+        why.contains(
+            "config.toml:10: notification.discord.webhook_url begins with https://, and this build has no TLS"
+        ),
+        "{why}"
+    );
+}
+
+#[test]
+fn the_hook_finds_its_queue_in_a_file_with_mistakes_and_allows_nobody() {
+    let directory = std::env::temp_dir().join(format!("ssn-config-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).expect("a temporary directory");
+    let file = directory.join("config.toml");
+    let rows = [
+        (
+            "[queue]\npath = '/x/q.db'\n[allowlist]\nips = ['10.0.0.2']\n[notification]\nservice = 'nonsense'",
+            "/x/q.db",
+            true,
+            false,
+        ),
+        ("[queue]\npath = '/x/q.db'\n[allowlist]\nips = ['10.0.0.2', 'nonsense']", "/x/q.db", false, true),
+        ("[queue]\npath = 7\n[allowlist]\nips = ['10.0.0.2']", QUEUE, false, true),
+        ("[queue\npath = '/x/q.db'\n[allowlist]\nips = ['10.0.0.2']", QUEUE, false, true),
+    ];
+    for (text, path, allows, is_said) in rows {
+        std::fs::write(&file, text).expect("a file to write");
+        let (hook, why) = Hook::read(&file);
+        assert_eq!(hook.place.path, Path::new(path), "{text}");
+        assert_eq!(hook.allowlist.contains("10.0.0.2"), allows, "{text}");
+        assert_eq!(why.is_some(), is_said, "{text}");
+    }
+    std::fs::remove_dir_all(&directory).expect("the directory is ours");
+    let (hook, why) = Hook::read(&file);
+    assert_eq!(hook.place, Place::default());
+    assert!(why.is_some_and(|why| why.to_string().starts_with("cannot read ")));
+}

@@ -1,0 +1,54 @@
+#!/bin/sh
+# Usage: sh tests/demo.sh BINARY
+# Shows the main job in a temporary directory: two logins, a logout, and what is sent of them.
+set -eu
+
+binary=$(realpath "$1")
+here=$(mktemp -d)
+trap 'rm -rf "$here"' EXIT INT TERM
+umask 077
+mkdir "$here/state"
+
+bold='' plain=''
+if [ -t 1 ] && [ -z "${NO_COLOR-}" ]; then
+	bold=$(printf '\033[1m') plain=$(printf '\033[0m')
+fi
+show() {
+	printf '\n%s$ %s%s\n' "$bold" "$*" "$plain"
+}
+
+cat >"$here/config.toml" <<EOF
+[host]
+name = "example.com"
+timezone = "Pacific/Auckland"
+
+[notification]
+service = "stdout"
+
+[allowlist]
+ips = ["10.0.0.0/8"]
+
+[queue]
+path = "$here/state/session_events.db"
+spool = "$here/spool"
+EOF
+show cat config.toml
+cat "$here/config.toml"
+
+# What pam_exec does at a login: PAM's items come last in the environment, PAM_TYPE behind them all.
+pam() {
+	show "$4: $1 from $2; PAM runs: ssh-session-notifier queue"
+	env -i PAM_SERVICE=sshd PAM_USER="$1" PAM_TTY=ssh PAM_RHOST="$2" PAM_TYPE="$3" \
+		"$binary" --config "$here/config.toml" queue
+	echo "exit status $?"
+}
+pam amanda 192.168.1.50 open_session login
+pam ansible 10.0.0.2 open_session 'login from the allowlist'
+pam amanda 192.168.1.50 close_session logout
+
+show ssh-session-notifier status
+"$binary" --config "$here/config.toml" status
+show ssh-session-notifier send
+"$binary" --config "$here/config.toml" send
+show ssh-session-notifier status
+"$binary" --config "$here/config.toml" status

@@ -1,0 +1,55 @@
+#!/bin/sh
+# Usage: sh tests/setup.sh build|test|check
+# Installs what is missing for it from Debian's packages when root, otherwise says what that is.
+set -eu
+
+packages=
+# need COMMAND PACKAGE: has the package installed unless the command is there.
+need() {
+	PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1 || packages="$packages $2"
+}
+
+if ! command -v cargo >/dev/null 2>&1; then
+	echo "missing: cargo and rustc 1.95 or newer (https://rustup.rs)" >&2
+	exit 1
+fi
+need cc gcc
+[ -e /usr/include/stdlib.h ] || packages="$packages libc6-dev"
+case $1 in
+build) ;;
+check) need shellcheck shellcheck ;;
+test)
+	need sshd openssh-server
+	need ssh openssh-client
+	need pamtester pamtester
+	need busybox busybox-static
+	need nginx nginx-light
+	need openssl openssl
+	need strace strace
+	need shellcheck shellcheck
+	need python3 python3
+	need unshare util-linux
+	need sqlite3 sqlite3
+	[ -e /usr/share/zoneinfo/Pacific/Auckland ] || packages="$packages tzdata"
+	[ -e /usr/lib/python3/dist-packages/jsonschema ] || packages="$packages python3-jsonschema"
+	;;
+*)
+	echo "usage: sh tests/setup.sh build|test|check" >&2
+	exit 2
+	;;
+esac
+
+[ -n "$packages" ] || exit 0
+if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null 2>&1; then
+	echo "installing:$packages"
+	export DEBIAN_FRONTEND=noninteractive
+	apt-get update -qq
+	# A server that a package brings must not be started here. Word splitting is what is wanted.
+	# shellcheck disable=SC2086
+	RUNLEVEL=1 apt-get install -y -qq --no-install-recommends $packages >/dev/null
+	exit 0
+fi
+echo "missing Debian packages:$packages" >&2
+echo "install them with: apt-get install$packages" >&2
+# Tests that need them skip themselves by name; nothing is built without a compiler.
+case $packages in *gcc* | *libc6-dev*) exit 1 ;; esac
