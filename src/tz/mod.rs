@@ -1,0 +1,159 @@
+//! Time zones, by our own look-up over zoneinfo: a name goes in, a local time comes out.
+//!
+//! The C library's look-up believes the environment (`TZ`, `TZDIR`), musl's knows no version 4 files,
+//! and neither says what is wrong with a name. Here a name is looked for in the places where systems
+//! keep zoneinfo; where that has nothing, a POSIX TZ string is taken at its word.
+
+mod civil;
+mod posix;
+#[cfg(test)]
+mod tests;
+mod tzif;
+
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+pub use civil::days_from_civil;
+
+use crate::tz::civil::civil_from_days;
+use crate::tz::posix::Rule;
+use crate::tz::tzif::{History, Malformed};
+
+/// Where systems keep zoneinfo, the commonest first. The variable TZDIR is ignored.
+const DIRECTORIES: [&str; 4] = ["/usr/share/zoneinfo", "/usr/lib/zoneinfo", "/usr/share/lib/zoneinfo", "/etc/zoneinfo"];
+
+/// What the zone `local` is read from.
+const LOCAL: &str = "/etc/localtime";
+
+/// Bytes of a file. The largest in tzdata has less than 4 KiB, and in its `right` variants 6.
+const FILE_LIMIT: u64 = 1 << 20;
+
+/// Bytes of a name. The longest, `America/Argentina/ComodRivadavia`, has 32.
+const NAME_LIMIT: usize = 128;
+
+const DAY: i64 = 86_400;
+
+/// How local time differs from UTC.
+#[derive(Clone, Debug)]
+pub struct Zone(Source);
+
+#[derive(Clone, Debug)]
+enum Source {
+    Utc,
+    Rule(Rule),
+    History(History),
+}
+
+/// Why there is no such zone.
+#[derive(Debug)]
+pub enum Error {
+    /// Neither a file nor a rule.
+    Unknown(String),
+    /// There is a file, and it can't be read.
+    File(PathBuf, io::Error),
+    /// There is a file, and it is no zone.
+    Malformed(PathBuf, Malformed),
+}
+
+impl Zone {
+    /// UTC, for which nothing need be looked up.
+    pub fn utc() -> Self {
+        Self(Source::Utc)
+    }
+
+    /// Finds a zone by what `host.timezone` may say: an IANA name; `local`; a POSIX TZ string.
+    /// The empty name is UTC, as it was for the Go program.
+    pub fn open(name: &str) -> Result<Self, Error> {
+        Self::open_in(name, &DIRECTORIES.map(Path::new), Path::new(LOCAL))
+    }
+
+    fn open_in(name: &str, directories: &[&Path], local: &Path) -> Result<Self, Error> {
+        if matches!(name, "" | "UTC" | "Etc/UTC") {
+            return Ok(Self::utc());
+        }
+        if name == "local" {
+            // Without the file local time is UTC; the C library says so too.
+            return Ok(read(local)?.unwrap_or(Self::utc()));
+        }
+        if is_name(name) {
+            for directory in directories {
+                if let Some(zone) = read(&directory.join(name))? {
+                    return Ok(zone);
+                }
+            }
+        }
+        Rule::parse(name).map(|rule| Self(Source::Rule(rule))).ok_or_else(|| Error::Unknown(name.into()))
+    }
+
+    /// Seconds east of UTC at an instant (seconds since 1970).
+    pub fn offset_at(&self, instant: i64) -> i32 {
+        match &self.0 {
+            Source::Utc => 0,
+            Source::Rule(rule) => rule.offset_at(instant),
+            Source::History(history) => history.offset_at(instant),
+        }
+    }
+
+    /// Writes an instant (milliseconds since 1970 in UTC) as the clock on the wall has it:
+    /// `2026-04-25 10:00:00+12:00`. Like Go's layout, it cuts off an offset's seconds.
+    pub fn format(&self, utc_ms: i64) -> String {
+        let instant = utc_ms.div_euclid(1000);
+        let offset = self.offset_at(instant);
+        let wall = instant + i64::from(offset);
+        let ((year, month, day), second) = (civil_from_days(wall.div_euclid(DAY)), wall.rem_euclid(DAY));
+        let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+        let minutes = offset / 60;
+        let (sign, ahead) = (if minutes < 0 { '-' } else { '+' }, minutes.abs());
+        format!(
+            "{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}{sign}{:02}:{:02}",
+            ahead / 60,
+            ahead % 60
+        )
+    }
+}
+
+/// Whether a name stays within the directory that it is looked for in.
+fn is_name(name: &str) -> bool {
+    let is_part = |part: &str| {
+        !part.is_empty()
+            && !part.starts_with('.')
+            && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-+.".contains(&byte))
+    };
+    name.len() <= NAME_LIMIT && name.split('/').all(is_part)
+}
+
+/// Reads a zone's file; `None` if there is none (a directory of zones is none).
+fn read(path: &Path) -> Result<Option<Zone>, Error> {
+    let failed = |why| Error::File(path.into(), why);
+    let open = OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path);
+    let file: File = match open {
+        Ok(file) => file,
+        Err(why) if matches!(why.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(None),
+        Err(why) => return Err(failed(why)),
+    };
+    if !file.metadata().map_err(failed)?.is_file() {
+        return Ok(None);
+    }
+    let mut bytes = Vec::new();
+    file.take(FILE_LIMIT).read_to_end(&mut bytes).map_err(failed)?;
+    History::parse(&bytes)
+        .map(|history| Some(Zone(Source::History(history))))
+        .map_err(|why| Error::Malformed(path.into(), why))
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown(name) => write!(
+                f,
+                "{name:?} is no zone that this host knows (in {}), and no POSIX TZ string",
+                DIRECTORIES.join(", ")
+            ),
+            Self::File(path, why) => write!(f, "cannot read {}: {why}", path.display()),
+            Self::Malformed(path, Malformed(what)) => write!(f, "{} is malformed: {what}", path.display()),
+        }
+    }
+}

@@ -1,0 +1,239 @@
+use std::fs;
+use std::io::{BufReader, Write};
+use std::process::{Command, Stdio};
+
+use super::*;
+
+const ZONEINFO: &str = "/usr/share/zoneinfo";
+
+/// Prints every zone's name, and offsets at many instants: every 15 days from 1900 to 2400, and
+/// around each change that lies between two of these.
+const PYTHON: &str = r#"
+import struct, sys, zoneinfo
+from datetime import datetime
+root = "/usr/share/zoneinfo"
+zoneinfo.reset_tzpath(to=[root])
+out = sys.stdout.buffer
+first, last, step = -2208988800, 13569465600, 15 * 86400
+for name in sorted(zoneinfo.available_timezones()):
+    try:
+        with open(f"{root}/{name}", "rb") as file:
+            zone = zoneinfo.ZoneInfo.from_file(file)
+    except OSError:
+        continue
+    at = datetime.fromtimestamp
+    def offset(instant):
+        delta = at(instant, zone).utcoffset()
+        return delta.days * 86400 + delta.seconds
+    rows, instant, before = [], first, offset(first)
+    while instant < last:
+        rows.append((instant, before))
+        after = offset(instant + step)
+        if after != before:
+            low, high = instant, instant + step
+            while high - low > 1:
+                middle = (low + high) // 2
+                if offset(middle) == before: low = middle
+                else: high = middle
+            rows += [(low - 1, offset(low - 1)), (low, offset(low)), (high, offset(high)), (high + 1, offset(high + 1))]
+        instant, before = instant + step, after
+    encoded = name.encode()
+    out.write(struct.pack(">HI", len(encoded), len(rows)) + encoded)
+    out.write(b"".join(struct.pack(">qi", *row) for row in rows))
+"#;
+
+fn skip(test: &str, why: &str) {
+    let _ = writeln!(io::stderr().lock(), "SKIP: {test}: {why}");
+}
+
+#[test]
+fn every_zone_agrees_with_cpython_from_1900_to_2400() {
+    let test = "every_zone_agrees_with_cpython_from_1900_to_2400";
+    if !Path::new(ZONEINFO).is_dir() {
+        return skip(test, "there is no /usr/share/zoneinfo (Debian's tzdata)");
+    }
+    let spawned = Command::new("python3").args(["-c", PYTHON]).stdout(Stdio::piped()).spawn();
+    let Ok(mut python) = spawned else { return skip(test, "there is no python3") };
+    let mut reader = BufReader::new(python.stdout.take().expect("it is piped"));
+    let (mut zones, mut instants) = (0_u32, 0_u64);
+    let mut head = [0; 6];
+    while reader.read_exact(&mut head).is_ok() {
+        let mut name = vec![0; usize::from(u16::from_be_bytes([head[0], head[1]]))];
+        reader.read_exact(&mut name).expect("a name");
+        let name = String::from_utf8(name).expect("an ASCII name");
+        let zone = Zone::open(&name).unwrap_or_else(|why| panic!("{why}"));
+        for _ in 0..u32::from_be_bytes([head[2], head[3], head[4], head[5]]) {
+            let mut row = [0; 12];
+            reader.read_exact(&mut row).expect("a row");
+            let (instant, offset) = row.split_at(8);
+            let instant = i64::from_be_bytes(instant.try_into().expect("eight bytes"));
+            let offset = i32::from_be_bytes(offset.try_into().expect("four bytes"));
+            assert_eq!(zone.offset_at(instant), offset, "{name} at {instant}");
+            instants += 1;
+        }
+        zones += 1;
+    }
+    assert!(python.wait().expect("it was started").success(), "python3 failed");
+    assert!(zones > 300 && instants > 3_000_000, "{zones} zones, {instants} instants");
+}
+
+/// Some real files, and a few instants to try on whatever became of them.
+const SAMPLES: [&str; 6] =
+    ["Etc/UTC", "Pacific/Auckland", "Africa/Casablanca", "America/Godthab", "Asia/Kolkata", "Africa/Monrovia"];
+const INSTANTS: [i64; 9] =
+    [i64::MIN, -62_135_596_800, -2_208_988_800, -1, 0, 1_777_068_000, 4_102_444_800, 253_402_300_800, i64::MAX];
+
+fn try_all(bytes: &[u8]) {
+    if let Ok(history) = History::parse(bytes) {
+        for instant in INSTANTS {
+            let offset = history.offset_at(instant);
+            assert!((-93_600 * 8..=93_600 * 8).contains(&offset));
+            let _ = Zone(Source::History(history.clone())).format(instant);
+        }
+    }
+}
+
+#[test]
+fn no_truncated_file_is_taken_and_no_flipped_bit_panics() {
+    let mut tried = 0;
+    for name in SAMPLES {
+        let Ok(whole) = fs::read(Path::new(ZONEINFO).join(name)) else { continue };
+        assert!(History::parse(&whole).is_ok(), "{name}");
+        for length in 0..whole.len() {
+            assert!(History::parse(&whole[..length]).is_err(), "{name} cut to {length}");
+        }
+        let mut bytes = whole.clone();
+        for bit in 0..whole.len() * 8 {
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            try_all(&bytes);
+            bytes[bit / 8] = whole[bit / 8];
+        }
+        tried += 1;
+    }
+    if tried == 0 {
+        skip("no_truncated_file_is_taken_and_no_flipped_bit_panics", "there is no zoneinfo");
+    }
+}
+
+#[test]
+fn counts_that_promise_more_than_there_is_take_no_memory() {
+    let mut bytes = [0; 44];
+    bytes[..4].copy_from_slice(b"TZif");
+    for version in [0, b'2'] {
+        bytes[4] = version;
+        bytes[20..].fill(0xff);
+        assert!(History::parse(&bytes).is_err());
+    }
+}
+
+#[test]
+fn a_posix_string_is_a_zone() {
+    // 2026-01-15, 2026-07-15 and 2024-02-29 at noon in UTC.
+    let (january, july, leap) = (1_768_478_400, 1_784_116_800, 1_709_208_000);
+    let rows = [
+        ("NZST-12NZDT,M9.5.0,M4.1.0/3", [13, 12, 13].map(|hours| hours * 3600)),
+        ("CET-1CEST,M3.5.0,M10.5.0/3", [3600, 7200, 3600]),
+        ("EST5EDT,M3.2.0,M11.1.0", [-18_000, -14_400, -18_000]),
+        ("<+0330>-3:30", [12_600; 3]),
+        ("<-03>3", [-10_800; 3]),
+        ("XXX-5:30:15", [19_815; 3]),
+        ("EST5EDT4,0/0,J365/25", [-14_400; 3]),
+        ("AAA0BBB,J60,J300", [0, 3600, 0]),
+        ("AAA0BBB,59,300", [0, 3600, 3600]),
+        ("IST-1GMT0,M10.5.0,M3.5.0/1", [0, 3600, 0]),
+        ("<-02>2<-01>,M3.5.0/-1,M10.5.0/0", [-7200, -3600, -7200]),
+        ("AAA3BBB,J1/-167,J2/167", [-10_800, -10_800, -10_800]),
+    ];
+    for (text, offsets) in rows {
+        let zone = Zone::open_in(text, &[], Path::new("/nonexistent")).unwrap_or_else(|why| panic!("{why}"));
+        assert_eq!([january, july, leap].map(|instant| zone.offset_at(instant)), offsets, "{text}");
+        for instant in INSTANTS {
+            let _ = zone.format(instant);
+        }
+    }
+}
+
+#[test]
+fn what_is_neither_a_zone_nor_a_rule_is_refused() {
+    for name in [
+        "Nowhere/Land",
+        "/etc/passwd",
+        "../zoneinfo/Etc/UTC",
+        "Etc/../Etc/UTC",
+        "Etc/./UTC",
+        ".",
+        "..",
+        "Etc",
+        "Etc/",
+        "/",
+        "Etc//UTC",
+        "Etc/UTC\0",
+        "Etc/UTC\n",
+        "NZ\u{301}",
+        "AB5",
+        "EST",
+        "EST5X",
+        "EST25",
+        "EST5EDT",
+        "EST5EDT,M13.1.0,M1.1.0",
+        "EST5EDT,M3.2.0",
+        "EST5EDT,M3.2.7,M1.1.0",
+        "EST5EDT,M3.6.0,M1.1.0",
+        "EST5EDT,J0,J1",
+        "EST5EDT,J366,J1",
+        "EST5EDT,366,1",
+        "EST5EDT,1/168,2",
+        "EST5:60",
+        "EST-",
+        "<EST5",
+        "<E>5",
+        "EST5EDT,M3.2.0,M11.1.0x",
+        "zone.tab",
+        "tzdata.zi",
+        &"A".repeat(5000),
+    ] {
+        let result = Zone::open_in(name, &[Path::new("/nonexistent")], Path::new("/nonexistent"));
+        assert!(matches!(result, Err(Error::Unknown(_))), "{name:?}: {result:?}");
+    }
+    assert!(Zone::open("Etc").is_err() && Zone::open("../../../etc/localtime").is_err());
+}
+
+#[test]
+fn a_files_zone_comes_before_a_rule_of_the_same_name_and_local_is_the_hosts_own() {
+    let directory = std::env::temp_dir().join(format!("ssn-tz-{}", std::process::id()));
+    let Ok(auckland) = fs::read(Path::new(ZONEINFO).join("Pacific/Auckland")) else {
+        return skip(
+            "a_files_zone_comes_before_a_rule_of_the_same_name_and_local_is_the_hosts_own",
+            "there is no zoneinfo",
+        );
+    };
+    fs::create_dir_all(&directory).expect("a temporary directory");
+    fs::write(directory.join("EST5EDT"), auckland).expect("a file");
+    fs::write(directory.join("Broken"), "TZif").expect("a file");
+    let open = |name: &str, local: &str| Zone::open_in(name, &[&directory], &directory.join(local));
+    assert_eq!(open("EST5EDT", "").expect("a file").offset_at(0), 43_200);
+    assert_eq!(open("local", "EST5EDT").expect("a file").offset_at(0), 43_200);
+    assert_eq!(open("local", "nothing").expect("UTC").offset_at(0), 0);
+    let why = open("Broken", "").expect_err("a broken file").to_string();
+    assert!(why.ends_with("Broken is malformed: it is shorter than a header"), "{why}");
+    fs::remove_dir_all(&directory).expect("the directory is ours");
+}
+
+#[test]
+fn a_time_is_written_as_go_wrote_it() {
+    let rule = |text: &str| Zone(Source::Rule(Rule::parse(text).unwrap_or_else(|| panic!("{text}"))));
+    let rows = [
+        (Zone::utc(), 0, "1970-01-01 00:00:00+00:00"),
+        (Zone::utc(), -1, "1969-12-31 23:59:59+00:00"),
+        (Zone::utc(), 1_777_068_000_999, "2026-04-24 22:00:00+00:00"),
+        (rule("NZST-12"), 1_777_068_000_000, "2026-04-25 10:00:00+12:00"),
+        (rule("<-0330>3:30"), 0, "1969-12-31 20:30:00-03:30"),
+        (rule("LMT0:44:30"), 0, "1969-12-31 23:15:30-00:44"),
+        (rule("LMT0:00:30"), 0, "1969-12-31 23:59:30+00:00"),
+        (Zone::utc(), 253_402_300_800_000, "10000-01-01 00:00:00+00:00"),
+        (Zone::utc(), -62_167_219_200_000, "0000-01-01 00:00:00+00:00"),
+    ];
+    for (zone, utc_ms, expected) in rows {
+        assert_eq!(zone.format(utc_ms), expected);
+    }
+}

@@ -1,0 +1,150 @@
+//! TZif files, versions 1 to 4 (RFC 9636): a zone's past, and the rule for its future.
+//!
+//! Any bytes at all are parsed or refused, without a panic, and without more memory than a few times
+//! their length. Leap seconds are left out of account, as the instants here don't count them.
+
+use crate::tz::posix::Rule;
+
+/// The header (RFC 9636 §3.1) is as long as this.
+const HEADER: usize = 44;
+
+/// No clock is further from UTC than this; RFC 9636 §3.2 has 25 hours to the west, 26 to the east.
+const OFFSET_LIMIT: i32 = 26 * 3600;
+
+/// What was wrong with a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Malformed(pub &'static str);
+
+/// Offsets from UTC in the course of time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct History {
+    /// Instants, ascending, and the offset from then on.
+    transitions: Vec<(i64, i32)>,
+    /// The offset before the first transition.
+    first: i32,
+    /// What holds after the last one.
+    rule: Option<Rule>,
+}
+
+/// The six numbers of a header.
+struct Counts {
+    ut_indicators: usize,
+    standard_indicators: usize,
+    leap_seconds: usize,
+    transitions: usize,
+    types: usize,
+    characters: usize,
+}
+
+impl History {
+    /// Parses a file.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
+        let (version, counts) = header(bytes)?;
+        if version == 0 {
+            return body(&bytes[HEADER..], &counts, 4).map(|(history, _)| history);
+        }
+        // The first block is there for readers that know no better (RFC 9636 §3).
+        let second = bytes.get(HEADER + counts.length(4)..).ok_or(Malformed("its first data block is cut off"))?;
+        let (_, counts) = header(second)?;
+        let (mut history, rest) = body(&second[HEADER..], &counts, 8)?;
+        history.rule = footer(rest)?;
+        Ok(history)
+    }
+
+    /// Seconds east of UTC at an instant (seconds since 1970).
+    pub fn offset_at(&self, instant: i64) -> i32 {
+        let passed = self.transitions.partition_point(|(at, _)| *at <= instant);
+        match (&self.rule, passed.checked_sub(1)) {
+            (Some(rule), _) if passed == self.transitions.len() => rule.offset_at(instant),
+            (_, Some(last)) => self.transitions[last].1,
+            (_, None) => self.first,
+        }
+    }
+}
+
+impl Counts {
+    /// The length of a data block whose times have so many bytes. Each count is below 2³², so that
+    /// the sum is far below 2⁶⁴; on a 32-bit machine a wrong one saturates.
+    fn length(&self, time: usize) -> usize {
+        [
+            (self.transitions, time + 1),
+            (self.types, 6),
+            (self.characters, 1),
+            (self.leap_seconds, time + 4),
+            (self.standard_indicators, 1),
+            (self.ut_indicators, 1),
+        ]
+        .into_iter()
+        .fold(0, |sum, (count, size)| count.saturating_mul(size).saturating_add(sum))
+    }
+}
+
+fn header(bytes: &[u8]) -> Result<(u8, Counts), Malformed> {
+    let header = bytes.get(..HEADER).ok_or(Malformed("it is shorter than a header"))?;
+    if &header[..4] != b"TZif" {
+        return Err(Malformed("it does not begin with TZif"));
+    }
+    let version = match header[4] {
+        0 => 0,
+        digit @ b'2'..=b'9' => digit,
+        _ => return Err(Malformed("its version is unknown")),
+    };
+    let count =
+        |index: usize| usize::try_from(u32::from_be_bytes(array(&header[20 + 4 * index..]))).unwrap_or(usize::MAX);
+    let counts = Counts {
+        ut_indicators: count(0),
+        standard_indicators: count(1),
+        leap_seconds: count(2),
+        transitions: count(3),
+        types: count(4),
+        characters: count(5),
+    };
+    if counts.types == 0 {
+        return Err(Malformed("it has no local time type"));
+    }
+    Ok((version, counts))
+}
+
+/// Reads a data block (RFC 9636 §3.2); answers what follows it too.
+fn body<'bytes>(bytes: &'bytes [u8], counts: &Counts, time: usize) -> Result<(History, &'bytes [u8]), Malformed> {
+    let (block, rest) = bytes.split_at_checked(counts.length(time)).ok_or(Malformed("its data block is cut off"))?;
+    let (times, block) = block.split_at(counts.transitions * time);
+    let (indices, block) = block.split_at(counts.transitions);
+    let types = block[..counts.types * 6].chunks_exact(6).map(|record| {
+        let offset = i32::from_be_bytes(array(record));
+        let is_sane = (-OFFSET_LIMIT..=OFFSET_LIMIT).contains(&offset);
+        is_sane.then_some(offset).ok_or(Malformed("it has an offset of more than 26 hours"))
+    });
+    let types = types.collect::<Result<Vec<i32>, Malformed>>()?;
+    let instants = times.chunks_exact(time).map(|record| match time {
+        4 => i64::from(i32::from_be_bytes(array(record))),
+        _ => i64::from_be_bytes(array(record)),
+    });
+    let mut transitions: Vec<(i64, i32)> = Vec::with_capacity(counts.transitions);
+    for (instant, index) in instants.zip(indices) {
+        if transitions.last().is_some_and(|(before, _)| *before >= instant) {
+            return Err(Malformed("its transitions are not in order"));
+        }
+        let offset = types.get(usize::from(*index)).ok_or(Malformed("a transition has a type that is not there"))?;
+        transitions.push((instant, *offset));
+    }
+    let first = types.first().copied().ok_or(Malformed("it has no local time type"))?;
+    Ok((History { transitions, first, rule: None }, rest))
+}
+
+/// Reads the footer (RFC 9636 §3.3): a POSIX TZ string between two line breaks, perhaps an empty one.
+fn footer(bytes: &[u8]) -> Result<Option<Rule>, Malformed> {
+    let text = bytes
+        .strip_prefix(b"\n")
+        .and_then(|rest| rest.split(|byte| *byte == b'\n').next().filter(|text| text.len() < rest.len()));
+    let text = text.and_then(|text| std::str::from_utf8(text).ok()).ok_or(Malformed("its footer is cut off"))?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    Rule::parse(text).map(Some).ok_or(Malformed("its footer is no POSIX TZ string"))
+}
+
+/// The first bytes of a slice that is known to be long enough; zeroes otherwise.
+fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    bytes.first_chunk().copied().unwrap_or([0; N])
+}
