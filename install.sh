@@ -107,6 +107,13 @@ put() {
     did "$verb" "$3"
 }
 
+# Adds a last line to a file, whose owner and mode stay: append LINE FILE.
+append() {
+    # The line before may have no end.
+    if [ -s "$2" ] && [ -n "$(tail -c 1 "$2")" ]; then say >>"$2"; fi
+    say "$1" >>"$2"
+}
+
 # Makes a directory, unless it is there: make_directory MODE OWNER:GROUP DIRECTORY.
 make_directory() {
     if [ -d "$3" ]; then
@@ -195,11 +202,19 @@ create_user() {
     elif command -v adduser >/dev/null 2>&1; then
         has_group || addgroup -S "$NAME"
         adduser -S -D -H -h "$STATE" -s /bin/false -G "$NAME" "$NAME"
-    elif grep -qs '^user_add()' /lib/functions.sh; then
-        # OpenWrt has no adduser; this is what its packages call.
-        sh -c ". /lib/functions.sh && gid=\$(group_add_next $NAME) &&
-            user_add $NAME '' \"\$gid\" $NAME $STATE /bin/false"
+    else
+        write_user
     fi
+}
+
+# What adduser would write. OpenWrt, and busybox as Debian builds it, have none.
+write_user() {
+    number=999
+    while grep -q "^[^:]*:[^:]*:$number:" /etc/passwd /etc/group; do number=$((number - 1)); done
+    has_group || append "$NAME:x:$number:" /etc/group
+    group=$(sed -n "s/^$NAME:[^:]*:\([0-9]*\):.*/\1/p" /etc/group)
+    if [ -f /etc/shadow ]; then append "$NAME:!:0:0:99999:7:::" /etc/shadow; fi
+    append "$NAME:x:$number:$group::$STATE:/bin/false" /etc/passwd
 }
 
 make_user() {
@@ -482,7 +497,7 @@ enable_units() {
         systemctl -q is-enabled "$unit" 2>/dev/null && systemctl -q is-active "$unit" 2>/dev/null || is_on=no
     done
     if [ "$is_on" = yes ] && [ "$changed" = no ]; then
-        say "unchanged $NAME.timer and $NAME.path are enabled"
+        say "unchanged $NAME.timer and $NAME.path are on"
         return
     fi
     if real; then
@@ -555,14 +570,7 @@ install_crontab() {
     if grep -Fxqs "$LINE" "$tab"; then
         say "unchanged $tab"
     elif [ -e "$tab" ]; then
-        if real; then
-            temporary=$tab.new.$$
-            cp -p "$tab" "$temporary"
-            # The last line may have no end.
-            if [ -n "$(tail -c 1 "$temporary")" ]; then say >>"$temporary"; fi
-            say "$LINE" >>"$temporary"
-            finish "$tab"
-        fi
+        if real; then append "$LINE" "$tab"; fi
         did update "$tab"
         wake_crond "$runs_as"
     else
@@ -571,7 +579,7 @@ $LINE
 EOF
         wake_crond "$runs_as"
     fi
-    if [ -z "$DESTDIR" ] && command -v pidof >/dev/null 2>&1 && ! pidof crond cron >/dev/null; then
+    if [ -z "$DESTDIR" ] && [ -d /proc/self ] && command -v pidof >/dev/null 2>&1 && ! pidof crond cron >/dev/null; then
         note "crond doesn't run: enable and start it, or nothing is delivered"
     fi
 }

@@ -1,7 +1,8 @@
 //! An event: what PAM said of a session, when, and which session it is.
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::File;
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::parent_id;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -101,7 +102,7 @@ pub enum Trust {
 impl Stamp {
     /// The present moment.
     pub fn now() -> Self {
-        let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let boot_id = read_proc("/proc/sys/kernel/random/boot_id");
         Self { utc_ms: utc_ms(), boot_ms: boot_ms(), boot_id: boot_id.trim().into() }
     }
 
@@ -198,12 +199,19 @@ fn proven_items(block: &[(OsString, OsString)]) -> [&[u8]; 5] {
 /// boot (proc(5), field 22 of stat): a process id alone comes round again.
 fn session_id() -> String {
     let parent = parent_id();
-    let stat = fs::read_to_string(format!("/proc/{parent}/stat")).unwrap_or_default();
-    let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let line = read_proc(&format!("/proc/{parent}/stat"));
+    let after_name = line.rsplit_once(')').map_or("", |(_, rest)| rest);
     match after_name.split_ascii_whitespace().nth(19) {
         Some(start) => format!("{parent}-{start}"),
         None => parent.to_string(),
     }
+}
+
+/// Reads a short file of the kernel's in one system call; empty where it isn't there.
+fn read_proc(path: &str) -> String {
+    let mut bytes = [0; 1024];
+    let length = File::open(path).and_then(|mut file| file.read(&mut bytes)).unwrap_or(0);
+    String::from_utf8_lossy(&bytes[..length]).into()
 }
 
 #[cfg(test)]
@@ -211,7 +219,7 @@ mod tests {
     use super::*;
 
     fn block(text: &str) -> Vec<(OsString, OsString)> {
-        let variable = |line: &str| line.split_once('=').map(|(name, value)| (name.into(), value.into()));
+        let variable = |word: &str| word.split_once('=').map(|(name, value)| (name.into(), value.into()));
         text.split(' ').filter_map(variable).collect()
     }
 

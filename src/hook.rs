@@ -6,8 +6,9 @@
 use std::ffi::OsString;
 use std::path::Path;
 use std::process;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::thread::{self, JoinHandle};
+use std::slice;
+use std::sync::mpsc::channel;
+use std::thread;
 use std::time::Duration;
 
 use crate::config::{Hook, Place};
@@ -50,13 +51,15 @@ fn keep(place: &Place, event: &Event) {
         // Still root, perhaps: nothing of the service user's is opened, but syslog is safe.
         return tell(event, &why.to_string());
     }
-    let watchdog = Watchdog::start(place, event);
-    if let Err(why) =
-        Queue::open(&place.path, Role::Hook).and_then(|mut queue| queue.append(std::slice::from_ref(event)))
-    {
+    arm_watchdog(place, event);
+    let append = |mut queue: Queue| {
+        let appended = queue.append(slice::from_ref(event));
+        queue.leave();
+        appended
+    };
+    if let Err(why) = Queue::open(&place.path, Role::Hook).and_then(append) {
         keep_elsewhere(place, event, &why.to_string());
     }
-    watchdog.stop();
 }
 
 fn keep_elsewhere(place: &Place, event: &Event, why: &str) {
@@ -83,37 +86,22 @@ fn tell(event: &Event, why: &str) {
     log::say(Level::Critical, &message);
 }
 
-/// A thread that ends the process when the disk takes too long. SIGALRM would do too, but what its
-/// handler could do is next to nothing, and its disposition and mask come from whoever started us.
-struct Watchdog(Option<(Sender<()>, JoinHandle<()>)>);
-
-impl Watchdog {
-    fn start(place: &Place, event: &Event) -> Self {
-        let (stop, stopped) = channel();
-        let (place, event) = (place.clone(), event.clone());
-        let watch = move || watch(&stopped, &place, &event);
-        let thread = thread::Builder::new().stack_size(WATCHDOG_STACK).spawn(watch);
-        // Without memory for a thread the locks still have their bound; only the disk has none.
-        Self(thread.ok().map(|thread| (stop, thread)))
-    }
-
-    /// Calls it off. If it has begun already, it ends the process.
-    fn stop(self) {
-        if let Some((stop, thread)) = self.0 {
-            drop(stop);
-            let _ = thread.join();
-        }
-    }
+/// Starts a thread that ends the process when the disk takes too long; the process usually ends
+/// first. SIGALRM would do too, but what its handler may do is next to nothing, and its disposition
+/// and mask come from whoever started us. Without memory for a thread the locks still have their
+/// bound; only the disk has none.
+fn arm_watchdog(place: &Place, event: &Event) {
+    let (place, event) = (place.clone(), event.clone());
+    let _ = thread::Builder::new().stack_size(WATCHDOG_STACK).spawn(move || {
+        thread::sleep(DEADLINE);
+        end_in_time(place, &event);
+    });
 }
 
-fn watch(stopped: &Receiver<()>, place: &Place, event: &Event) {
-    let in_time = stopped.recv_timeout(DEADLINE) != Err(RecvTimeoutError::Timeout);
-    if in_time {
-        return;
-    }
+fn end_in_time(place: Place, event: &Event) -> ! {
     // The spool may be on the disk that hangs: it gets a thread of its own too.
     let (done, finished) = channel();
-    let (place, again) = (place.clone(), event.clone());
+    let again = event.clone();
     let spool = move || {
         keep_elsewhere(&place, &again, "the queue took too long");
         let _ = done.send(());

@@ -77,7 +77,11 @@ pub fn lock(config: &Config) -> Result<Option<Lock>, Error> {
 }
 
 /// Delivers what is due, once, with the lock held. `Ok(false)`: something failed, and was said.
+/// With nothing due it writes nothing at all.
 pub fn run(config: &Config, _lock: &Lock) -> Result<bool, Error> {
+    if is_idle(config) {
+        return Ok(true);
+    }
     match attempt(config, Queue::open(&config.place.path, Role::Sender)) {
         Err(Error::Damaged { path, why }) => {
             let (mut queue, said) = Queue::repair(&path, &why)?;
@@ -89,11 +93,23 @@ pub fn run(config: &Config, _lock: &Lock) -> Result<bool, Error> {
     }
 }
 
+/// Whether a short look finds nothing to do. Any trouble is something to do.
+fn is_idle(config: &Config) -> bool {
+    let look = || {
+        let queue = Queue::open(&config.place.path, Role::Look)?;
+        queue.is_idle(&target_names(config), &config.limits, &Stamp::now())
+    };
+    spool::is_empty(&config.place.spool) && config.place.path.exists() && look().unwrap_or(false)
+}
+
+fn target_names(config: &Config) -> Vec<&'static str> {
+    config.targets.iter().map(Notifier::name).collect()
+}
+
 fn attempt(config: &Config, queue: Result<Queue, Error>) -> Result<bool, Error> {
     let mut queue = queue?;
     let mut is_well = import(config, &mut queue)?;
-    let names: Vec<&str> = config.targets.iter().map(Notifier::name).collect();
-    for (gone, count) in queue.set_targets(&names)? {
+    for (gone, count) in queue.set_targets(&target_names(config))? {
         log::say(Level::Warning, &format!("{gone} is no target any more; {count} deliveries to it are forgotten"));
     }
     let run = Run { config, queue: Mutex::new(queue), ends: Instant::now() + RUN_LIMIT, now: Stamp::now() };
@@ -102,6 +118,7 @@ fn attempt(config: &Config, queue: Result<Queue, Error>) -> Result<bool, Error> 
     if run.queue().tell_dead(dead_note)? {
         is_well &= run.every_target()?;
     }
+    run.queue.into_inner().unwrap_or_else(PoisonError::into_inner).close();
     Ok(is_well)
 }
 

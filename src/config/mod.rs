@@ -168,7 +168,8 @@ fn read_file(path: &Path) -> Result<(String, Metadata), Error> {
     if !metadata.is_file() {
         return Err(refuse("this is not a regular file"));
     }
-    let mut bytes = Vec::new();
+    let expected = usize::try_from(metadata.len().min(FILE_LIMIT)).unwrap_or(0);
+    let mut bytes = Vec::with_capacity(expected + 1);
     file.take(FILE_LIMIT + 1).read_to_end(&mut bytes).map_err(Error::file("read", path))?;
     if bytes.len() as u64 > FILE_LIMIT {
         return Err(refuse("the file is larger than 1 MiB"));

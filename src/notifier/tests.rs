@@ -2,9 +2,13 @@ use std::time::Duration;
 
 use super::*;
 
+/// Its name, status, headers and body, and what Discord and ntfy mean by it.
+type Answer = (&'static str, u16, Headers, &'static str, &'static str, &'static str);
+type Headers = &'static [(&'static str, &'static str)];
+
 /// An answer, and what each service makes of it: D(elivered), T(hrottled), F(ailed), S(erver
 /// error), R(efused), X (rejected), with the seconds of a pause.
-const ANSWERS: [(&str, u16, &[(&str, &str)], &str, &str, &str); 35] = [
+const ANSWERS: [Answer; 35] = [
     ("a saved message", 200, &[], r#"{"id":"7","content":"x"}"#, "D", "D"),
     ("nothing to say", 204, &[], "", "D", "F"),
     (

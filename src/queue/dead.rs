@@ -1,6 +1,6 @@
 //! Dead letters: deliveries that were given up, kept aside for an operator with the reason.
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::config::Limits;
 use crate::error::Error;
@@ -22,40 +22,56 @@ pub struct DeadLetter {
     pub event: Event,
 }
 
+/// Events whose time is over: those behind `after` up to `upto`.
+struct Over {
+    after: i64,
+    upto: i64,
+    /// Whether it is one that was set apart, and so behind the cursor.
+    is_apart: bool,
+    error: String,
+}
+
 impl Queue {
-    /// Gives up what has failed for too long, and what is too much for one target. Each time, a note
-    /// is recorded that says how many and why. Writes nothing when nothing is to be given up.
+    /// Whether there is something for [`Queue::give_up`] or [`Queue::tell_dead`] to do.
+    pub fn is_time_over(&self, target: &str, limits: &Limits, now: &Stamp) -> Result<bool, Error> {
+        let over = self.over(target, limits, now)?;
+        let sql = "SELECT EXISTS (SELECT 1 FROM delivery WHERE target = ? AND dead = 1 AND told = 0)";
+        let is_untold: bool = self.read(|connection| connection.query_row(sql, [target], |row| row.get(0)))?;
+        Ok(is_untold || !over.is_empty())
+    }
+
+    /// Gives up what has failed for too long, and what is too much for one target: makes dead
+    /// letters of it. Writes nothing when nothing is to be given up.
     pub fn give_up(&mut self, target: &str, limits: &Limits, now: &Stamp) -> Result<(), Error> {
-        let patience = i64::try_from(limits.give_up.as_millis()).unwrap_or(i64::MAX);
-        let (too_old, too_old_apart, too_many) = self.read(|connection| {
-            let Some(state) = state(connection, target, false)? else { return Ok((None, Vec::new(), None)) };
-            let old = expired(connection, target, patience, now)?;
-            let apart = expired_apart(connection, target, patience, now)?;
-            Ok((
-                old.filter(|upto| *upto > state.cursor).map(|upto| (state.cursor, upto, state.error)),
-                apart,
-                excess(connection, target, limits.waiting)?,
-            ))
-        })?;
-        let days = limits.give_up.as_secs() / 86_400;
-        if let Some((cursor, upto, error)) = too_old {
+        for Over { after, upto, is_apart, error } in self.over(target, limits, now)? {
             self.write("give up deliveries in", |connection| {
-                bury(connection, target, cursor, upto, &format!("still failing after {days} days: {error}"))?;
-                advance(connection, target, upto)
-            })?;
-        }
-        for (event, error) in too_old_apart {
-            self.write("give up a delivery in", |connection| {
-                bury(connection, target, event - 1, event, &format!("still failing after {days} days: {error}"))
-            })?;
-        }
-        if let Some((cursor, upto)) = too_many {
-            self.write("give up deliveries in", |connection| {
-                bury(connection, target, cursor, upto, &format!("more than {} events were waiting", limits.waiting))?;
-                advance(connection, target, upto)
+                bury(connection, target, after, upto, &error)?;
+                if is_apart { Ok(()) } else { advance(connection, target, upto) }
             })?;
         }
         Ok(())
+    }
+
+    fn over(&self, target: &str, limits: &Limits, now: &Stamp) -> Result<Vec<Over>, Error> {
+        let patience = i64::try_from(limits.give_up.as_millis()).unwrap_or(i64::MAX);
+        let days = limits.give_up.as_secs() / 86_400;
+        let too_old = |error: &str| format!("still failing after {days} days: {error}");
+        self.read(|connection| {
+            let Some(state) = state(connection, target, false)? else { return Ok(Vec::new()) };
+            let mut over = expired_apart(connection, target, patience, now)?;
+            if let Some(upto) = expired(connection, target, patience, now)?.filter(|upto| *upto > state.cursor) {
+                over.push(Over { after: state.cursor, upto, is_apart: false, error: state.error.clone() });
+            }
+            for over in &mut over {
+                over.error = too_old(&over.error);
+            }
+            let after = over.last().filter(|over| !over.is_apart).map_or(state.cursor, |over| over.upto);
+            if let Some(upto) = excess(connection, after, limits.waiting)? {
+                let error = format!("more than {} events were waiting", limits.waiting);
+                over.push(Over { after, upto, is_apart: false, error });
+            }
+            Ok(over)
+        })
     }
 
     /// Dead letters that nobody was told of yet, by target and reason: they count as told from now
@@ -143,19 +159,15 @@ fn expired(connection: &Connection, target: &str, patience: i64, now: &Stamp) ->
     Ok(last)
 }
 
-fn expired_apart(
-    connection: &Connection,
-    target: &str,
-    patience: i64,
-    now: &Stamp,
-) -> rusqlite::Result<Vec<(i64, String)>> {
+fn expired_apart(connection: &Connection, target: &str, patience: i64, now: &Stamp) -> rusqlite::Result<Vec<Over>> {
     let mut statement = connection.prepare("SELECT event, error, first FROM delivery WHERE target = ? AND dead = 0")?;
-    let rows = statement.query_map([target], |row| Ok((row.get(0)?, row.get(1)?, row.get::<_, String>(2)?)))?;
+    let rows =
+        statement.query_map([target], |row| Ok((row.get::<_, i64>(0)?, row.get(1)?, row.get::<_, String>(2)?)))?;
     let mut over = Vec::new();
     for row in rows {
         let (event, error, first) = row?;
         if is_over(&stamp(&first), patience, now) {
-            over.push((event, error));
+            over.push(Over { after: event - 1, upto: event, is_apart: true, error });
         }
     }
     Ok(over)
@@ -166,13 +178,11 @@ fn is_over(first: &Stamp, patience: i64, now: &Stamp) -> bool {
     now.utc_ms >= EARLIEST_MS && first.until(now).is_some_and(|passed| passed >= patience)
 }
 
-/// The cursor, and the last of the oldest events that are too many.
-fn excess(connection: &Connection, target: &str, most: i64) -> rusqlite::Result<Option<(i64, i64)>> {
-    let Some(state) = state(connection, target, false)? else { return Ok(None) };
-    if newest(connection)? - state.cursor <= most {
+/// The last of the oldest events behind `after` that are too many.
+fn excess(connection: &Connection, after: i64, most: i64) -> rusqlite::Result<Option<i64>> {
+    if newest(connection)? - after <= most {
         return Ok(None);
     }
     let sql = "SELECT id FROM event WHERE id > ? ORDER BY id DESC LIMIT 1 OFFSET ?";
-    let upto = connection.prepare(sql)?.query_map([state.cursor, most], |row| row.get(0))?.next().transpose()?;
-    Ok(upto.map(|upto| (state.cursor, upto)))
+    connection.query_row(sql, [after, most], |row| row.get(0)).optional()
 }

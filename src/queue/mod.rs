@@ -20,13 +20,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 pub use deliveries::{Claim, Due, Setback};
 pub use targets::{TargetState, Wait};
 
+use crate::config::Limits;
 use crate::error::Error;
-use crate::event::Event;
+use crate::event::{Event, Stamp};
 
 /// How long a login waits for another writer. All of it must stay within a second.
 const HOOK_PATIENCE: Duration = Duration::from_millis(500);
@@ -34,28 +35,42 @@ const HOOK_PATIENCE: Duration = Duration::from_millis(500);
 /// How long the sender waits for one: logins take milliseconds.
 const SENDER_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Pages of write-ahead log at which a login moves them into the database. The next one to open the
-/// queue reads the whole log, so it must stay short even where no sender runs.
-const HOOK_LOG_PAGES: u32 = 64;
+/// Bytes of write-ahead log at which a login moves it into the database: 64 pages. The next one to
+/// open the queue reads the whole log, so it must stay short even where no sender runs. `SQLite`'s own
+/// checkpoints won't do: what they did is forgotten when the last process closes the database.
+const HOOK_LOG_LIMIT: u64 = 64 * 4120;
 
 /// The same for the sender, to whom nobody is waiting.
-const SENDER_LOG_PAGES: u32 = 16;
+const SENDER_LOG_LIMIT: u64 = 16 * 4120;
 
 /// Who is opening the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// A login, that must not wait.
     Hook,
-    /// The sender or an administrator's command.
+    /// The sender, or an administrator's command, for as long as it likes.
     Sender,
+    /// The sender, for a short look whether there is anything to do.
+    Look,
+}
+
+/// How the database is shared with other processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sharing {
+    /// Through memory that all map: what the file beside the database, `-shm`, is for.
+    Shared,
+    /// Not at all while it is open, which spares that file, a third of a login's system calls, and
+    /// an idle sender's only writes. Fails at once if somebody else has it open.
+    Alone,
 }
 
 /// An open queue.
 pub struct Queue {
     connection: Connection,
     path: PathBuf,
-    /// The log's name isn't on the disk yet: the first event is safe only when the directory is too.
-    has_new_log: bool,
+    /// Bytes of the write-ahead log when it was opened; `None` if there was none, and so its name may
+    /// not be on the disk yet: the first event is safe only when the directory is too.
+    log: Option<u64>,
 }
 
 impl Queue {
@@ -71,13 +86,34 @@ impl Queue {
     }
 
     fn try_open(path: &Path, role: Role) -> rusqlite::Result<Self> {
-        let has_new_log = !schema::beside(path, "-wal").exists();
-        let connection = connect(path, role)?;
-        let connection = match schema::prepare(connection, path, role) {
-            Err(why) if schema::is_without_shared_memory(&why) => schema::do_without_log(path, role)?,
-            prepared => prepared?,
+        let log = schema::beside(path, "-wal").metadata().map(|log| log.len()).ok();
+        let alone = match role {
+            Role::Hook | Role::Look => Self::open_alone(path, role)?,
+            Role::Sender => None,
         };
-        Ok(Self { connection, path: path.into(), has_new_log })
+        let shared = || match schema::prepare(connect(path, role, Sharing::Shared)?, path, role) {
+            Err(why) if schema::is_without_shared_memory(&why) => schema::do_without_log(path, role),
+            prepared => prepared,
+        };
+        let connection = alone.map_or_else(shared, Ok)?;
+        Ok(Self { connection, path: path.into(), log })
+    }
+
+    /// Opens the database for this process alone; `None` if somebody else has it open, or if it is
+    /// without a write-ahead log, whose readers would meet our lock only later.
+    fn open_alone(path: &Path, role: Role) -> rusqlite::Result<Option<Connection>> {
+        let prepared = connect(path, role, Sharing::Alone).and_then(|alone| schema::prepare(alone, path, role));
+        match prepared {
+            Ok(connection) => Ok(schema::has_log(&connection)?.then_some(connection)),
+            Err(why) if why.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => Ok(None),
+            Err(why) => Err(why),
+        }
+    }
+
+    /// Leaves the closing to the end of the process, which comes at once: nothing is lost, for what
+    /// was committed is on the disk, and a login is spared two dozen system calls.
+    pub fn leave(self) {
+        std::mem::forget(self);
     }
 
     /// Appends events durably, in one transaction: when this returns they are on the disk.
@@ -91,6 +127,7 @@ impl Queue {
         };
         append(&mut self.connection).map_err(failed("record in the queue", &self.path))?;
         self.keep_log_name();
+        self.shorten_log(HOOK_LOG_LIMIT);
         Ok(())
     }
 
@@ -114,9 +151,37 @@ impl Queue {
     /// Syncs the directory if the log in it is new. `SQLite` would do so at every first write of a
     /// connection, and so at every login (see `.cargo/config.toml`).
     fn keep_log_name(&mut self) {
-        if std::mem::take(&mut self.has_new_log) {
+        if self.log.is_none() {
             schema::sync_directory(&self.path);
+            self.log = Some(0);
         }
+    }
+
+    /// Moves the write-ahead log into the database if it was long when the queue was opened. Nothing
+    /// depends on it: what can't be moved now is moved another time.
+    fn shorten_log(&self, limit: u64) {
+        if self.log.is_some_and(|log| log >= limit) {
+            let _ = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        }
+    }
+
+    /// Ends the sender's work: the next login finds a short log.
+    pub fn close(self) {
+        self.shorten_log(SENDER_LOG_LIMIT);
+    }
+
+    /// Whether nothing is due for any of these targets, nor to be given up, nor to be told: whether a
+    /// sender that looks may leave again.
+    pub fn is_idle(&self, targets: &[&str], limits: &Limits, now: &Stamp) -> Result<bool, Error> {
+        if !self.has_targets(targets)? {
+            return Ok(false);
+        }
+        for target in targets {
+            if matches!(self.due(target, 1, now)?, Due::Now(_)) || self.is_time_over(target, limits, now)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// How many events there are, delivered ones included.
@@ -146,21 +211,27 @@ impl Queue {
 }
 
 /// Opens the file with the settings that every connection has.
-fn connect(path: &Path, role: Role) -> rusqlite::Result<Connection> {
+fn connect(path: &Path, role: Role, sharing: Sharing) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
-    let (patience, log_pages) = match role {
-        Role::Hook => (HOOK_PATIENCE, HOOK_LOG_PAGES),
-        Role::Sender => (SENDER_PATIENCE, SENDER_LOG_PAGES),
+    let patience = match role {
+        Role::Hook => HOOK_PATIENCE,
+        Role::Sender | Role::Look => SENDER_PATIENCE,
     };
-    connection.busy_timeout(patience)?;
+    match sharing {
+        Sharing::Shared => connection.busy_timeout(patience)?,
+        Sharing::Alone => {
+            connection.busy_timeout(Duration::ZERO)?;
+            connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+        }
+    }
     // The file is the service user's, and may hold anything: nothing in its schema is to run.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
     // A checkpoint costs two more syncs; it is made when the log has grown, not at every close.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "wal_autocheckpoint", log_pages)?;
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     // Sorting never needs a file, and /tmp may be full or somebody else's.
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     Ok(connection)

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
-use crate::queue::{Role, connect, takeover};
+use crate::queue::{Role, Sharing, connect, takeover};
 
 /// `PRAGMA user_version` of a database with these tables.
 const VERSION: i32 = 1;
@@ -49,11 +49,10 @@ pub fn prepare(mut connection: Connection, path: &Path, role: Role) -> rusqlite:
         // Whoever is second meets the first one's lock; the sender tries again, see below.
         let _ = begin_log(&connection);
     }
-    let journal: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
-    if journal != "wal" {
+    if !has_log(&connection)? {
         make_journal(path);
         let is_hopeless = number(&connection, "application_id")? == WITHOUT_LOG;
-        if role == Role::Hook || is_hopeless || !begin_log(&connection)? {
+        if role != Role::Sender || is_hopeless || !begin_log(&connection)? {
             // Emptying the journal costs flash less than making and deleting a file each time.
             set_journal(&connection, "TRUNCATE")?;
         }
@@ -71,13 +70,12 @@ pub fn is_without_shared_memory(why: &rusqlite::Error) -> bool {
 
 /// Opens a database whose file system can't share memory: with a rollback journal from now on.
 pub fn do_without_log(path: &Path, role: Role) -> rusqlite::Result<Connection> {
-    let alone = connect(path, role)?;
     // A process that has the database for itself needs no shared memory to read its log.
-    alone.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+    let alone = connect(path, role, Sharing::Alone)?;
     set_journal(&alone, "TRUNCATE")?;
     alone.pragma_update(None, "application_id", WITHOUT_LOG)?;
     drop(alone);
-    prepare(connect(path, role)?, path, role)
+    prepare(connect(path, role, Sharing::Shared)?, path, role)
 }
 
 /// The file with this suffix that `SQLite` keeps beside the database.
@@ -100,6 +98,13 @@ fn make_journal(path: &Path) {
     if made.is_ok() {
         sync_directory(path);
     }
+}
+
+/// Whether the database has a write-ahead log.
+pub fn has_log(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.pragma_query_value(None, "journal_mode", |row| {
+        row.get_ref(0)?.as_str().map(|mode| mode == "wal").map_err(Into::into)
+    })
 }
 
 /// Makes the tables in one transaction. Another process may have been faster.

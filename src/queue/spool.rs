@@ -49,22 +49,31 @@ pub fn write(directory: &Path, event: &Event) -> Result<(), Error> {
         .map_err(Error::file("write", &path))
 }
 
+/// Whether there is no event in the spool.
+pub fn is_empty(directory: &Path) -> bool {
+    paths(directory).is_empty()
+}
+
 /// The events in the spool, oldest first, each with its file. What isn't one of ours is left alone;
 /// what is but can't be read is answered as a mistake, and stays there too.
 pub fn read(directory: &Path) -> (Vec<(PathBuf, Event)>, Vec<Error>) {
-    let Ok(entries) = fs::read_dir(directory) else { return Default::default() };
-    let is_event = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PREFIX));
-    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(is_event).collect();
-    paths.sort();
-    paths.truncate(RUN_LIMIT);
     let (mut events, mut mistakes) = (Vec::new(), Vec::new());
-    for path in paths {
+    for path in paths(directory) {
         match read_one(&path) {
             Ok(event) => events.push((path, event)),
             Err(why) => mistakes.push(why),
         }
     }
     (events, mistakes)
+}
+
+fn paths(directory: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
+    let is_event = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PREFIX));
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(is_event).collect();
+    paths.sort();
+    paths.truncate(RUN_LIMIT);
+    paths
 }
 
 fn read_one(path: &Path) -> Result<Event, Error> {

@@ -54,10 +54,10 @@ impl Queue {
     /// that waits, one that is added later gets events from then on, and one that is gone takes its
     /// waiting deliveries with it: the answer has its name and their number.
     pub fn set_targets(&mut self, names: &[&str]) -> Result<Vec<(String, i64)>, Error> {
-        let known: Vec<String> = self.read(names_of)?;
-        if known.len() == names.len() && names.iter().all(|name| known.iter().any(|known| known == name)) {
+        if self.has_targets(names)? {
             return Ok(Vec::new());
         }
+        let known: Vec<String> = self.read(names_of)?;
         self.write("change the targets of", |connection| {
             let start = if known.is_empty() { 0 } else { newest(connection)? };
             for name in names.iter().filter(|name| !known.iter().any(|known| known == *name)) {
@@ -66,6 +66,12 @@ impl Queue {
             let gone = known.iter().filter(|known| !names.contains(&known.as_str()));
             gone.map(|name| Ok((name.clone(), remove(connection, name)?))).collect()
         })
+    }
+
+    /// Whether the known targets are these.
+    pub fn has_targets(&self, names: &[&str]) -> Result<bool, Error> {
+        let known: Vec<String> = self.read(names_of)?;
+        Ok(known.len() == names.len() && names.iter().all(|name| known.iter().any(|known| known == name)))
     }
 
     /// Every target's state, for `status`.

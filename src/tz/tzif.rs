@@ -1,4 +1,4 @@
-//! TZif files, versions 1 to 4 (RFC 9636): a zone's past, and the rule for its future.
+//! `TZif` files, versions 1 to 4 (RFC 9636): a zone's past, and the rule for its future.
 //!
 //! Any bytes at all are parsed or refused, without a panic, and without more memory than a few times
 //! their length. Leap seconds are left out of account, as the instants here don't count them.
