@@ -1,0 +1,200 @@
+//! A host of a test's own: a temporary directory with configuration, state directory, spool and /dev.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::support::{program, stdout};
+
+/// The user that owns the state directory where a test wants root to be given up: nobody.
+pub const SERVICE: u32 = 65534;
+
+/// PAM items in the order in which `pam_exec` puts them into the environment; `PAM_TYPE` comes last.
+pub const LOGIN: [(&str, &str); 5] = [
+    ("PAM_SERVICE", "sshd"),
+    ("PAM_USER", "amanda"),
+    ("PAM_TTY", "ssh"),
+    ("PAM_RHOST", "192.0.2.7"),
+    ("PAM_TYPE", "open_session"),
+];
+
+/// A temporary directory, removed when its test ends.
+pub struct Home(pub PathBuf);
+
+impl Home {
+    /// A host that is configured by this text, behind `[host]` and `[queue]`.
+    pub fn new(config: &str) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("ssn-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let home = Self(std::env::temp_dir().join(name));
+        let _ = fs::remove_dir_all(&home.0);
+        for directory in ["", "state", "dev"] {
+            fs::create_dir(home.at(directory)).expect("a new temporary directory");
+        }
+        fs::set_permissions(&home.0, Permissions::from_mode(0o755)).expect("it is ours");
+        home.configure(config);
+        home
+    }
+
+    /// The same, with a state directory that belongs to the service user ([`SERVICE`]). Needs root.
+    pub fn of_service(config: &str) -> Self {
+        let home = Self::new(config);
+        chown(home.at("state"), Some(SERVICE), Some(SERVICE)).expect("root may give a directory away");
+        home
+    }
+
+    /// Replaces the configuration.
+    pub fn configure(&self, config: &str) {
+        let root = self.0.display();
+        let text = format!(
+            "[host]\nname = \"host.example\"\n[queue]\npath = \"{root}/state/session_events.db\"\nspool = \"{root}/spool\"\n{config}"
+        );
+        fs::write(self.at("config.toml"), text).expect("a configuration");
+        fs::set_permissions(self.at("config.toml"), Permissions::from_mode(0o644)).expect("it is ours");
+    }
+
+    /// A path below this directory.
+    pub fn at(&self, path: &str) -> PathBuf {
+        if path.is_empty() { self.0.clone() } else { self.0.join(path) }
+    }
+
+    /// The database.
+    pub fn database(&self) -> PathBuf {
+        self.at("state/session_events.db")
+    }
+
+    /// The program with this configuration and an empty environment.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let words = program();
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).arg("--config").arg(self.at("config.toml")).args(arguments).env_clear();
+        command
+    }
+
+    /// The same in a mount namespace where `/dev` is this host's own (see [`Syslog`]), before which
+    /// `prepare`, a line of shell, is run. Needs root. The process id stays that of the command.
+    pub fn command_in_own_dev(&self, prepare: &str, arguments: &[&str]) -> Command {
+        let inner = self.command(arguments);
+        let mut command = Command::new("unshare");
+        let script = format!("mount --bind {}/dev /dev && {{ {prepare}\n}} && exec \"$@\"", self.0.display());
+        command.args(["--mount", "sh", "-ec", &script, "sh"]).arg(inner.get_program()).args(inner.get_args());
+        // unshare and mount are looked up by the caller's PATH; the hook doesn't care for it.
+        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        command
+    }
+
+    /// Runs a command to its end.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().expect("the program starts")
+    }
+
+    /// Runs the hook as `pam_exec` would, with these PAM items.
+    pub fn hook(&self, items: &[(&str, &str)]) -> Output {
+        hook(self.command(&["queue"]), items)
+    }
+
+    /// Records a session's beginning (or its end) that must succeed silently.
+    pub fn record(&self, user: &str, remote_host: &str, kind: &str) {
+        let items = [
+            ("PAM_SERVICE", "sshd"),
+            ("PAM_USER", user),
+            ("PAM_TTY", "ssh"),
+            ("PAM_RHOST", remote_host),
+            ("PAM_TYPE", kind),
+        ];
+        let output = self.hook(&items);
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    }
+
+    /// Runs `send`.
+    pub fn send(&self) -> Output {
+        self.run(&["send"])
+    }
+
+    /// What `send` prints when it must succeed (for the service `stdout`).
+    pub fn sent(&self) -> String {
+        let output = self.send();
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+        stdout(&output)
+    }
+
+    /// Opens the database with `SQLite`, as an outsider would.
+    pub fn sqlite(&self) -> rusqlite::Connection {
+        rusqlite::Connection::open(self.database()).expect("a database")
+    }
+
+    /// What one query answers, as text.
+    pub fn query(&self, sql: &str) -> String {
+        let value: rusqlite::types::Value = self.sqlite().query_row(sql, [], |row| row.get(0)).expect(sql);
+        match value {
+            rusqlite::types::Value::Null => String::new(),
+            rusqlite::types::Value::Integer(number) => number.to_string(),
+            rusqlite::types::Value::Real(number) => number.to_string(),
+            rusqlite::types::Value::Text(text) => text,
+            rusqlite::types::Value::Blob(bytes) => String::from_utf8_lossy(&bytes).into(),
+        }
+    }
+
+    /// The names of the files in the spool, hidden ones too; none where there is no spool.
+    pub fn spooled(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.at("spool")).into_iter().flatten().flatten();
+        entries.map(|entry| entry.file_name().to_string_lossy().into()).collect()
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Runs a command of the hook with these PAM items behind whatever environment it has.
+pub fn hook(mut command: Command, items: &[(&str, &str)]) -> Output {
+    // A `Command` sorts its environment; env(1) keeps the order that pam_exec has.
+    let mut ordered = Command::new("/usr/bin/env");
+    let given: Vec<(String, String)> = command
+        .get_envs()
+        .filter_map(|(name, value)| Some((name.to_str()?.to_owned(), value?.to_str()?.to_owned())))
+        .collect();
+    let variables = given.iter().map(|(name, value)| format!("{name}={value}"));
+    ordered.arg("-i").args(variables).args(items.iter().map(|(name, value)| format!("{name}={value}")));
+    ordered.arg(command.get_program()).args(command.get_args());
+    command = ordered;
+    command.output().expect("the hook starts")
+}
+
+/// A syslog daemon's end of `/dev/log`, in a host's own `/dev`.
+pub struct Syslog(UnixDatagram);
+
+impl Syslog {
+    /// Opens the socket, and makes the devices beside it. Needs root.
+    pub fn listen(home: &Home) -> Self {
+        for (name, major, minor) in [("null", "1", "3"), ("urandom", "1", "9"), ("full", "1", "7")] {
+            let made =
+                Command::new("mknod").arg("-m666").arg(home.at("dev").join(name)).args(["c", major, minor]).status();
+            assert!(made.is_ok_and(|made| made.success()), "mknod {name}");
+        }
+        Self::at(&home.at("dev/log"))
+    }
+
+    fn at(path: &Path) -> Self {
+        let socket = UnixDatagram::bind(path).expect("a socket");
+        socket.set_nonblocking(true).expect("a socket can be non-blocking");
+        fs::set_permissions(path, Permissions::from_mode(0o666)).expect("it is ours");
+        Self(socket)
+    }
+
+    /// Every packet so far, one a line.
+    pub fn lines(&self) -> String {
+        let mut lines = String::new();
+        let mut packet = [0; 4096];
+        while let Ok(length) = self.0.recv(&mut packet) {
+            lines.push_str(&String::from_utf8_lossy(&packet[..length]));
+            lines.push('\n');
+        }
+        lines
+    }
+}

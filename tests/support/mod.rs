@@ -1,0 +1,66 @@
+//! What the tests of the real binary share: a host of their own to run it on, servers to talk to,
+//! and a way to say that a test could not run here.
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+pub mod home;
+pub mod server;
+
+use std::io::{self, Write};
+use std::process::{Command, Output};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The program under test: the one that cargo built, or what `SSN_BINARY` names (a static one, behind
+/// `qemu-aarch64-static` perhaps: words are split at spaces).
+pub fn program() -> Vec<String> {
+    match std::env::var("SSN_BINARY") {
+        Ok(words) => words.split_whitespace().map(Into::into).collect(),
+        Err(_) => vec![env!("CARGO_BIN_EXE_ssh-session-notifier").into()],
+    }
+}
+
+/// Says that a test could not run here. `.ci/run` collects these lines; libtest would swallow what
+/// goes through `eprintln!`.
+pub fn skip(test: &str, why: &str) {
+    let _ = writeln!(io::stderr().lock(), "SKIP: {test}: {why}");
+}
+
+/// Whether the tests run as root, and so may make users' files, namespaces and devices.
+pub fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+/// Whether a program can be started.
+pub fn has(program: &str) -> bool {
+    Command::new("sh")
+        .args(["-c", &format!("PATH=$PATH:/usr/sbin:/sbin command -v {program}")])
+        .output()
+        .is_ok_and(|found| found.status.success())
+}
+
+/// Whether this process may make a mount namespace (a container may not).
+pub fn has_mount_namespaces() -> bool {
+    is_root() && Command::new("unshare").args(["--mount", "true"]).output().is_ok_and(|done| done.status.success())
+}
+
+/// Stderr as text.
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into()
+}
+
+/// Stdout as text.
+pub fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into()
+}
+
+/// Waits until something holds, ten seconds at most; answers whether it does.
+pub fn wait_for(what: impl Fn() -> bool) -> bool {
+    let end = Instant::now() + Duration::from_secs(10);
+    while Instant::now() < end {
+        if what() {
+            return true;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    what()
+}
