@@ -329,7 +329,9 @@ fn where_root_owns_the_queue_send_stays_root_until_somebody_changes_it() {
     assert_eq!(host.read("etc/crontabs/root"), format!("0 4 * * * backup\n{LINE}"));
     assert!(!host.at(CRONTAB).exists());
 
-    [STATE, QUEUE].map(|path| chown(host.at(path), Some(999), Some(999)).expect("chown"));
+    for path in [STATE, QUEUE] {
+        chown(host.at(path), Some(999), Some(999)).expect("chown");
+    }
     host.install(&[]);
     assert_eq!(host.read("etc/crontabs/root"), "0 4 * * * backup\n");
     assert_eq!(host.read(CRONTAB), LINE);
