@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process;
 use std::slice;
 use std::sync::mpsc::channel;
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use crate::event::{Action, Environment, Event, Session, Stamp, Trust, What};
 use crate::log::{self, Level};
 use crate::privileges;
 use crate::queue::{Queue, Role, spool};
+use crate::surroundings;
 
 /// A login waits no longer than this, whatever the disk does.
 const DEADLINE: Duration = Duration::from_millis(900);
@@ -27,6 +29,9 @@ const LAST_RESORT: Duration = Duration::from_millis(80);
 /// The watchdog writes one file and one datagram.
 const WATCHDOG_STACK: usize = 64 * 1024;
 
+/// Where events may be kept, once that is known and root is given up.
+type Kept = Arc<OnceLock<Place>>;
+
 /// Records what PAM tells of, unless the allowlist has it. Fails only where PAM isn't the caller.
 pub fn run(config: &Path, block: &[(OsString, OsString)]) -> Result<(), Error> {
     let (session, trust) = match Session::from_environment(block) {
@@ -34,24 +39,27 @@ pub fn run(config: &Path, block: &[(OsString, OsString)]) -> Result<(), Error> {
         Environment::Other => return Ok(()),
         Environment::Missing => return Err(Error::Environment("queue is for pam_exec: PAM_TYPE is not set")),
     };
+    surroundings::settle();
+    let remote_host = session.remote_host.clone();
+    let event = Arc::new(Event { what: What::Session(session), at: Stamp::now() });
+    let kept = arm_watchdog(&event);
     let (hook, mistake) = Hook::read(config);
     if let Some(mistake) = mistake {
         log::say(Level::Error, &format!("{mistake}\nthe allowlist counts as empty until that is mended"));
     }
-    if trust == Trust::Proven && hook.allowlist.contains(session.remote_host.as_str()) {
-        return Ok(());
+    if trust == Trust::Unproven || !hook.allowlist.contains(remote_host.as_str()) {
+        keep(hook.place, &event, &kept);
     }
-    keep(&hook.place, &Event { what: What::Session(session), at: Stamp::now() });
     Ok(())
 }
 
 /// Keeps an event in the first place that takes it.
-fn keep(place: &Place, event: &Event) {
-    if let Err(why) = privileges::give_up_root(place) {
+fn keep(place: Place, event: &Event, kept: &Kept) {
+    if let Err(why) = privileges::give_up_root(&place) {
         // Still root, perhaps: nothing of the service user's is opened, but syslog is safe.
-        return tell(event, &why.to_string());
+        return log::say(Level::Critical, &testament(event, &why.to_string()));
     }
-    arm_watchdog(place, event);
+    let place = kept.get_or_init(|| place);
     let append = |mut queue: Queue| {
         let appended = queue.append(slice::from_ref(event));
         queue.leave();
@@ -65,50 +73,56 @@ fn keep(place: &Place, event: &Event) {
 fn keep_elsewhere(place: &Place, event: &Event, why: &str) {
     match spool::write(&place.spool, event) {
         Ok(()) => log::say(Level::Warning, &format!("{why}; the event waits in {}", place.spool.display())),
-        Err(also) => tell(event, &format!("{why}; {also}")),
+        Err(also) => log::say(Level::Critical, &testament(event, &format!("{why}; {also}"))),
     }
 }
 
-/// Writes the whole event to syslog, one field a line, for a person to read and none to be cut off.
-fn tell(event: &Event, why: &str) {
-    let What::Session(session) = &event.what else { return };
+/// Writes the whole event for syslog, a few fields a line, for a person to read and none to be cut off.
+fn testament(event: &Event, why: &str) -> String {
+    let session = match &event.what {
+        What::Session(session) => session,
+        What::Note(text) => return format!("{text}: {why}"),
+    };
     let Session { action, user, remote_host, tty, service, id } = session;
     let action = match action {
         Action::Open => "open",
         Action::Close => "close",
     };
     let at = event.at.utc_ms;
-    let message = format!(
+    format!(
         "session {action} could not be recorded, this is all that is left of it: {why}\n\
          at {at} ms since 1970: session {action}, id {id}\nuser '{user}'\nremote host '{remote_host}'\n\
          tty '{tty}', service '{service}'"
-    );
-    log::say(Level::Critical, &message);
+    )
 }
 
-/// Starts a thread that ends the process when the disk takes too long; the process usually ends
-/// first. SIGALRM would do too, but what its handler may do is next to nothing, and its disposition
-/// and mask come from whoever started us. Without memory for a thread the locks still have their
-/// bound; only the disk has none.
-fn arm_watchdog(place: &Place, event: &Event) {
-    let (place, event) = (place.clone(), event.clone());
+/// Starts a thread that ends the process when anything takes too long; the process usually ends
+/// first. SIGALRM would do too, but what its handler may do is next to nothing. Without memory for a
+/// thread the locks still have their bound; only the disk has none.
+fn arm_watchdog(event: &Arc<Event>) -> Kept {
+    let kept = Kept::default();
+    let (event, place) = (Arc::clone(event), Arc::clone(&kept));
     let _ = thread::Builder::new().stack_size(WATCHDOG_STACK).spawn(move || {
         thread::sleep(DEADLINE);
         end_in_time(place, &event);
     });
+    kept
 }
 
-fn end_in_time(place: Place, event: &Event) -> ! {
+fn end_in_time(place: Kept, event: &Arc<Event>) -> ! {
     // The spool may be on the disk that hangs: it gets a thread of its own too.
     let (done, finished) = channel();
-    let again = event.clone();
+    let again = Arc::clone(event);
     let spool = move || {
-        keep_elsewhere(&place, &again, "the queue took too long");
-        let _ = done.send(());
+        if let Some(place) = place.get() {
+            keep_elsewhere(place, &again, "the queue took too long");
+            let _ = done.send(());
+        }
     };
     let spawned = thread::Builder::new().stack_size(WATCHDOG_STACK).spawn(spool);
     if spawned.is_err() || finished.recv_timeout(LAST_RESORT).is_err() {
-        tell(event, "neither the queue nor the spool answered in time");
+        // Not on stderr: a thread that hangs may have it locked.
+        log::to_syslog(Level::Critical, &testament(event, "neither the queue nor the spool answered in time"));
     }
     process::exit(0);
 }

@@ -1,10 +1,14 @@
 //! Messages for people: syslog always (RFC 3164 form, as syslog(3) writes it), stderr as well.
 //!
-//! A missing or full `/dev/log` changes nothing else: the datagram is dropped, stderr still has it.
+//! Neither can hold anybody up. A missing or full `/dev/log` changes nothing else: the datagram is
+//! dropped. A stderr that takes nothing, a stopped terminal or a pipe that nobody reads, is passed over.
 
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixDatagram;
 use std::process;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 /// Where the C library's syslog(3) writes too.
 const SOCKET: &str = "/dev/log";
@@ -14,6 +18,9 @@ const FACILITY: u8 = 4 << 3;
 
 /// RFC 3164 §4.1: a syslog packet is at most 1024 bytes.
 const PACKET_LIMIT: usize = 1024;
+
+/// Bytes of a line on stderr. A pipe that can be written to has room for so many (`PIPE_BUF`).
+const LINE_LIMIT: usize = 4096;
 
 /// How much a message matters; the numbers are syslog's (RFC 3164 §4.1.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,15 +35,22 @@ pub enum Level {
 
 /// Says one thing to syslog and on stderr. A message of several lines becomes one packet a line.
 pub fn say(level: Level, message: &str) {
-    let socket = connect();
-    let mut stderr = io::stderr().lock();
+    to_syslog(level, message);
+    for line in message.lines() {
+        let mut text = format!("ssh-session-notifier: {line}");
+        text.truncate(text.floor_char_boundary(LINE_LIMIT - 1));
+        text.push('\n');
+        to_stderr(&text);
+    }
+}
+
+/// Says one thing to syslog alone.
+pub fn to_syslog(level: Level, message: &str) {
+    let Some(socket) = connect() else { return };
     for line in message.lines() {
         let mut packet = format!("<{}>ssh-session-notifier[{}]: {line}", FACILITY | level as u8, process::id());
         packet.truncate(packet.floor_char_boundary(PACKET_LIMIT));
-        if let Some(socket) = &socket {
-            let _ = socket.send(packet.as_bytes());
-        }
-        let _ = writeln!(stderr, "ssh-session-notifier: {line}");
+        let _ = socket.send(packet.as_bytes());
     }
 }
 
@@ -46,4 +60,12 @@ fn connect() -> Option<UnixDatagram> {
     socket.set_nonblocking(true).ok()?;
     socket.connect(SOCKET).ok()?;
     Some(socket)
+}
+
+fn to_stderr(line: &str) {
+    let stderr = io::stderr();
+    let mut ready = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
+    if poll(&mut ready, PollTimeout::ZERO).is_ok_and(|count| count > 0) {
+        let _ = (&stderr).write_all(line.as_bytes());
+    }
 }

@@ -20,6 +20,7 @@ mod queue;
 mod rules;
 mod send;
 mod status;
+mod surroundings;
 mod text;
 mod tz;
 mod watch;

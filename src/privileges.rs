@@ -18,7 +18,7 @@ const SERVICE_USER: &str = "ssh-session-notifier";
 /// Becomes the owner of the directory that the queue is in, if this is root; makes that directory
 /// and the spool's where they are missing. Files are created for their owner alone from now on.
 ///
-/// Where root owns the directory it stays root. To be called before the first thread is started.
+/// Where root owns the directory it stays root. The C library changes the ids of every thread.
 pub fn give_up_root(place: &Place) -> Result<(), Error> {
     umask(Mode::from_bits_truncate(0o077));
     if !geteuid().is_root() {
