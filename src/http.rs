@@ -12,6 +12,8 @@ use std::fmt;
 use std::io::{self, Read};
 use std::net::IpAddr;
 use std::path::Path;
+#[cfg(feature = "tls")]
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::text::Secret;
@@ -49,9 +51,7 @@ pub struct Response {
 pub enum Error {
     /// The time was over.
     Timeout,
-    /// The server's certificate is not to be trusted; says which, and why.
-    Certificate(String),
-    /// Anything else: no such name, no route, refused, broken off, not HTTP.
+    /// Anything else: no such name, no route, refused, a certificate not to be trusted, not HTTP.
     Broken(String),
 }
 
@@ -104,16 +104,24 @@ impl Response {
     }
 }
 
-/// Gets TLS ready, once and before any thread is started: which authorities are trusted is handed
-/// to the library through the environment. With `ca_file` those in it, and no others; else the
-/// system's; where the system has none, Mozilla's that are built in.
+/// Gets TLS ready, before any thread is started: which authorities are trusted is handed to the
+/// library through the environment. With `ca_file` those in it, and no others; else the system's;
+/// where the system has none, Mozilla's that are built in. Does nothing the second time.
 #[cfg(feature = "tls")]
 pub fn trust(ca_file: Option<&Path>) -> Result<(), crate::error::Error> {
-    roots::install(ca_file)
+    // As the environment is the whole process's, so is this; a request that timed out may have left
+    // a thread behind, and the environment must not change under it.
+    static DONE: OnceLock<()> = OnceLock::new();
+    if DONE.get().is_none() {
+        roots::install(ca_file)?;
+        let _ = DONE.set(());
+    }
+    Ok(())
 }
 
 /// Without TLS there is nobody to trust, and an https address was refused by the configuration.
 #[cfg(not(feature = "tls"))]
+#[expect(clippy::unnecessary_wraps, reason = "with TLS it can fail")]
 pub fn trust(_ca_file: Option<&Path>) -> Result<(), crate::error::Error> {
     Ok(())
 }
@@ -188,7 +196,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Timeout => f.write_str("no answer in time"),
-            Self::Certificate(what) | Self::Broken(what) => f.write_str(what),
+            Self::Broken(what) => f.write_str(what),
         }
     }
 }

@@ -8,8 +8,10 @@
 mod backoff;
 mod cli;
 mod config;
+mod deadline;
 mod error;
 mod event;
+mod heartbeat;
 mod hook;
 mod http;
 mod log;
@@ -64,7 +66,7 @@ fn run(args: &Args) -> Result<bool, Error> {
     match args.command {
         Command::Queue => hook::run(&args.config, &env::vars_os().collect::<Vec<_>>()).map(|()| true),
         Command::Send => with_config(&args.config, |config| match send::lock(config)? {
-            Some(lock) => send::run(config, &lock),
+            Some(lock) => Ok(send::run(config, &lock, None)? && heartbeat::beat(config)?),
             None => Ok(true),
         }),
         Command::Watch => with_config(&args.config, |config| match send::lock(config)? {

@@ -6,10 +6,13 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use nix::sys::signalfd::SignalFd;
 
 use crate::backoff;
 use crate::config::Config;
+use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::event::{Event, Stamp, What};
 use crate::http;
@@ -22,6 +25,9 @@ use crate::text::Field;
 /// A run stops here; the next one carries on. Below the minute that cron repeats at.
 const RUN_LIMIT: Duration = Duration::from_secs(50);
 const _: () = assert!(RUN_LIMIT.as_secs() < 60);
+
+/// No request is begun with less time left; the library counts in whole seconds.
+const SHORTEST_REQUEST: Duration = Duration::from_secs(1);
 
 /// Events that are looked at for one message. The shortest notice has more than 40 characters, so
 /// that no message that a service takes holds more.
@@ -40,7 +46,7 @@ pub struct Lock(#[expect(dead_code, reason = "the lock lasts as long as the file
 struct Run<'a> {
     config: &'a Config,
     queue: Mutex<Queue>,
-    ends: Instant,
+    deadline: Deadline<'a>,
     now: Stamp,
 }
 
@@ -76,18 +82,19 @@ pub fn lock(config: &Config) -> Result<Option<Lock>, Error> {
     }
 }
 
-/// Delivers what is due, once, with the lock held. `Ok(false)`: something failed, and was said.
-/// With nothing due it writes nothing at all.
-pub fn run(config: &Config, _lock: &Lock) -> Result<bool, Error> {
+/// Delivers what is due, once, with the lock held; `signals` end it early. `Ok(false)`: something
+/// failed, and was said. With nothing due it writes nothing at all.
+pub fn run(config: &Config, _lock: &Lock, signals: Option<&SignalFd>) -> Result<bool, Error> {
     if is_idle(config) {
         return Ok(true);
     }
-    match attempt(config, Queue::open(&config.place.path, Role::Sender)) {
+    let deadline = || Deadline::new(RUN_LIMIT, signals);
+    match attempt(config, Queue::open(&config.place.path, Role::Sender), deadline()) {
         Err(Error::Damaged { path, why }) => {
             let (mut queue, said) = Queue::repair(&path, &why)?;
             log::say(Level::Error, &said);
             queue.append(&[note(&said)])?;
-            attempt(config, Ok(queue)).map(|_| false)
+            attempt(config, Ok(queue), deadline()).map(|_| false)
         }
         other => other,
     }
@@ -106,13 +113,13 @@ fn target_names(config: &Config) -> Vec<&'static str> {
     config.targets.iter().map(Notifier::name).collect()
 }
 
-fn attempt(config: &Config, queue: Result<Queue, Error>) -> Result<bool, Error> {
+fn attempt(config: &Config, queue: Result<Queue, Error>, deadline: Deadline<'_>) -> Result<bool, Error> {
     let mut queue = queue?;
     let mut is_well = import(config, &mut queue)?;
     for (gone, count) in queue.set_targets(&target_names(config))? {
         log::say(Level::Warning, &format!("{gone} is no target any more; {count} deliveries to it are forgotten"));
     }
-    let run = Run { config, queue: Mutex::new(queue), ends: Instant::now() + RUN_LIMIT, now: Stamp::now() };
+    let run = Run { config, queue: Mutex::new(queue), deadline, now: Stamp::now() };
     is_well &= run.every_target()?;
     // A note on what was given up is an event like others, and need not wait for the next run.
     if run.queue().tell_dead(dead_note)? {
@@ -166,12 +173,13 @@ impl Run<'_> {
         results.into_iter().try_fold(true, |all, one| Ok(all & one?))
     }
 
-    /// One target, until nothing is due, it must wait, or the run is over.
+    /// One target, until nothing is due, it must wait, or the run is over. `Ok(false)`: something
+    /// failed, and was said.
     fn target(&self, target: &Notifier) -> Result<bool, Error> {
         let mut course = Course::default();
-        while self.left() >= Duration::from_secs(1) {
+        while self.deadline.left() >= SHORTEST_REQUEST {
             let due = self.queue().due(target.name(), CLAIM_LIMIT, &Stamp::now())?;
-            let Due::Now(mut claim) = due else { return Ok(!course.is_ill) };
+            let Due::Now(mut claim) = due else { break };
             let lines = self.lines(&claim);
             claim.shorten(target.fitting(&lines));
             let next = if claim.is_server_error && claim.failures >= SUSPECT_AFTER {
@@ -182,10 +190,10 @@ impl Run<'_> {
                 self.settle(target, claim, outcome, &mut course)?
             };
             if next == Next::Stop {
-                return Ok(false);
+                break;
             }
         }
-        Ok(false)
+        Ok(!course.is_ill)
     }
 
     /// Tries the first event alone, because the service has failed over it (or over all) before. If
@@ -219,8 +227,11 @@ impl Run<'_> {
         let (pause, why, is_server_error, is_failure) = match outcome {
             Outcome::Delivered { pause } => {
                 course.rejected = 0;
-                self.queue().delivered(claim, &now)?;
-                return Ok(self.rest(pause.unwrap_or_default()));
+                let pause = pause.unwrap_or_default().min(backoff::LONGEST);
+                // A short rest is taken right here; of a longer one the next run must know.
+                let is_short = self.has_time_for(pause);
+                self.queue().delivered(claim, if is_short { 0 } else { milliseconds(pause) }, &now)?;
+                return Ok(if is_short { self.rest(pause) } else { Next::Stop });
             }
             Outcome::Throttled { pause, .. } if self.has_time_for(pause) => return Ok(self.rest(pause)),
             Outcome::Throttled { pause, why } => (pause, why, false, false),
@@ -242,6 +253,7 @@ impl Run<'_> {
                 (backoff::LONGEST, format!("it rejects one event after the other: {why}"), false, true)
             }
         };
+        course.is_ill = true;
         let why = target.conceal(&why);
         let minutes = pause.as_secs().div_ceil(60);
         log::say(Level::Error, &format!("{name}: {why}; everything is kept, and tried again in {minutes} min"));
@@ -249,17 +261,14 @@ impl Run<'_> {
         Ok(Next::Stop)
     }
 
-    /// Waits as the service asked for, if this run has the time.
+    /// Waits as the service asked for.
     fn rest(&self, pause: Duration) -> Next {
-        if !self.has_time_for(pause) {
-            return Next::Stop;
-        }
-        thread::sleep(pause);
+        self.deadline.sleep(pause);
         Next::Go
     }
 
     fn has_time_for(&self, pause: Duration) -> bool {
-        pause + Duration::from_secs(1) < self.left()
+        pause + SHORTEST_REQUEST < self.deadline.left()
     }
 
     /// The notices of a claim's events.
@@ -280,15 +289,11 @@ impl Run<'_> {
                     }
                 }
             }
-            Message::Post(request) => match http::post(&request, self.config.timeout.min(self.left())) {
+            Message::Post(request) => match http::post(&request, self.config.timeout.min(self.deadline.left())) {
                 Ok(response) => target.judge(&response),
                 Err(why) => Outcome::Failed { why: why.to_string(), is_server_error: false },
             },
         }
-    }
-
-    fn left(&self) -> Duration {
-        self.ends.saturating_duration_since(Instant::now())
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -312,8 +317,16 @@ impl Course {
 }
 
 fn setback(now: &Stamp, pause: Duration, why: &str, is_server_error: bool) -> Setback {
-    let ms = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX);
-    Setback { wait: Wait { since: now.clone(), ms }, error: why.into(), is_server_error, is_failure: true }
+    Setback {
+        wait: Wait { since: now.clone(), ms: milliseconds(pause) },
+        error: why.into(),
+        is_server_error,
+        is_failure: true,
+    }
+}
+
+fn milliseconds(pause: Duration) -> i64 {
+    i64::try_from(pause.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// An event that tells of the program's own work.

@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
@@ -12,46 +12,54 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use crate::config::Config;
 use crate::error::Error;
 use crate::event::Stamp;
+use crate::heartbeat;
 use crate::log::{self, Level};
 use crate::queue::{Queue, Role};
 use crate::send::{self, Lock};
 
-/// Without any event, look again after this: a directory may have been replaced meanwhile.
+/// Without any event, look again after this: for the heartbeat, and because a directory may have
+/// been replaced meanwhile.
 const LONGEST_SLEEP: Duration = Duration::from_mins(1);
 
 /// After an event, wait for those that come with it (a log-in is often followed by a log-out).
 const GATHER: Duration = Duration::from_millis(100);
 
+/// Calls the monitor no more often than a scheduler would.
+const HEARTBEAT: Duration = Duration::from_secs(55);
+const _: () = assert!(HEARTBEAT.as_secs() < LONGEST_SLEEP.as_secs());
+
 /// Delivers until SIGTERM or SIGINT comes.
 pub fn run(config: &Config, lock: &Lock) -> Result<bool, Error> {
-    let ends = end_signals().map_err(failed("watch for signals"))?;
+    let signals = end_signals().map_err(failed("watch for signals"))?;
+    let mut last_beat = None;
     loop {
         // Watches are set before the look at the queue, so that nothing slips in between.
-        let events = watches(config);
-        if let Err(why) = send::run(config, lock) {
-            log::say(Level::Error, &why.to_string());
+        let changes = watches(config);
+        let is_well = send::run(config, lock, Some(&signals)).unwrap_or_else(|why| say(&why));
+        if is_well && last_beat.is_none_or(|beat: Instant| beat.elapsed() >= HEARTBEAT) {
+            heartbeat::beat(config).unwrap_or_else(|why| say(&why));
+            last_beat = Some(Instant::now());
         }
-        let sleep = sleep(config);
-        let mut ready = vec![PollFd::new(ends.as_fd(), PollFlags::POLLIN)];
-        if let Some(events) = &events {
-            ready.push(PollFd::new(events.as_fd(), PollFlags::POLLIN));
+        if wait(&signals, changes.as_ref(), sleep(config))? && wait(&signals, None, GATHER)? {
+            continue;
         }
-        let timeout = PollTimeout::try_from(sleep).unwrap_or(PollTimeout::MAX);
-        match poll(&mut ready, timeout) {
-            Ok(_) | Err(nix::Error::EINTR) => {}
-            Err(why) => return Err(failed("wait")(why)),
-        }
-        let is_end = |fd: &PollFd<'_>| fd.any().unwrap_or(false);
-        if ready.first().is_some_and(is_end) {
-            return Ok(true);
-        }
-        if ready.get(1).is_some_and(is_end) {
-            let mut end = [PollFd::new(ends.as_fd(), PollFlags::POLLIN)];
-            let _ = poll(&mut end, PollTimeout::try_from(GATHER).unwrap_or(PollTimeout::ZERO));
-            if is_end(&end[0]) {
-                return Ok(true);
-            }
-        }
+        return Ok(true);
+    }
+}
+
+fn say(why: &Error) -> bool {
+    log::say(Level::Error, &why.to_string());
+    false
+}
+
+/// Waits for a change, or until `longest` is over. `Ok(false)`: a signal asks for the end.
+fn wait(signals: &SignalFd, changes: Option<&Inotify>, longest: Duration) -> Result<bool, Error> {
+    let mut ready = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+    ready.extend(changes.map(|changes| PollFd::new(changes.as_fd(), PollFlags::POLLIN)));
+    match poll(&mut ready, PollTimeout::try_from(longest).unwrap_or(PollTimeout::MAX)) {
+        Ok(_) => Ok(!ready[0].any().unwrap_or(false)),
+        Err(nix::Error::EINTR) => Ok(true),
+        Err(why) => Err(failed("wait")(why)),
     }
 }
 
@@ -67,7 +75,11 @@ fn end_signals() -> nix::Result<SignalFd> {
 /// Watches the directories of the queue and of the spool, as they are now.
 fn watches(config: &Config) -> Option<Inotify> {
     let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).ok()?;
-    let changes = AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_CREATE;
+    let changes = AddWatchFlags::IN_MODIFY
+        | AddWatchFlags::IN_MOVED_TO
+        | AddWatchFlags::IN_CREATE
+        | AddWatchFlags::IN_MOVE_SELF
+        | AddWatchFlags::IN_DELETE_SELF;
     let home = config.place.path.parent().unwrap_or(Path::new("/"));
     inotify.add_watch(home, changes).ok()?;
     let _ = inotify.add_watch(&config.place.spool, changes);
@@ -76,7 +88,7 @@ fn watches(config: &Config) -> Option<Inotify> {
 
 /// How long nothing will be due unless something comes.
 fn sleep(config: &Config) -> Duration {
-    let next = Queue::open(&config.place.path, Role::Sender).and_then(|queue| queue.next_due(&Stamp::now()));
+    let next = Queue::open(&config.place.path, Role::Look).and_then(|queue| queue.next_due(&Stamp::now()));
     let next = next.ok().flatten().and_then(|ms| u64::try_from(ms).ok());
     // At least a second, so that a queue that can't be settled isn't tried without a rest.
     next.map_or(LONGEST_SLEEP, Duration::from_millis).clamp(Duration::from_secs(1), LONGEST_SLEEP)

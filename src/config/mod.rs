@@ -14,13 +14,13 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use section::{Found, Section};
+pub use section::Section;
 
 use crate::config::section::Reader;
 use crate::error::Error;
 use crate::notifier::Notifier;
 use crate::rules::{Allowlist, Network};
-use crate::text::Field;
+use crate::text::{Field, Secret};
 use crate::tz::Zone;
 
 /// Where the queue is unless `queue.path` says otherwise.
@@ -68,6 +68,8 @@ pub struct Config {
     pub timeout: Duration,
     /// The only authorities to trust, instead of the system's.
     pub ca_file: Option<PathBuf>,
+    /// What to call after a run that left nothing overdue.
+    pub heartbeat_url: Option<Secret>,
     /// When deliveries are given up, and how long delivered events are kept.
     pub limits: Limits,
 }
@@ -134,9 +136,14 @@ impl Config {
         let place = place(&mut queue);
         let limits = limits(&mut queue);
         queue.finish();
-        let (timeout, ca_file) = network(root.section("network"));
+        let mut network = root.section("network");
+        let timeout = network.integer("timeout", 1..=45).unwrap_or(TIMEOUT);
+        let timeout = Duration::from_secs(timeout.unsigned_abs());
+        let ca_file = absolute(&mut network, "ca_file", false);
+        let heartbeat_url = heartbeat_url(&mut network);
+        network.finish();
         root.finish();
-        Some(Self { place, host: host?, zone: zone?, targets, timeout, ca_file, limits })
+        Some(Self { place, host: host?, zone: zone?, targets, timeout, ca_file, heartbeat_url, limits })
     }
 }
 
@@ -253,9 +260,8 @@ fn limits(section: &mut Section<'_>) -> Limits {
     }
 }
 
-fn network(mut section: Section<'_>) -> (Duration, Option<PathBuf>) {
-    let timeout = section.integer("timeout", 1..=45).unwrap_or(TIMEOUT);
-    let ca_file = absolute(&mut section, "ca_file", false);
-    section.finish();
-    (Duration::from_secs(timeout.unsigned_abs()), ca_file)
+/// The monitor's address; an empty one means none.
+fn heartbeat_url(section: &mut Section<'_>) -> Option<Secret> {
+    let found = section.secret("heartbeat_url", "heartbeat_url_file")?;
+    if found.value.reveal().is_empty() { None } else { section.address("heartbeat_url", &found) }
 }

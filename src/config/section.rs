@@ -10,6 +10,7 @@ use std::path::Path;
 use toml_edit::{Document, Item, TableLike};
 
 use crate::error::Error;
+use crate::http::Address;
 use crate::text::Secret;
 
 /// Bytes read of a file that holds one secret: a token or an address.
@@ -170,6 +171,22 @@ impl<'t> Section<'t> {
         }
         let found = self.secret(key, key_file)?;
         if found.value.reveal().is_empty() { self.wrong(found.line, key, "must not be empty") } else { Some(found) }
+    }
+
+    /// Checks an address that holds a secret; a mistake tells what is wrong, not what it is.
+    pub fn address(&self, key: &str, found: &Found<Secret>) -> Option<Secret> {
+        match Address::parse(found.value.reveal()) {
+            Err(what) => {
+                self.mistake(found, key, what);
+                None
+            }
+            Ok(address) if address.is_secure && !cfg!(feature = "tls") => {
+                let what = "begins with https://, and this build has no TLS: use the build with the feature `tls`";
+                self.mistake(found, key, what);
+                None
+            }
+            Ok(_) => Some(found.value.clone()),
+        }
     }
 
     /// Notes a mistake in the value of `key`.

@@ -110,9 +110,9 @@ pub fn explain(error: &rustls::Error) -> http::Error {
         CertificateError::UnknownIssuer => {
             "the server's certificate is from an unknown authority (see network.ca_file)"
         }
-        other => return http::Error::Certificate(format!("the server's certificate is refused: {other}")),
+        other => return http::Error::Broken(format!("the server's certificate is refused: {other}")),
     };
-    http::Error::Certificate(what.into())
+    http::Error::Broken(what.into())
 }
 
 #[cfg(test)]

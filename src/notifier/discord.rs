@@ -3,7 +3,7 @@
 use crate::config::Section;
 use crate::http::{Address, Request, Response};
 use crate::notifier::outcome::{self, Outcome};
-use crate::notifier::{Capacity, Digest, Unit, address, json};
+use crate::notifier::{Capacity, Digest, Unit, json};
 use crate::text::{FIELD_BYTES, Secret};
 
 /// A message holds 2000 characters; the code block's fence takes six, `- ` and the line break three.
@@ -29,7 +29,7 @@ impl Discord {
     /// Reads `webhook_url`.
     pub fn configure(section: &mut Section<'_>) -> Option<Self> {
         let found = section.required_secret("webhook_url", "webhook_url_file")?;
-        let url = address(section, "webhook_url", &found)?;
+        let url = section.address("webhook_url", &found)?;
         let parts = Address::parse(url.reveal()).ok()?;
         let is_webhook = parts.path.starts_with("/api/webhooks/");
         let is_discord = parts.is_secure && HOSTS.contains(&parts.host) && parts.origin.ends_with(parts.host);

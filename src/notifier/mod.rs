@@ -11,9 +11,9 @@ pub use discord::Discord;
 pub use ntfy::Ntfy;
 pub use outcome::Outcome;
 
-use crate::config::{Found, Section};
-use crate::http::{Address, Request, Response};
-use crate::text::{Field, Secret};
+use crate::config::Section;
+use crate::http::{Request, Response};
+use crate::text::Field;
 
 /// A target: one service, and where it is reached.
 #[derive(Clone, Debug)]
@@ -177,24 +177,5 @@ impl Capacity {
             used <= self.limit
         };
         lines.iter().take_while(fits).count().max(1)
-    }
-}
-
-/// Checks an address that holds a secret; a mistake tells what is wrong, not what it is.
-fn address(section: &Section<'_>, key: &str, found: &Found<Secret>) -> Option<Secret> {
-    match Address::parse(found.value.reveal()) {
-        Err(what) => {
-            section.mistake(found, key, what);
-            None
-        }
-        Ok(address) if address.is_secure && !cfg!(feature = "tls") => {
-            section.mistake(
-                found,
-                key,
-                "begins with https://, and this build has no TLS: use the build with the feature `tls`",
-            );
-            None
-        }
-        Ok(_) => Some(found.value.clone()),
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::config::Section;
 use crate::http::{Address, Request, Response};
 use crate::notifier::outcome::{self, Outcome};
-use crate::notifier::{Capacity, Digest, Unit, address, json};
+use crate::notifier::{Capacity, Digest, Unit, json};
 use crate::text::{FIELD_BYTES, Secret};
 
 /// A message holds 4096 bytes; one that is longer becomes an attachment.
@@ -34,7 +34,7 @@ impl Ntfy {
     pub fn configure(section: &mut Section<'_>) -> Option<Self> {
         let token = token(section);
         let found = section.required_secret("topic_url", "topic_url_file")?;
-        let url = address(section, "topic_url", &found)?;
+        let url = section.address("topic_url", &found)?;
         let parts = Address::parse(url.reveal()).ok()?;
         let (path, query) = parts.path.split_once('?').map_or((parts.path, ""), |(path, query)| (path, query));
         let (base, topic) = path.trim_end_matches('/').rsplit_once('/').unwrap_or(("", ""));

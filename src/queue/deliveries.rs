@@ -90,14 +90,16 @@ impl Queue {
         })
     }
 
-    /// Settles a claim that the service took.
-    pub fn delivered(&mut self, claim: Claim, now: &Stamp) -> Result<(), Error> {
+    /// Settles a claim that the service took; the target is left alone for `rest_ms`.
+    pub fn delivered(&mut self, claim: Claim, rest_ms: i64, now: &Stamp) -> Result<(), Error> {
         let last = claim.last();
+        let since = if rest_ms == 0 { String::new() } else { stamp_text(now) };
         self.write("settle a delivery in", |connection| {
             claim.forget(connection, last)?;
             connection.execute(
-                "UPDATE target SET failures = 0, server_error = 0, wait_ms = 0, since = '', error = '', success_ms = ? WHERE name = ?",
-                params![now.utc_ms, claim.target],
+                "UPDATE target SET failures = 0, server_error = 0, wait_ms = ?, since = ?, error = '', success_ms = ?
+                 WHERE name = ?",
+                params![rest_ms, since, now.utc_ms, claim.target],
             )?;
             Ok(())
         })

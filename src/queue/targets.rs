@@ -84,6 +84,13 @@ impl Queue {
         })
     }
 
+    /// Whether something waits that was tried before in vain.
+    pub fn is_overdue(&self) -> Result<bool, Error> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM target WHERE error <> '' AND cursor < (SELECT max(id) FROM event))
+                       OR EXISTS (SELECT 1 FROM delivery WHERE dead = 0)";
+        self.read(|connection| connection.query_row(sql, [], |row| row.get(0)))
+    }
+
     /// The shortest time, in milliseconds, after which something is due for a target that waits now.
     pub fn next_due(&self, now: &Stamp) -> Result<Option<i64>, Error> {
         self.read(|connection| {

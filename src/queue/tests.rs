@@ -80,7 +80,7 @@ fn each_target_gets_every_event_once_and_in_order_whatever_the_others_do() {
     let mut first = claim(&queue, "a", 0);
     assert_eq!(ids(&first), [1, 2, 3]);
     first.shorten(2);
-    queue.delivered(first, &now(0)).expect("settled");
+    queue.delivered(first, 0, &now(0)).expect("settled");
     assert_eq!(ids(&claim(&queue, "a", 0)), [3]);
     let other = claim(&queue, "b", 0);
     queue.postponed(other, &setback(0, false), &now(0)).expect("settled");
@@ -205,11 +205,11 @@ fn an_event_that_breaks_the_service_is_tried_alone_while_the_others_go_on() {
     queue.set_apart(pair, &setback(0, true), &now(0)).expect("settled");
     assert_eq!(ids(&claim(&queue, "a", 0)), [3]);
     let rest = claim(&queue, "a", 0);
-    queue.delivered(rest, &now(0)).expect("settled");
+    queue.delivered(rest, 0, &now(0)).expect("settled");
     assert!(matches!(queue.due("a", 9, &now(0)), Ok(Due::Later)));
     let alone = claim(&queue, "a", 1);
     assert_eq!(ids(&alone), [1]);
-    queue.delivered(alone, &now(1)).expect("settled");
+    queue.delivered(alone, 0, &now(1)).expect("settled");
     assert!(matches!(queue.due("a", 9, &now(1)), Ok(Due::Nothing)));
 }
 
@@ -223,7 +223,7 @@ fn only_what_every_target_has_and_is_old_is_deleted() {
     for (target, count) in [("a", 4), ("b", 3)] {
         let mut due = claim(&queue, target, 0);
         due.shorten(count);
-        queue.delivered(due, &now(0)).expect("settled");
+        queue.delivered(due, 0, &now(0)).expect("settled");
     }
     queue.prune(&LIMITS, &now(1)).expect("nothing is old");
     assert_eq!(queue.count().expect("readable"), 4);
@@ -232,7 +232,7 @@ fn only_what_every_target_has_and_is_old_is_deleted() {
     assert_eq!(ids(&claim(&queue, "b", 25)), [4]);
     // The newest row stays, so that no id is ever used again.
     let last = claim(&queue, "b", 25);
-    queue.delivered(last, &now(25)).expect("settled");
+    queue.delivered(last, 0, &now(25)).expect("settled");
     queue.prune(&LIMITS, &now(99)).expect("the last one stays");
     fill(&mut queue, 1);
     assert_eq!(ids(&claim(&queue, "a", 99)), [5]);
@@ -259,7 +259,7 @@ fn a_damaged_database_is_kept_aside_and_what_waits_in_it_is_saved() {
     queue.set_targets(&["a"]).expect("targets");
     let mut due = claim(&queue, "a", 0);
     due.shorten(2);
-    queue.delivered(due, &now(0)).expect("settled");
+    queue.delivered(due, 0, &now(0)).expect("settled");
     queue.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).expect("a checkpoint");
     drop(queue);
     let mut bytes = fs::read(&path).expect("a database");

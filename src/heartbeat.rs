@@ -1,0 +1,32 @@
+//! The heartbeat: calls a monitor (healthchecks, Uptime Kuma, …) after each run that left nothing
+//! overdue, so that somebody else notices when this host, its network or its sender is dead.
+
+use crate::config::Config;
+use crate::error::Error;
+use crate::http::{self, Request, Response};
+use crate::log::{self, Level};
+use crate::queue::{Queue, Role};
+use crate::text::Secret;
+
+/// Calls the monitor, if there is one and nothing is overdue. `Ok(false)`: it didn't answer well,
+/// and that was said; the address is not, for it lets anybody call.
+pub fn beat(config: &Config) -> Result<bool, Error> {
+    let Some(url) = &config.heartbeat_url else { return Ok(true) };
+    if config.place.path.exists() && Queue::open(&config.place.path, Role::Look)?.is_overdue()? {
+        return Ok(true);
+    }
+    if url.reveal().starts_with("https:") {
+        http::trust(config.ca_file.as_deref())?;
+    }
+    let why = match call(url, config) {
+        Ok(Response { status: 200..300, .. }) => return Ok(true),
+        Ok(Response { status, .. }) => format!("HTTP {status}"),
+        Err(why) => why.to_string(),
+    };
+    log::say(Level::Warning, &format!("network.heartbeat_url: {why}"));
+    Ok(false)
+}
+
+fn call(url: &Secret, config: &Config) -> Result<Response, http::Error> {
+    http::post(&Request { url: url.clone(), bearer: None, body: String::new() }, config.timeout)
+}
