@@ -16,7 +16,7 @@ use crate::text::Field;
 const PAM_ITEMS: [&str; 5] = ["PAM_RUSER", "PAM_RHOST", "PAM_TTY", "PAM_USER", "PAM_SERVICE"];
 
 /// Whether a session begins or ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
     /// `PAM_TYPE=open_session`
     Open,
@@ -25,7 +25,7 @@ pub enum Action {
 }
 
 /// Something to tell, and when it happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Event {
     /// What there is to tell.
     pub what: What,
@@ -34,7 +34,7 @@ pub struct Event {
 }
 
 /// What an event tells.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum What {
     /// A session was opened or closed.
     Session(Session),
@@ -43,7 +43,7 @@ pub enum What {
 }
 
 /// What PAM said. Empty fields are those that it did not name.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Session {
     /// Open or close.
     pub action: Action,
@@ -60,7 +60,7 @@ pub struct Session {
 }
 
 /// A moment by two clocks, so that a wall clock that was set later can be corrected.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Stamp {
     /// Milliseconds since 1970 in UTC, as the wall clock had it.
     pub utc_ms: i64,

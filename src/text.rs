@@ -16,7 +16,7 @@ const BYTES_LIMIT: usize = FIELD_LIMIT * 4 + 4;
 ///
 /// Control, bidirectional and invisible characters are replaced by U+FFFD, invalid UTF-8 likewise;
 /// what is beyond 255 characters or 600 bytes is cut and marked with `…`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Field(String);
 
 impl Field {

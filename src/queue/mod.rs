@@ -134,16 +134,13 @@ impl Queue {
     /// Appends those events that aren't there yet: a login that was cut off may have left the same
     /// one in the queue and in the spool.
     pub fn import(&mut self, events: &[Event]) -> Result<(), Error> {
-        let import = |connection: &mut Connection| {
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            for event in events {
-                if !rows::has(&transaction, event)? {
-                    rows::insert(&transaction, event)?;
-                }
+        self.write("record in the queue", |connection| {
+            let known = rows::present(connection, events)?;
+            for event in events.iter().filter(|event| !known.contains(event)) {
+                rows::insert(connection, event)?;
             }
-            transaction.commit()
-        };
-        import(&mut self.connection).map_err(failed("record in the queue", &self.path))?;
+            Ok(())
+        })?;
         self.keep_log_name();
         Ok(())
     }

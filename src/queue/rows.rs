@@ -1,7 +1,8 @@
 //! Events as rows.
 
-use rusqlite::types::Type;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use std::collections::HashSet;
+
+use rusqlite::{Connection, Row, params};
 
 use crate::event::{Action, Event, Session, Stamp, What};
 use crate::text::Field;
@@ -41,16 +42,20 @@ pub fn insert(connection: &Connection, event: &Event) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Whether the very same event is there: the same session, action and moment.
-pub fn has(connection: &Connection, event: &Event) -> rusqlite::Result<bool> {
-    let What::Session(session) = &event.what else { return Ok(false) };
-    let (at, kind) = (&event.at, kind(session.action));
-    let found = connection.query_row(
-        "SELECT 1 FROM event WHERE utc_ms = ? AND boot_ms = ? AND boot_id = ? AND session = ? AND kind = ? AND user = ?",
-        params![at.utc_ms, at.boot_ms, at.boot_id, session.id, kind, session.user.as_str()],
-        |_| Ok(()),
-    );
-    found.optional().map(|found| found.is_some())
+/// Those of the events that are there already: the same session, action and moment. One look through
+/// the table, however many they are.
+pub fn present<'e>(connection: &Connection, events: &'e [Event]) -> rusqlite::Result<HashSet<&'e Event>> {
+    let wanted: HashSet<&Event> = events.iter().collect();
+    let moments = || events.iter().map(|event| event.at.utc_ms);
+    let sql = format!("SELECT {COLUMNS} FROM event WHERE utc_ms BETWEEN ? AND ?");
+    let mut statement = connection.prepare(&sql)?;
+    let found = statement.query_map([moments().min(), moments().max()], read)?;
+    let mut present = HashSet::new();
+    for row in found {
+        let (_, event) = row?;
+        present.extend(wanted.get(&event));
+    }
+    Ok(present)
 }
 
 /// Reads one row of [`COLUMNS`]; its texts are made safe again, for the file may have been edited.
@@ -59,11 +64,11 @@ pub fn read(row: &Row<'_>) -> rusqlite::Result<(i64, Event)> {
         let bytes = row.get_ref(column)?.as_bytes_or_null()?.unwrap_or_default();
         Ok::<_, rusqlite::Error>(Field::new(bytes))
     };
+    // Nothing else than a note is written with another number; what it says is better than nothing.
     let action = match row.get::<_, i64>(1)? {
         OPEN => Some(Action::Open),
         CLOSE => Some(Action::Close),
-        NOTE => None,
-        other => return Err(rusqlite::Error::FromSqlConversionFailure(1, Type::Integer, other.to_string().into())),
+        _ => None,
     };
     let what = match action {
         None => What::Note(field(2)?),
