@@ -11,7 +11,7 @@ use std::time::Duration;
 use nix::sys::signalfd::SignalFd;
 
 use crate::backoff;
-use crate::config::Config;
+use crate::config::{Config, Place};
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::event::{Event, Stamp, What};
@@ -106,7 +106,20 @@ fn is_idle(config: &Config) -> bool {
         let queue = Queue::open(&config.place.path, Role::Look)?;
         queue.is_idle(&target_names(config), &config.limits, &Stamp::now())
     };
-    spool::is_empty(&config.place.spool) && config.place.path.exists() && look().unwrap_or(false)
+    let is_calm = spool::is_empty(&config.place.spool) && config.place.path.exists();
+    is_calm && look().unwrap_or(false) && !has_strays(config)
+}
+
+/// Whether logins left something in the default place, because this configuration was broken then.
+fn has_strays(config: &Config) -> bool {
+    let Place { path, .. } = Place::default();
+    path != config.place.path && Queue::has_strays(&path).unwrap_or_else(|why| said(&why))
+}
+
+/// Says an error that stops nothing else, and answers that something failed.
+pub fn said(why: &Error) -> bool {
+    log::say(Level::Error, &why.to_string());
+    false
 }
 
 fn target_names(config: &Config) -> Vec<&'static str> {
@@ -116,6 +129,9 @@ fn target_names(config: &Config) -> Vec<&'static str> {
 fn attempt(config: &Config, queue: Result<Queue, Error>, deadline: Deadline<'_>) -> Result<bool, Error> {
     let mut queue = queue?;
     let mut is_well = import(config, &mut queue)?;
+    if has_strays(config) {
+        is_well &= queue.take_strays(&Place::default().path).map_or_else(|why| said(&why), |()| true);
+    }
     for (gone, count) in queue.set_targets(&target_names(config))? {
         log::say(Level::Warning, &format!("{gone} is no target any more; {count} deliveries to it are forgotten"));
     }

@@ -13,7 +13,6 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::event::Stamp;
 use crate::heartbeat;
-use crate::log::{self, Level};
 use crate::queue::{Queue, Role};
 use crate::send::{self, Lock};
 
@@ -35,9 +34,9 @@ pub fn run(config: &Config, lock: &Lock) -> Result<bool, Error> {
     loop {
         // Watches are set before the look at the queue, so that nothing slips in between.
         let changes = watches(config);
-        let is_well = send::run(config, lock, Some(&signals)).unwrap_or_else(|why| say(&why));
+        let is_well = send::run(config, lock, Some(&signals)).unwrap_or_else(|why| send::said(&why));
         if is_well && last_beat.is_none_or(|beat: Instant| beat.elapsed() >= HEARTBEAT) {
-            heartbeat::beat(config).unwrap_or_else(|why| say(&why));
+            heartbeat::beat(config).unwrap_or_else(|why| send::said(&why));
             last_beat = Some(Instant::now());
         }
         if wait(&signals, changes.as_ref(), sleep(config))? && wait(&signals, None, GATHER)? {
@@ -45,11 +44,6 @@ pub fn run(config: &Config, lock: &Lock) -> Result<bool, Error> {
         }
         return Ok(true);
     }
-}
-
-fn say(why: &Error) -> bool {
-    log::say(Level::Error, &why.to_string());
-    false
 }
 
 /// Waits for a change, or until `longest` is over. `Ok(false)`: a signal asks for the end.

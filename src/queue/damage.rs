@@ -41,24 +41,27 @@ pub fn repair(path: &Path, why: &str) -> Result<(Queue, String), Error> {
     Ok((queue, said))
 }
 
-/// Reads what waits, from both ends until the damage stops it; everything, if it can't be told
-/// what waits.
+/// Reads what waits in a file that may be damaged.
 fn salvage(path: &Path) -> Vec<Event> {
-    let Ok(connection) = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE) else {
-        return Vec::new();
-    };
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE);
+    connection.map_or_else(|_| Vec::new(), |connection| waiting(&connection).1)
+}
+
+/// The last event that every target is done with, and those behind it: read from both ends until
+/// damage stops it. Everything, if it can't be told what waits.
+pub fn waiting(connection: &Connection) -> (i64, Vec<Event>) {
     let cursor = "SELECT ifnull(min(cursor), 0) FROM target";
     let settled: i64 = connection.query_row(cursor, [], |row| row.get(0)).unwrap_or(0);
     let mut found = Vec::new();
     for order in ["ASC", "DESC"] {
-        let sql = format!("SELECT {} FROM event WHERE id > ? ORDER BY id {order}", rows::COLUMNS);
-        let Ok(mut statement) = connection.prepare(&sql) else { return Vec::new() };
-        let Ok(events) = statement.query_map([settled], rows::read) else { return Vec::new() };
-        found.extend(events.map_while(Result::ok).take(SAVED_LIMIT));
+        let sql = format!("SELECT {} FROM event WHERE id > ? ORDER BY id {order} LIMIT {SAVED_LIMIT}", rows::COLUMNS);
+        let Ok(mut statement) = connection.prepare(&sql) else { break };
+        let Ok(events) = statement.query_map([settled], rows::read) else { break };
+        found.extend(events.map_while(Result::ok));
     }
     found.sort_by_key(|(id, _)| *id);
     found.dedup_by_key(|(id, _)| *id);
-    found.into_iter().map(|(_, event)| event).collect()
+    (settled, found.into_iter().map(|(_, event)| event).collect())
 }
 
 /// `session_events.db.damaged-2026-04-25T100000Z`

@@ -11,6 +11,7 @@ mod deliveries;
 mod rows;
 mod schema;
 pub mod spool;
+mod strays;
 mod takeover;
 mod targets;
 #[cfg(test)]

@@ -54,7 +54,7 @@ pub fn stdout(output: &Output) -> String {
 }
 
 /// Waits until something holds, ten seconds at most; answers whether it does.
-pub fn wait_for(what: impl Fn() -> bool) -> bool {
+pub fn wait_for(mut what: impl FnMut() -> bool) -> bool {
     let end = Instant::now() + Duration::from_secs(10);
     while Instant::now() < end {
         if what() {
