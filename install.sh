@@ -358,6 +358,8 @@ ips = []
 # timeout = 10
 # Trust these authorities instead of the system's.
 # ca_file = "/etc/ssl/my-ca.pem"
+# Called after each run that left nothing overdue, so that a monitor notices when this host is dead.
+# heartbeat_url = "https://hc-ping.com/..."
 EOF
 }
 

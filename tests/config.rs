@@ -56,6 +56,9 @@ fn a_configuration_that_others_could_have_written_is_refused_and_one_they_can_re
     assert!(said.contains("is owned by user 65534; `chown root` it"), "{said}");
 }
 
+/// What is wrong, and how to make it so.
+type Way = (&'static str, fn(&Home));
+
 /// P2
 #[test]
 fn a_login_is_recorded_whatever_is_wrong_with_the_configuration() {
@@ -64,20 +67,20 @@ fn a_login_is_recorded_whatever_is_wrong_with_the_configuration() {
         return skip(test, "needs root and mount namespaces: the default paths are the machine's own");
     }
     let good = format!("{STDOUT}[allowlist]\nips = [\"192.0.2.0/24\"]\n");
-    let break_it: [(&str, &dyn Fn(&Home)); 4] = [
-        ("no TOML", &|home| home.configure("[allowlist\n")),
-        ("missing", &|home| fs::remove_file(home.at("config.toml")).expect("it is ours")),
-        ("a directory", &|home| {
+    let ways: [Way; 4] = [
+        ("no TOML", |home| home.configure("[allowlist\n")),
+        ("missing", |home| fs::remove_file(home.at("config.toml")).expect("it is ours")),
+        ("a directory", |home| {
             fs::remove_file(home.at("config.toml")).expect("it is ours");
             fs::create_dir(home.at("config.toml")).expect("its place is free");
         }),
-        ("a FIFO", &|home| {
+        ("a FIFO", |home| {
             fs::remove_file(home.at("config.toml")).expect("it is ours");
             let made = Command::new("mkfifo").arg(home.at("config.toml")).status();
             assert!(made.is_ok_and(|made| made.success()));
         }),
     ];
-    for (name, break_it) in break_it {
+    for (name, break_it) in ways {
         let home = Home::new(&good);
         fs::create_dir_all(home.at("lib/ssh-session-notifier")).expect("it is ours");
         fs::create_dir(home.at("run")).expect("it is ours");

@@ -1,13 +1,17 @@
 //! install.sh, run as a package would (DESTDIR) and as an administrator would, on small hosts that
 //! are directories here: nothing but busybox, entered with chroot. This machine isn't touched.
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
+
+use support::{has, skip};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/install.sh");
 const BINARY: &str = env!("CARGO_BIN_EXE_ssh-session-notifier");
@@ -36,7 +40,7 @@ impl Tree {
     fn host(test: &str) -> Option<Self> {
         let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| is_static(path));
         let (Ok(0), Some(busybox)) = (fs::metadata("/proc/self").map(|me| me.uid()), busybox) else {
-            println!("SKIP: {test}: needs root and a static busybox");
+            skip(test, "needs root and a static busybox");
             return None;
         };
         let tree = Self::new(test);
@@ -123,10 +127,6 @@ fn is_static(path: &str) -> bool {
     fs::read(path).is_ok_and(|bytes| !bytes.windows(4).take(4096).any(|four| four == b"/lib"))
 }
 
-fn has(program: &str) -> bool {
-    Command::new(program).arg("--help").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
-}
-
 /// What a command that must succeed, silently on stderr, prints.
 fn output(command: &mut Command) -> String {
     let output = command.output().expect("it can be started");
@@ -161,7 +161,7 @@ fn the_script_is_correct_for_every_shell() {
         if has(checker[0]) {
             assert_eq!(output(Command::new(checker[0]).args(&checker[1..]).arg(SCRIPT)), "");
         } else {
-            println!("SKIP: the_script_is_correct_for_every_shell: needs {}", checker[0]);
+            skip("the_script_is_correct_for_every_shell", &format!("needs {}", checker[0]));
         }
     }
 }
@@ -178,7 +178,7 @@ fn a_second_install_of_a_package_changes_nothing() {
     ];
     for (shell, schedule, line) in cases {
         if !has(shell[0]) {
-            println!("SKIP: a_second_install_of_a_package_changes_nothing: needs {}", shell[0]);
+            skip("a_second_install_of_a_package_changes_nothing", &format!("needs {}", shell[0]));
             continue;
         }
         let tree = Tree::new(&format!("package-{}", shell[0]));
@@ -192,6 +192,23 @@ fn a_second_install_of_a_package_changes_nothing() {
         assert!(is_unchanged(&output(&mut package(&tree, shell))));
         assert_eq!(tree.snapshot(), before);
     }
+}
+
+#[test]
+fn systemd_finds_nothing_wrong_with_the_units() {
+    let test = "systemd_finds_nothing_wrong_with_the_units";
+    let known = ["/usr/lib/systemd/system", "/lib/systemd/system"].into_iter().find(|path| Path::new(path).is_dir());
+    let (true, Some(known)) = (has("systemd-analyze"), known) else {
+        return skip(test, "needs systemd-analyze, and the units that come with it");
+    };
+    let tree = Tree::new("units");
+    fs::create_dir_all(tree.at("usr/lib/systemd")).expect("a directory");
+    output(Command::new("cp").arg("-a").args([Path::new(known), &tree.at("usr/lib/systemd/system")]));
+    output(&mut package(&tree, &["sh"]));
+    let units = ["service", "timer", "path"].map(|kind| format!("{NAME}.{kind}"));
+    let mut verify = Command::new("systemd-analyze");
+    verify.args(["verify", &format!("--root={}", tree.0.display())]).args(units);
+    assert_eq!(output(&mut verify), "");
 }
 
 #[test]
@@ -265,7 +282,7 @@ fn the_configuration_can_never_be_read_by_others_while_it_is_made() {
     let calls = "trace=umask,open,openat,chmod,fchmodat,chown,lchown,fchownat";
     let trace = format!("umask 0; strace -f -qq -e {calls} -o {} chroot {root} sh install.sh", log.display());
     if !Command::new("sh").args(["-c", &trace]).output().is_ok_and(|done| done.status.success()) {
-        return println!("SKIP: {test}: needs strace, and the right to trace");
+        return skip(test, "needs strace, and the right to trace");
     }
     let traced = fs::read_to_string(&log).expect("a trace");
     let (mut is_given, mut steps) = (false, Vec::new());

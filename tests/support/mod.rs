@@ -22,7 +22,7 @@ pub fn program() -> Vec<String> {
 /// Says that a test could not run here. `.ci/run` collects these lines; libtest would swallow what
 /// goes through `eprintln!`.
 pub fn skip(test: &str, why: &str) {
-    let _ = writeln!(io::stderr().lock(), "SKIP: {test}: {why}");
+    let _ = writeln!(io::stderr().lock(), "\nSKIP: {test}: {why}");
 }
 
 /// Whether the tests run as root, and so may make users' files, namespaces and devices.
