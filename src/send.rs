@@ -172,11 +172,10 @@ impl Run<'_> {
                 busy.push(target);
             }
         }
+        let is_trusting = !busy.iter().any(|target| target.is_secure()) || self.trust();
+        busy.retain(|target| is_trusting || !target.is_secure());
         if busy.is_empty() {
-            return Ok(true);
-        }
-        if busy.iter().any(|target| target.is_secure()) {
-            http::trust(self.config.ca_file.as_deref())?;
+            return Ok(is_trusting);
         }
         let results: Vec<Result<bool, Error>> = match busy.as_slice() {
             [only] => vec![self.target(only)],
@@ -186,7 +185,12 @@ impl Run<'_> {
             }),
         };
         self.queue().prune(&self.config.limits, &self.now)?;
-        results.into_iter().try_fold(true, |all, one| Ok(all & one?))
+        results.into_iter().try_fold(is_trusting, |all, one| Ok(all & one?))
+    }
+
+    /// Gets TLS ready. Those who do without don't suffer if that fails.
+    fn trust(&self) -> bool {
+        http::trust(self.config.ca_file.as_deref()).map_or_else(|why| said(&why), |()| true)
     }
 
     /// One target, until nothing is due, it must wait, or the run is over. `Ok(false)`: something

@@ -122,6 +122,22 @@ fn secrets_may_be_in_files_of_their_own() {
     assert_eq!(server.requests()[0].header("authorization"), Some("Bearer tk_s3cret"));
 }
 
+/// P4
+#[test]
+#[cfg(feature = "tls")]
+fn a_missing_authority_holds_up_only_those_who_need_it() {
+    let home = Home::new(
+        "[notification]\nservice = [\"discord\", \"stdout\"]\n\
+         [notification.discord]\nwebhook_url = \"https://127.0.0.1:9/api/webhooks/1/s3cret\"\n\
+         [network]\nca_file = \"/nonexistent\"\n",
+    );
+    home.record("amanda", "192.0.2.7", "open_session");
+    let output = home.send();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stdout(&output).starts_with("'amanda'"), "{output:?}");
+    assert!(stderr(&output).contains("cannot read network.ca_file /nonexistent: No such file"), "{output:?}");
+}
+
 #[test]
 fn misuse_is_told_from_failure_by_its_exit_status() {
     let home = Home::new(STDOUT);
