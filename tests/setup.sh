@@ -30,6 +30,7 @@ test)
 	need python3 python3
 	need unshare util-linux
 	need sqlite3 sqlite3
+	need faketime faketime
 	need systemd-analyze systemd
 	[ -e /usr/share/zoneinfo/Pacific/Auckland ] || packages="$packages tzdata"
 	[ -e /usr/lib/python3/dist-packages/jsonschema ] || packages="$packages python3-jsonschema"
