@@ -1,7 +1,7 @@
 //! A host of a test's own: a temporary directory with configuration, state directory, spool and /dev.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -43,17 +43,20 @@ impl Home {
     pub fn of_service(config: &str) -> Self {
         let home = Self::new(config);
         chown(home.at("state"), Some(SERVICE), Some(SERVICE)).expect("root may give a directory away");
+        home.configure(config);
         home
     }
 
-    /// Replaces the configuration.
+    /// Replaces the configuration; the owner of the state directory may read it too.
     pub fn configure(&self, config: &str) {
         let root = self.0.display();
         let text = format!(
             "[host]\nname = \"host.example\"\n[queue]\npath = \"{root}/state/session_events.db\"\nspool = \"{root}/spool\"\n{config}"
         );
         fs::write(self.at("config.toml"), text).expect("a configuration");
-        fs::set_permissions(self.at("config.toml"), Permissions::from_mode(0o644)).expect("it is ours");
+        let group = fs::metadata(self.at("state")).expect("it was made first").gid();
+        chown(self.at("config.toml"), None, Some(group)).expect("it is ours");
+        fs::set_permissions(self.at("config.toml"), Permissions::from_mode(0o640)).expect("it is ours");
     }
 
     /// A path below this directory.
