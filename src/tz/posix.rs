@@ -69,12 +69,14 @@ impl Rule {
         let Some(daylight) = &self.daylight else { return self.standard };
         let instant = instant.clamp(-INSTANT_LIMIT, INSTANT_LIMIT);
         let (year, _, _) = civil_from_days((instant + i64::from(self.standard)).div_euclid(DAY));
-        // A change can lie a week outside of its year. When both fall together, the start is last:
-        // that is how daylight saving all year is written.
-        let changes = (year - 1..=year + 1).flat_map(|year| {
-            let start = daylight.start.in_year(year) - i64::from(self.standard);
+        // A change can lie a week outside of its year, so that this year's first may be the year's before
+        // last. An end at the next start or beyond leaves no room for standard time, and is none: that is
+        // how daylight saving all year is written.
+        let changes = (year - 2..=year + 1).flat_map(|year| {
+            let start = |year| daylight.start.in_year(year) - i64::from(self.standard);
             let end = daylight.end.in_year(year) - i64::from(daylight.offset);
-            [(end, false), (start, true)]
+            let is_end = end <= start(year) || end < start(year + 1);
+            [Some((start(year), true)), is_end.then_some((end, false))].into_iter().flatten()
         });
         let latest = changes.filter(|(at, _)| *at <= instant).max();
         if latest.is_some_and(|(_, is_daylight)| is_daylight) { daylight.offset } else { self.standard }

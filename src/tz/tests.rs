@@ -153,6 +153,35 @@ fn a_posix_string_is_a_zone() {
     }
 }
 
+/// An end that leaves no room for standard time is none, as in the C library (POSIX.1-2024 §8.3).
+#[test]
+fn daylight_saving_that_ends_when_or_after_it_begins_anew_lasts_all_year() {
+    let rows = [
+        ("EST5EDT4,0/0,J365/25", -14_400),
+        ("XXX3EDT4,0/0,J365/23", -14_400),
+        // Day 365 is a day after December 31, but for leap years.
+        ("EST5EDT4,0/0,365/25", -14_400),
+        ("EST5EDT,0/0,J365/167", -14_400),
+        ("AAA-1BBB-2,J1/-100,J365/30", 7200),
+    ];
+    for (text, offset) in rows {
+        let rule = Rule::parse(text).unwrap_or_else(|| panic!("{text}"));
+        // Every seven hours from 2023-12-25 to 2029.
+        for instant in (1_703_462_400..1_861_920_000).step_by(7 * 3600) {
+            assert_eq!(rule.offset_at(instant), offset, "{text} at {instant}");
+        }
+    }
+}
+
+#[test]
+fn changes_a_week_into_the_next_year_count_until_then() {
+    // Daylight saving ends on January 5 and begins again on January 6, at 23:00.
+    let rule = Rule::parse("AAA0BBB,J365/167,J364/160").expect("a rule");
+    // 2026-01-02, 2026-01-06 at 18:00, 2026-01-08 and 2026-12-31.
+    let instants = [1_767_312_000, 1_767_722_400, 1_767_830_400, 1_798_675_200];
+    assert_eq!(instants.map(|instant| rule.offset_at(instant)), [3600, 0, 3600, 3600]);
+}
+
 #[test]
 fn what_is_neither_a_zone_nor_a_rule_is_refused() {
     for name in [
