@@ -44,7 +44,7 @@ impl History {
             return body(&bytes[HEADER..], &counts, 4).map(|(history, _)| history);
         }
         // The first block is there for readers that know no better (RFC 9636 §3).
-        let second = bytes.get(HEADER + counts.length(4)..).ok_or(Malformed("its first data block is cut off"))?;
+        let second = bytes[HEADER..].get(counts.length(4)..).ok_or(Malformed("its first data block is cut off"))?;
         let (_, counts) = header(second)?;
         let (mut history, rest) = body(&second[HEADER..], &counts, 8)?;
         history.rule = footer(rest)?;
