@@ -1,7 +1,8 @@
 //! `TZif` files, versions 1 to 4 (RFC 9636): a zone's past, and the rule for its future.
 //!
 //! Any bytes at all are parsed or refused, without a panic, and without more memory than a few times
-//! their length. Leap seconds are left out of account, as the instants here don't count them.
+//! their length. Where a file's transitions count leap seconds (Debian's `right/`), these are taken out
+//! again, since the instants here don't count them.
 
 use crate::tz::posix::Rule;
 
@@ -110,16 +111,17 @@ fn body<'bytes>(bytes: &'bytes [u8], counts: &Counts, time: usize) -> Result<(Hi
     let (block, rest) = bytes.split_at_checked(counts.length(time)).ok_or(Malformed("its data block is cut off"))?;
     let (times, block) = block.split_at(counts.transitions * time);
     let (indices, block) = block.split_at(counts.transitions);
-    let types = block[..counts.types * 6].chunks_exact(6).map(|record| {
+    let (types, block) = block.split_at(counts.types * 6);
+    let types = types.chunks_exact(6).map(|record| {
         let offset = i32::from_be_bytes(array(record));
         let is_sane = (-OFFSET_LIMIT..=OFFSET_LIMIT).contains(&offset);
         is_sane.then_some(offset).ok_or(Malformed("it has an offset of more than 26 hours"))
     });
     let types = types.collect::<Result<Vec<i32>, Malformed>>()?;
-    let instants = times.chunks_exact(time).map(|record| match time {
-        4 => i64::from(i32::from_be_bytes(array(record))),
-        _ => i64::from_be_bytes(array(record)),
-    });
+    let leap_seconds = block[counts.characters..][..counts.leap_seconds * (time + 4)].chunks_exact(time + 4);
+    let leap_seconds = leap_seconds.map(|record| (seconds(record, time), i32::from_be_bytes(array(&record[time..]))));
+    let leap_seconds = leap_seconds.collect::<Vec<(i64, i32)>>();
+    let instants = times.chunks_exact(time).map(|record| uncount(seconds(record, time), &leap_seconds));
     let mut transitions: Vec<(i64, i32)> = Vec::with_capacity(counts.transitions);
     for (instant, index) in instants.zip(indices) {
         if transitions.last().is_some_and(|(before, _)| *before >= instant) {
@@ -130,6 +132,21 @@ fn body<'bytes>(bytes: &'bytes [u8], counts: &Counts, time: usize) -> Result<(Hi
     }
     let first = types.first().copied().ok_or(Malformed("it has no local time type"))?;
     Ok((History { transitions, first, rule: None }, rest))
+}
+
+/// Reads a time of so many bytes, four or eight.
+fn seconds(record: &[u8], time: usize) -> i64 {
+    match time {
+        4 => i64::from(i32::from_be_bytes(array(record))),
+        _ => i64::from_be_bytes(array(record)),
+    }
+}
+
+/// Takes the leap seconds out of an instant that counts them: as many as the latest record has.
+fn uncount(instant: i64, leap_seconds: &[(i64, i32)]) -> i64 {
+    let passed = leap_seconds.partition_point(|(at, _)| *at <= instant);
+    let count = passed.checked_sub(1).map_or(0, |latest| leap_seconds[latest].1);
+    instant.saturating_sub(count.into())
 }
 
 /// Reads the footer (RFC 9636 §3.3): a POSIX TZ string between two line breaks, perhaps an empty one.
