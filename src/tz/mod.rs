@@ -2,10 +2,13 @@
 //!
 //! The C library's look-up believes the environment (`TZ`, `TZDIR`), musl's knows no version 4 files,
 //! and neither says what is wrong with a name. Here a name is looked for in the places where systems
-//! keep zoneinfo; where that has nothing, a POSIX TZ string is taken at its word.
+//! keep zoneinfo. Where they don't have it, a built-in table does: routers have no zoneinfo or only
+//! their own country's, and Debian keeps old names in a package of their own. What isn't there either
+//! is a mistake, unless it is a POSIX TZ string, which is taken at its word.
 
 mod civil;
 mod posix;
+mod table;
 #[cfg(test)]
 mod tests;
 mod tzif;
@@ -50,7 +53,7 @@ enum Source {
 /// Why there is no such zone.
 #[derive(Debug)]
 pub enum Error {
-    /// Neither a file nor a rule.
+    /// Neither a file, nor in the table, nor a rule.
     Unknown(String),
     /// There is a file, and it can't be read.
     File(PathBuf, io::Error),
@@ -83,6 +86,9 @@ impl Zone {
                 if let Some(zone) = read(&directory.join(name))? {
                     return Ok(zone);
                 }
+            }
+            if let Some(history) = table::find(name) {
+                return Ok(Self(Source::History(history)));
             }
         }
         Rule::parse(name).map(|rule| Self(Source::Rule(rule))).ok_or_else(|| Error::Unknown(name.into()))
@@ -149,7 +155,7 @@ impl fmt::Display for Error {
         match self {
             Self::Unknown(name) => write!(
                 f,
-                "{name:?} is no zone that this host knows (in {}), and no POSIX TZ string",
+                "{name:?} is no zone that this host has (in {}) or IANA knows, and no POSIX TZ string",
                 DIRECTORIES.join(", ")
             ),
             Self::File(path, why) => write!(f, "cannot read {}: {why}", path.display()),

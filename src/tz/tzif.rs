@@ -38,6 +38,12 @@ struct Counts {
 }
 
 impl History {
+    /// States a history that is in no file: an offset, the transitions after it, and what holds from the
+    /// last one on.
+    pub fn new(first: i32, transitions: Vec<(i64, i32)>, rule: Rule) -> Self {
+        Self { transitions, first, rule: Some(rule) }
+    }
+
     /// Parses a file.
     pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
         let (version, counts) = header(bytes)?;
