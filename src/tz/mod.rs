@@ -28,8 +28,8 @@ use crate::tz::tzif::{History, Malformed};
 /// Where systems keep zoneinfo, the commonest first. The variable TZDIR is ignored.
 const DIRECTORIES: [&str; 4] = ["/usr/share/zoneinfo", "/usr/lib/zoneinfo", "/usr/share/lib/zoneinfo", "/etc/zoneinfo"];
 
-/// What the zone `local` is read from.
-const LOCAL: &str = "/etc/localtime";
+/// Where the host's own zone is: in `localtime`, else in `TZ`.
+const ETC: &str = "/etc";
 
 /// Bytes of a file. The largest in tzdata has less than 4 KiB, and in its `right` variants 6.
 const FILE_LIMIT: u64 = 1 << 20;
@@ -68,23 +68,41 @@ impl Zone {
     }
 
     /// Finds a zone by what `host.timezone` may say: an IANA name; `local`; a POSIX TZ string.
-    /// The empty name is UTC, as it was for the Go program.
+    /// The empty name is UTC and `Local` is `local`, as they were for the Go program.
     pub fn open(name: &str) -> Result<Self, Error> {
-        Self::open_in(name, &DIRECTORIES.map(Path::new), Path::new(LOCAL))
+        Self::open_in(name, &DIRECTORIES.map(Path::new), Path::new(ETC))
     }
 
-    fn open_in(name: &str, directories: &[&Path], local: &Path) -> Result<Self, Error> {
+    fn open_in(name: &str, directories: &[&Path], etc: &Path) -> Result<Self, Error> {
+        match name {
+            "local" | "Local" => Self::local(directories, etc),
+            _ => Self::named(name, directories),
+        }
+    }
+
+    /// The host's own zone. Where it states none, that is UTC; the C library says so too.
+    fn local(directories: &[&Path], etc: &Path) -> Result<Self, Error> {
+        if let Some(bytes) = read(&etc.join("localtime"))? {
+            return Self::parse(&etc.join("localtime"), &bytes);
+        }
+        // OpenWrt's musl and uClibc read a POSIX TZ string from there.
+        let path = etc.join("TZ");
+        let bytes = read(&path)?.unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
+        Self::named(text.lines().next().unwrap_or_default().trim(), directories).map_err(|why| match why {
+            Error::Unknown(_) => Error::Malformed(path, Malformed("it is no zone's name and no POSIX TZ string")),
+            Error::File(..) | Error::Malformed(..) => why,
+        })
+    }
+
+    fn named(name: &str, directories: &[&Path]) -> Result<Self, Error> {
         if matches!(name, "" | "UTC" | "Etc/UTC") {
             return Ok(Self::utc());
         }
-        if name == "local" {
-            // Without the file local time is UTC; the C library says so too.
-            return Ok(read(local)?.unwrap_or(Self::utc()));
-        }
         if is_name(name) {
-            for directory in directories {
-                if let Some(zone) = read(&directory.join(name))? {
-                    return Ok(zone);
+            for path in directories.iter().map(|directory| directory.join(name)) {
+                if let Some(bytes) = read(&path)? {
+                    return Self::parse(&path, &bytes);
                 }
             }
             if let Some(history) = table::find(name) {
@@ -92,6 +110,13 @@ impl Zone {
             }
         }
         Rule::parse(name).map(|rule| Self(Source::Rule(rule))).ok_or_else(|| Error::Unknown(name.into()))
+    }
+
+    fn parse(path: &Path, bytes: &[u8]) -> Result<Self, Error> {
+        match History::parse(bytes) {
+            Ok(history) => Ok(Self(Source::History(history))),
+            Err(why) => Err(Error::Malformed(path.into(), why)),
+        }
     }
 
     /// Seconds east of UTC at an instant (seconds since 1970).
@@ -131,8 +156,8 @@ fn is_name(name: &str) -> bool {
     name.len() <= NAME_LIMIT && name.split('/').all(is_part)
 }
 
-/// Reads a zone's file; `None` if there is none (a directory of zones is none).
-fn read(path: &Path) -> Result<Option<Zone>, Error> {
+/// Reads a small file; `None` if there is none (a directory of zones is none).
+fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
     let failed = |why| Error::File(path.into(), why);
     let open = OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path);
     let file: File = match open {
@@ -145,9 +170,7 @@ fn read(path: &Path) -> Result<Option<Zone>, Error> {
     }
     let mut bytes = Vec::new();
     file.take(FILE_LIMIT).read_to_end(&mut bytes).map_err(failed)?;
-    History::parse(&bytes)
-        .map(|history| Some(Zone(Source::History(history))))
-        .map_err(|why| Error::Malformed(path.into(), why))
+    Ok(Some(bytes))
 }
 
 impl fmt::Display for Error {

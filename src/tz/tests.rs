@@ -102,8 +102,8 @@ pub fn changes(zone: &Zone, instants: Range<i64>, step: i64) -> Vec<(i64, i32)> 
 fn a_file_that_counts_leap_seconds_changes_when_its_twin_does() {
     let mut compared = 0;
     for name in ["Europe/Lisbon", "Asia/Pyongyang", "Pacific/Auckland", "America/Caracas", "Etc/UTC"] {
-        let paths = [Path::new(ZONEINFO).join(name), Path::new(ZONEINFO).join("right").join(name)];
-        let [Ok(Some(plain)), Ok(Some(right))] = paths.map(|path| read(&path)) else { continue };
+        let names = [name.to_owned(), format!("right/{name}")];
+        let [Ok(plain), Ok(right)] = names.map(|name| Zone::open(&name)) else { continue };
         // From 1900 to 2025, since the list of leap seconds has an end, and some of these files end there.
         let [plain, right] = [plain, right].map(|zone| changes(&zone, -2_208_988_800..1_735_689_600, 5 * DAY));
         assert_eq!(right, plain, "{name}");
@@ -262,33 +262,79 @@ fn what_is_neither_a_zone_nor_a_rule_is_refused() {
     assert!(Zone::open("Etc").is_err() && Zone::open("../../../etc/localtime").is_err());
 }
 
-#[test]
-fn a_files_zone_comes_before_a_rule_of_the_same_name_and_local_is_the_hosts_own() {
-    let directory = std::env::temp_dir().join(format!("ssn-tz-{}", std::process::id()));
-    let Ok(auckland) = fs::read(Path::new(ZONEINFO).join("Pacific/Auckland")) else {
-        return skip(
-            "a_files_zone_comes_before_a_rule_of_the_same_name_and_local_is_the_hosts_own",
-            "there is no zoneinfo",
-        );
-    };
+/// A directory of a test's own.
+fn scratch(name: &str) -> PathBuf {
+    let directory = std::env::temp_dir().join(format!("ssn-tz-{name}-{}", std::process::id()));
     fs::create_dir_all(&directory).expect("a temporary directory");
-    fs::write(directory.join("EST5EDT"), auckland).expect("a file");
+    directory
+}
+
+/// A file that has a rule and no past (RFC 9636 §3).
+fn tzif(rule: &str) -> Vec<u8> {
+    let block = [b"TZif2".as_slice(), &[0; 31], &[0, 0, 0, 1, 0, 0, 0, 1], &[0; 7]].concat();
+    [&block, &block, b"\n".as_slice(), rule.as_bytes(), b"\n"].concat()
+}
+
+#[test]
+fn a_files_zone_comes_before_a_rule_of_the_same_name() {
+    let directory = scratch("file");
+    fs::write(directory.join("EST5"), tzif("AAA-12")).expect("a file");
     fs::write(directory.join("Broken"), "TZif").expect("a file");
-    let open = |name: &str, local: &str| Zone::open_in(name, &[&directory], &directory.join(local));
-    assert_eq!(open("EST5EDT", "").expect("a file").offset_at(0), 43_200);
-    assert_eq!(open("local", "EST5EDT").expect("a file").offset_at(0), 43_200);
-    assert_eq!(open("local", "nothing").expect("UTC").offset_at(0), 0);
-    let why = open("Broken", "").expect_err("a broken file").to_string();
+    let open = |name: &str| Zone::open_in(name, &[&directory], &directory);
+    assert_eq!(open("EST5").expect("a file").offset_at(0), 43_200);
+    assert_eq!(open("EST6").expect("a rule").offset_at(0), -21_600);
+    let why = open("Broken").expect_err("a broken file").to_string();
     assert!(why.ends_with("Broken is malformed: it is shorter than a header"), "{why}");
     fs::remove_dir_all(&directory).expect("the directory is ours");
 }
 
 #[test]
+fn local_is_the_hosts_own_zone_and_utc_where_it_has_none() {
+    let etc = scratch("local");
+    // `Local` is what the Go program called it.
+    let hours = || {
+        let [ours, gos] = ["local", "Local"].map(|name| Zone::open_in(name, &[], &etc));
+        let [ours, gos] = [ours?, gos?].map(|zone| zone.offset_at(0));
+        assert_eq!(ours, gos);
+        Ok::<i32, Error>(ours / 3600)
+    };
+    let write = |name: &str, content: &[u8]| fs::write(etc.join(name), content).expect("a file");
+    assert_eq!(hours().expect("UTC"), 0);
+    // OpenWrt without zoneinfo: /etc/localtime points to nothing, and /etc/TZ has a rule.
+    std::os::unix::fs::symlink("/nonexistent", etc.join("localtime")).expect("a link");
+    for (content, expected) in [
+        ("", 0),
+        ("\n", 0),
+        ("UTC\n", 0),
+        ("GMT0\n", 0),
+        ("<-03>3\n", -3),
+        ("CET-1CEST,M3.5.0,M10.5.0/3", 1),
+        ("  MSK-3  \r\nEET-2\n", 3),
+        ("Asia/Tokyo\n", 9),
+    ] {
+        write("TZ", content.as_bytes());
+        assert_eq!(hours().expect(content), expected, "{content:?}");
+    }
+    for content in ["local\n", "Nowhere/Land", "EST5EDT5", "../localtime", "\u{0}", "\u{fffd}"] {
+        write("TZ", content.as_bytes());
+        let why = hours().expect_err(content).to_string();
+        assert!(why.ends_with("TZ is malformed: it is no zone's name and no POSIX TZ string"), "{why}");
+    }
+    write("TZ", b"UTC\xff0");
+    assert!(hours().is_err());
+    // With the file that others have, nobody asks for it.
+    fs::remove_file(etc.join("localtime")).expect("it is there");
+    write("localtime", &tzif("AAA-9"));
+    assert_eq!(hours().expect("a file"), 9);
+    fs::remove_dir_all(&etc).expect("the directory is ours");
+}
+
+#[test]
 fn a_name_that_has_no_file_is_looked_up_in_the_table() {
-    let directory = std::env::temp_dir().join(format!("ssn-tz-part-{}", std::process::id()));
+    let directory = scratch("part");
     fs::create_dir_all(directory.join("Europe")).expect("a temporary directory");
     // A router that has its own country's package alone, and Debian without the old names.
-    fs::write(directory.join("Europe/Berlin"), tzif(b"AAA-5")).expect("a file");
+    fs::write(directory.join("Europe/Berlin"), tzif("AAA-5")).expect("a file");
     // 2026-07-15 at noon.
     let hours = |name: &str, directories: &[&Path]| {
         Zone::open_in(name, directories, Path::new("/nonexistent")).map(|zone| zone.offset_at(1_784_116_800) / 3600)
@@ -312,12 +358,6 @@ fn a_name_that_has_no_file_is_looked_up_in_the_table() {
         assert!(hours(misspelt, &nowhere).is_err(), "{misspelt}");
     }
     fs::remove_dir_all(&directory).expect("the directory is ours");
-}
-
-/// A file that has a rule and no past (RFC 9636 §3).
-fn tzif(rule: &[u8]) -> Vec<u8> {
-    let block = [b"TZif2", [0; 15].as_slice(), &[0; 16], &[0, 0, 0, 1, 0, 0, 0, 1], &[0; 7]].concat();
-    [&block, &block, b"\n".as_slice(), rule, b"\n"].concat()
 }
 
 #[test]

@@ -64,13 +64,13 @@ fn installed(directory: &Path, prefix: &str) -> BTreeSet<String> {
 /// The installed names that a table doesn't know, or whose clock it changes otherwise from an instant on.
 fn disagreeing(zones: &str, start: i64) -> Vec<String> {
     let mut known = Vec::<(History, Vec<(i64, i32)>)>::new();
-    let mut future = |history: History| match known.iter().find(|(known, _)| *known == history) {
-        Some((_, changes)) => changes.clone(),
-        None => {
-            let changes = changes(&Zone(Source::History(history.clone())), start..END, 5 * DAY);
-            known.push((history, changes.clone()));
-            changes
+    let mut future = |history: History| {
+        if let Some((_, changes)) = known.iter().find(|(known, _)| *known == history) {
+            return changes.clone();
         }
+        let changes = changes(&Zone(Source::History(history.clone())), start..END, 5 * DAY);
+        known.push((history, changes.clone()));
+        changes
     };
     let root = Path::new(ZONEINFO);
     let is_wrong = |name: &String| {
