@@ -24,6 +24,9 @@ const BODY_LIMIT: u64 = 64 * 1024;
 /// Bytes of an answer's status line, and of all its headers together.
 const HEADERS_LIMIT: usize = 8 * 1024;
 
+/// What minreq calls an answer without a status line; it gives that the status 503.
+const NO_STATUS_LINE: &str = "Server did not provide a status line";
+
 /// What is to be sent, by POST.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -44,6 +47,8 @@ pub struct Response {
     pub headers: Vec<(String, String)>,
     /// At most 64 KiB of the body.
     pub body: Vec<u8>,
+    /// Why the body ended too early, if it did.
+    pub cut: Option<Error>,
 }
 
 /// Why there is no answer.
@@ -127,6 +132,7 @@ pub fn trust(_ca_file: Option<&Path>) -> Result<(), crate::error::Error> {
 }
 
 /// Posts a request and reads the answer, within `timeout` (rounded down to seconds, at least one).
+/// Once its head is there it is an answer, and the caller decides whether a body that was cut will do.
 pub fn post(request: &Request, timeout: Duration) -> Result<Response, Error> {
     let mut message = minreq::post(request.url.reveal())
         .with_follow_redirects(false)
@@ -141,16 +147,15 @@ pub fn post(request: &Request, timeout: Duration) -> Result<Response, Error> {
         message = message.with_header("Authorization", format!("Bearer {}", token.reveal()));
     }
     let mut answer = message.send_lazy().map_err(why)?;
+    if answer.reason_phrase == NO_STATUS_LINE {
+        return Err(Error::Broken("the server closed the connection, or speaks no HTTP".into()));
+    }
     let mut body = Vec::new();
     let is_empty = matches!(answer.status_code, 204 | 304);
     let read = if is_empty { Ok(0) } else { (&mut answer).take(BODY_LIMIT).read_to_end(&mut body) };
+    let cut = read.err().map(|error| why_io(&error));
     let headers = std::mem::take(&mut answer.headers);
-    let response = Response { status: answer.status_code, headers, body };
-    match read {
-        // An error status stands, whatever happened to the explanation that came with it.
-        Err(error) if response.status < 300 => Err(why(minreq::Error::IoError(error))),
-        Ok(_) | Err(_) => Ok(after_interim(response)),
-    }
+    Ok(after_interim(Response { status: answer.status_code, headers, body, cut }))
 }
 
 /// Skips interim answers (1xx, RFC 9110 §15.2), which minreq takes for final: the real answer is
@@ -170,7 +175,7 @@ fn head(bytes: &[u8]) -> Option<Response> {
     let status = lines.next()?.strip_prefix("HTTP/1.")?.split(' ').nth(1)?.parse().ok()?;
     let headers = lines.filter_map(|line| line.split_once(':'));
     let headers = headers.map(|(name, value)| (name.to_ascii_lowercase(), value.trim().into())).collect();
-    Some(Response { status, headers, body: bytes[end + 4..].into() })
+    Some(Response { status, headers, body: bytes[end + 4..].into(), cut: None })
 }
 
 fn why(error: minreq::Error) -> Error {

@@ -12,7 +12,7 @@ use std::os::fd::{AsRawFd, IntoRawFd};
 use std::path::{Path, PathBuf};
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use rustls::CertificateError;
+use rustls::{AlertDescription, CertificateError};
 
 use crate::error::Error;
 use crate::http;
@@ -94,25 +94,35 @@ fn push_base64(text: &mut String, bytes: &[u8]) {
 
 /// Says what is wrong with a certificate in words that tell the remedy.
 pub fn explain(error: &rustls::Error) -> http::Error {
-    let rustls::Error::InvalidCertificate(why) = error else {
-        return http::Error::Broken(format!("TLS failed: {error}"));
+    let what = match error {
+        rustls::Error::InvalidCertificate(why) => return http::Error::Broken(doubt(why)),
+        rustls::Error::AlertReceived(AlertDescription::ProtocolVersion) => {
+            "the server knows neither TLS 1.2 nor 1.3".into()
+        }
+        other => other.to_string(),
     };
+    http::Error::Broken(format!("TLS failed: {what}"))
+}
+
+fn doubt(why: &CertificateError) -> String {
     let what = match why {
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            "the server's certificate is not valid for its name"
+            "is not valid for its name"
         }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            "the server's certificate has expired, or this host's clock is ahead"
+            "has expired, or this host's clock is ahead"
         }
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            "the server's certificate is not yet valid: is this host's clock behind?"
+            "is not yet valid: is this host's clock behind?"
         }
-        CertificateError::UnknownIssuer => {
-            "the server's certificate is from an unknown authority (see network.ca_file)"
+        CertificateError::UnknownIssuer => "is from an unknown authority (see network.ca_file)",
+        // An error of the library below, of which rustls makes no variant of its own.
+        CertificateError::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => {
+            "is self-signed, as only an authority's may be: the server needs one that the authority has signed"
         }
-        other => return http::Error::Broken(format!("the server's certificate is refused: {other}")),
+        other => return format!("the server's certificate is refused: {other}"),
     };
-    http::Error::Broken(what.into())
+    format!("the server's certificate {what}")
 }
 
 #[cfg(test)]

@@ -41,7 +41,7 @@ fn what_is_no_address_of_a_web_server_is_refused() {
 
 #[test]
 fn an_interim_answer_is_not_the_answer() {
-    let interim = |body: &str| Response { status: 100, headers: Vec::new(), body: body.into() };
+    let interim = |body: &str| Response { status: 100, body: body.into(), ..Response::default() };
     let response = after_interim(interim(
         "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 429 Slow down\r\nRetry-After: 7\r\n\r\nbody",
     ));

@@ -37,10 +37,12 @@ pub fn judge(response: &Response, is_proven: bool, pause: impl Fn() -> Option<Du
     let why = if said.is_empty() { format!("HTTP {status}") } else { format!("HTTP {status}: {said}") };
     match status {
         200..300 if is_proven => Outcome::Delivered { pause: None },
-        200..300 => Outcome::Failed {
-            why: format!("HTTP {status}, but not the service's answer: something in between gave it"),
-            is_server_error: false,
-        },
+        200..300 => {
+            let what = response.cut.as_ref().map(ToString::to_string);
+            let what = what.unwrap_or_else(|| "something in between gave it".into());
+            let why = format!("HTTP {status}, but not the service's answer: {what}");
+            Outcome::Failed { why, is_server_error: false }
+        }
         300..400 => Outcome::Failed { why: format!("{why}: redirects are not followed"), is_server_error: false },
         400 | 413 | 422 => Outcome::Rejected { why },
         408 | 425 => Outcome::Failed { why, is_server_error: false },

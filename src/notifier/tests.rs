@@ -98,7 +98,7 @@ fn code(outcome: &Outcome) -> String {
 fn each_answer_means_what_the_service_means_by_it() {
     for (name, status, headers, body, discord, ntfy) in ANSWERS {
         let headers = headers.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
-        let response = Response { status, headers, body: body.into() };
+        let response = Response { status, headers, body: body.into(), cut: None };
         assert_eq!(code(&Discord::judge(&response)), discord, "Discord: {name}");
         assert_eq!(code(&Ntfy::judge(&response)), ntfy, "ntfy: {name}");
     }
@@ -107,7 +107,7 @@ fn each_answer_means_what_the_service_means_by_it() {
 #[test]
 fn what_a_service_says_of_a_failure_is_one_safe_line() {
     let body = "{\"message\":\"bad\u{1b}[31m\u{202e} thing\"}";
-    let response = Response { status: 400, headers: Vec::new(), body: body.into() };
+    let response = Response { status: 400, body: body.into(), ..Response::default() };
     let Outcome::Rejected { why } = Discord::judge(&response) else { panic!("400 is a rejection") };
     assert_eq!(why, "HTTP 400: bad\u{fffd}[31m\u{fffd} thing");
 }
