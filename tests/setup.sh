@@ -23,6 +23,7 @@ test)
 	need sshd openssh-server
 	need ssh openssh-client
 	need pamtester pamtester
+	need ip iproute2
 	need busybox busybox-static
 	need nginx nginx-light
 	need openssl openssl

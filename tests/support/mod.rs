@@ -4,6 +4,7 @@
 
 pub mod home;
 pub mod server;
+pub mod sshd;
 
 use std::io::{self, Write};
 use std::process::{Command, Output};
