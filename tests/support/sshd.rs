@@ -18,7 +18,7 @@ pub const SERVER: &str = "192.0.2.1";
 pub const CLIENT: &str = "192.0.2.6";
 
 /// Programs that this needs, beside root.
-const PROGRAMS: [&str; 6] = ["sshd", "ssh", "ssh-keygen", "ip", "nsenter", "unshare"];
+const PROGRAMS: [&str; 7] = ["sshd", "ssh", "ssh-keygen", "su", "ip", "nsenter", "setpriv"];
 
 /// Becomes `$1`'s host: its users, its PAM files, no state and two addresses, then starts `sshd`.
 const ENTER: &str = r#"
@@ -88,12 +88,17 @@ impl<'a> Sshd<'a> {
 
     /// An ssh client that logs in as `eve` and runs one line of shell there.
     pub fn ssh(&self, line: &str) -> Command {
+        let mut command = self.client();
+        command.arg(format!("eve@{SERVER}")).arg(line);
+        command
+    }
+
+    fn client(&self) -> Command {
         let mut command = self.command("ssh");
         command.args(["-F", "none", "-b", CLIENT, "-i"]).arg(self.home.at("key"));
         for option in ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR", "BatchMode=yes"] {
             command.args(["-o", option]);
         }
-        command.arg(format!("eve@{SERVER}")).arg(line);
         command
     }
 
@@ -101,6 +106,15 @@ impl<'a> Sshd<'a> {
     pub fn login(&self, line: &str) -> Output {
         let output = self.ssh(line).stdin(Stdio::null()).output().expect("ssh starts");
         assert!(output.status.success(), "{output:?}\n{}", self.log());
+        self.wait_for_the_end();
+        output
+    }
+
+    /// Logs in for nothing but a connection to `address` behind sshd; its output is what came from there.
+    pub fn tunnel(&self, address: &str) -> Output {
+        let mut command = self.client();
+        command.args(["-W", address, &format!("eve@{SERVER}")]).stdin(Stdio::null());
+        let output = command.output().expect("ssh starts");
         self.wait_for_the_end();
         output
     }
