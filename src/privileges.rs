@@ -46,8 +46,14 @@ fn create_home(home: &Path) -> Result<(u32, u32), Error> {
 }
 
 /// Makes a directory and gives it away by its descriptor: between two look-ups by name, somebody
-/// who can write above it could have put a link there.
+/// who can write above it could have put a link there. What isn't root's on the way to it may be
+/// such a link already, or become one: there the directory is for its owner to make.
 fn create_for(directory: &Path, uid: u32, gid: u32) -> io::Result<()> {
+    let is_others = |above: &&Path| fs::symlink_metadata(above).is_ok_and(|metadata| metadata.uid() != 0);
+    if let Some(above) = directory.ancestors().skip(1).find(is_others) {
+        let why = format!("{} above it is not root's", above.display());
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+    }
     match DirBuilder::new().mode(0o700).create(directory) {
         Err(why) if why.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
         created => created?,
