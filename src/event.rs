@@ -216,7 +216,10 @@ fn read_proc(path: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStringExt;
+
     use super::*;
+    use crate::text::FIELD_BYTES;
 
     fn block(text: &str) -> Vec<(OsString, OsString)> {
         let variable = |word: &str| word.split_once('=').map(|(name, value)| (name.into(), value.into()));
@@ -259,6 +262,94 @@ mod tests {
         assert_eq!(Session::from_environment(&block("PAM_TYPE=open_sessionx")), Environment::Other);
         assert_eq!(Session::from_environment(&block("HOME=/")), Environment::Missing);
         assert_eq!(Session::from_environment(&[]), Environment::Missing);
+    }
+
+    /// Pseudo-random numbers (SplitMix64): the same ones in every run.
+    struct Random(u64);
+
+    impl Random {
+        fn below(&mut self, limit: usize) -> usize {
+            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            usize::try_from((mixed ^ (mixed >> 31)) % limit as u64).unwrap_or(0)
+        }
+
+        /// Any bytes but NUL, which ends a variable; now and then many.
+        fn bytes(&mut self) -> Vec<u8> {
+            let lengths = [0, 1, 3, 12, 40, 300, 70_000];
+            let starts = ["".as_bytes(), b"\n", b"\x1b[2J", "\u{202e}".as_bytes(), b"\xf0\x9f", b"'"];
+            let mut bytes = starts[self.below(starts.len())].to_vec();
+            let most = if self.below(200) == 0 { 7 } else { 5 };
+            bytes.extend((0..lengths[self.below(most)]).map(|_| u8::try_from(self.below(255)).unwrap_or(0) + 1));
+            bytes
+        }
+
+        fn variable(&mut self, name: &str) -> (OsString, OsString) {
+            (name.into(), OsString::from_vec(self.bytes()))
+        }
+
+        /// What a user can set: any names, PAM's own above all, in any order and any number.
+        fn variables(&mut self) -> Vec<(OsString, OsString)> {
+            let names = ["PAM_TYPE", "PAM_SERVICE", "PAM_USER", "PAM_TTY", "PAM_RHOST", "PAM_RUSER", "TZ", ""];
+            let kinds = ["open_session", "close_session", "auth"];
+            let mut block = Vec::new();
+            for _ in 0..self.below(12) {
+                let name = names[self.below(names.len())];
+                block.push(self.variable(name));
+            }
+            for (name, value) in &mut block {
+                if name == "PAM_TYPE" && self.below(3) > 0 {
+                    *value = kinds[self.below(3)].into();
+                }
+            }
+            block
+        }
+
+        /// What `pam_exec` adds: the service, what else it knows, and the type.
+        fn items(&mut self) -> Vec<(OsString, OsString)> {
+            let mut block = vec![self.variable("PAM_SERVICE")];
+            for name in ["PAM_USER", "PAM_TTY", "PAM_RHOST", "PAM_RUSER"] {
+                if self.below(4) > 0 {
+                    block.push(self.variable(name));
+                }
+            }
+            block.push(("PAM_TYPE".into(), ["open_session", "close_session"][self.below(2)].into()));
+            block
+        }
+    }
+
+    #[test]
+    fn nothing_that_stands_before_pams_own_variables_changes_what_is_read() {
+        let mut random = Random(2026);
+        for _ in 0..20_000 {
+            let (before, items) = (random.variables(), random.items());
+            let expected = Session::from_environment(&items);
+            assert!(matches!(expected, Environment::Session(_, Trust::Proven)), "{items:?}");
+            assert_eq!(Session::from_environment(&[&before[..], &items].concat()), expected, "{before:?} {items:?}");
+        }
+    }
+
+    #[test]
+    fn any_block_is_read_as_visible_lines_of_bounded_length_and_trusted_only_when_pam_ended_it() {
+        let mut random = Random(12);
+        let mut sessions = 0;
+        for _ in 0..20_000 {
+            let block = random.variables();
+            let Environment::Session(session, trust) = Session::from_environment(&block) else { continue };
+            sessions += 1;
+            for field in [&session.user, &session.remote_host, &session.tty, &session.service] {
+                let text = field.as_str();
+                assert!(
+                    !text.contains(|sign: char| sign.is_control() || "\u{202e}\u{2028}".contains(sign)),
+                    "{text:?}"
+                );
+                assert!(text.chars().count() <= 255 && text.len() <= FIELD_BYTES && text == text.trim(), "{text:?}");
+            }
+            let is_last = block.last().is_some_and(|(name, _)| name == "PAM_TYPE");
+            assert_eq!(trust == Trust::Proven, is_last, "{block:?}");
+        }
+        assert!(sessions > 2_000, "{sessions}");
     }
 
     #[test]

@@ -64,7 +64,8 @@ fn snapshot(directory: &Path) -> Vec<String> {
     while let Some(path) = paths.pop() {
         let data = fs::symlink_metadata(&path).expect("it is there");
         let changed = (data.mtime(), data.mtime_nsec(), data.ctime(), data.ctime_nsec());
-        let text = if data.is_file() { fs::read_to_string(&path).expect("text") } else { String::new() };
+        let bytes = if data.is_file() { fs::read(&path).expect("root may") } else { Vec::new() };
+        let text = String::from_utf8_lossy(&bytes);
         found.push(format!("{} {:o} {}:{} {changed:?} {text}", path.display(), data.mode(), data.uid(), data.gid()));
         if data.is_dir() {
             paths.extend(fs::read_dir(path).expect("a directory").flatten().map(|entry| entry.path()));
