@@ -77,7 +77,7 @@ fn keep_elsewhere(place: &Place, event: &Event, why: &str) {
     }
 }
 
-/// Writes the whole event for syslog, a few fields a line, for a person to read and none to be cut off.
+/// Writes the whole event for syslog, one field a line, for a person to read and none to be cut off.
 fn testament(event: &Event, why: &str) -> String {
     let session = match &event.what {
         What::Session(session) => session,
@@ -92,7 +92,7 @@ fn testament(event: &Event, why: &str) -> String {
     format!(
         "session {action} could not be recorded, this is all that is left of it: {why}\n\
          at {at} ms since 1970: session {action}, id {id}\nuser '{user}'\nremote host '{remote_host}'\n\
-         tty '{tty}', service '{service}'"
+         tty '{tty}'\nservice '{service}'"
     )
 }
 
