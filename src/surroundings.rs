@@ -1,7 +1,7 @@
 //! What the caller left to us. Under `su` that is an ordinary user, who can lower limits, ignore or
 //! send signals and stop the terminal before his session begins: none of it may blind the hook.
 
-use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, rlim_t, setrlimit};
 use nix::sys::signal::SigSet;
 use nix::unistd::{Uid, geteuid, getuid, setresuid};
 
@@ -11,20 +11,26 @@ const DESCRIPTORS: u64 = 64;
 /// Makes this process hard to disturb. To be called first, before a thread is started.
 ///
 /// Every signal is blocked, for a login lasts a second at most, and none of them has a meaning here.
-/// That includes SIGXFSZ: a write beyond a limit then fails, and the event goes elsewhere. Where the
-/// limits can't be lifted (this isn't root), nothing is lost by trying.
+/// That includes SIGXFSZ: a write beyond a limit that can't be lifted fails, and is said to syslog.
 pub fn settle() {
     let _ = SigSet::all().thread_block();
-    if !geteuid().is_root() {
-        return;
-    }
-    if !getuid().is_root() {
+    if geteuid().is_root() && !getuid().is_root() {
         // Whoever has the same real user id may kill this process.
         let root = Uid::from_raw(0);
         let _ = setresuid(root, root, root);
     }
     for resource in [Resource::RLIMIT_FSIZE, Resource::RLIMIT_AS, Resource::RLIMIT_DATA] {
-        let _ = setrlimit(resource, RLIM_INFINITY, RLIM_INFINITY);
+        lift(resource, RLIM_INFINITY);
     }
-    let _ = setrlimit(Resource::RLIMIT_NOFILE, DESCRIPTORS, DESCRIPTORS);
+    lift(Resource::RLIMIT_NOFILE, DESCRIPTORS);
+}
+
+/// Sets a limit, or what the hard limit allows where this has not the right to go beyond it (an
+/// ordinary user; root in a container).
+fn lift(resource: Resource, limit: rlim_t) {
+    if setrlimit(resource, limit, limit).is_err()
+        && let Ok((_, hard)) = getrlimit(resource)
+    {
+        let _ = setrlimit(resource, hard, hard);
+    }
 }
