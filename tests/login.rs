@@ -6,7 +6,7 @@ mod support;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};
 
-use support::home::Home;
+use support::home::{Home, LOGIN, hook};
 use support::server::{Request, Server};
 use support::sshd::{self, CLIENT, Sshd};
 use support::{has, skip, stderr, stdout};
@@ -146,13 +146,38 @@ fn pamtester_opens_and_closes_a_session_that_is_told() {
     }
     let home = Home::of_service("[notification]\nservice = \"stdout\"\n[allowlist]\nips = [\"10.0.0.0/8\"]\n");
     let sshd = Sshd::start(&home, &sshd::hook_line(&home));
-    for remote_host in ["10.0.0.2", "192.0.2.9"] {
+    // The first two are in the allowlist; the last one only looks like it.
+    let remote_hosts = ["10.0.0.2", "::ffff:10.0.0.2", "192.0.2.9", "10.0.0.2.example.org"];
+    for remote_host in remote_hosts {
         let output = sshd.pamtester(remote_host, "pts/3");
         assert!(output.status.success(), "{output:?}");
     }
     let sent = home.sent();
     let sentences: Vec<_> = sent.lines().filter_map(|line| line.split(" at ").next()).collect();
-    let expected = ["logged in to", "logged out from"]
-        .map(|doing| format!("'eve' (192.0.2.9) {doing} host.example via pts/3 (pamtest)"));
+    let notice = |host: &str, doing: &str| format!("'eve' ({host}) {doing} host.example via pts/3 (pamtest)");
+    let both = |host: &&str| ["logged in to", "logged out from"].map(|doing| notice(host, doing));
+    let expected: Vec<_> = remote_hosts[2..].iter().flat_map(both).collect();
     assert_eq!(sentences, expected, "{sent}");
+}
+
+/// P1
+#[test]
+fn the_hook_asks_nothing_of_the_network() {
+    let test = "the_hook_asks_nothing_of_the_network";
+    if !has("strace") {
+        return skip(test, "needs strace");
+    }
+    let targets = "[notification.discord]\nwebhook_url = \"https://discord.com/api/webhooks/1/x\"\n
+                   [notification.ntfy]\ntopic_url = \"http://ntfy.example/mytopic\"\n";
+    let home = Home::new(&format!("[notification]\nservice = [\"discord\", \"ntfy\"]\n{targets}"));
+    let inner = home.command(&["queue"]);
+    let mut traced = Command::new("strace");
+    traced.args(["-f", "-e", "trace=%network,execve", "-o"]).arg(home.at("trace")).arg(inner.get_program());
+    traced.args(inner.get_args());
+    let output = hook(traced, &LOGIN);
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    assert_eq!(home.query("SELECT count(*) FROM event"), "1");
+    let trace = std::fs::read_to_string(home.at("trace")).expect("a trace");
+    assert_eq!(trace.matches("execve(").count(), 1, "{trace}");
+    assert!(!trace.contains("AF_INET") && !trace.contains("AF_NETLINK"), "{trace}");
 }

@@ -214,6 +214,7 @@ fn a_session_that_su_opens_for_an_ordinary_user_is_recorded_by_the_service_user(
     let sshd = Sshd::start(&home, &sshd::hook_line(&home));
     let output = sshd.command_of_eve("su").args(["root", "-c", "id -u"]).output().expect("su starts");
     assert_eq!(output.stdout, b"0\n", "{output:?}");
+    assert_eq!(home.query("SELECT count(*) || ' in ' || count(DISTINCT session) FROM event"), "2 in 1");
     let sent = home.sent();
     let sentences: Vec<_> = sent.lines().filter_map(|line| line.split(" at ").next()).collect();
     assert_eq!(sentences, ["'root' logged in to host.example (su)", "'root' logged out from host.example (su)"]);
