@@ -21,9 +21,9 @@ pub fn program() -> Vec<String> {
 }
 
 /// Says that a test could not run here. `.ci/run` collects these lines; libtest would swallow what
-/// goes through `eprintln!`.
+/// goes through `eprintln!`. One write, or another test's result comes in between.
 pub fn skip(test: &str, why: &str) {
-    let _ = writeln!(io::stderr().lock(), "\nSKIP: {test}: {why}");
+    let _ = io::stderr().write_all(format!("\nSKIP: {test}: {why}\n").as_bytes());
 }
 
 /// Whether the tests run as root, and so may make users' files, namespaces and devices.
