@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process;
 use std::slice;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
@@ -20,7 +20,8 @@ use crate::privileges;
 use crate::queue::{Queue, Role, spool};
 use crate::surroundings;
 
-/// A login waits no longer than this, whatever the disk does.
+/// A login waits no longer than this, whatever the disk does. (While the processor is busy with
+/// others, the login itself can't go on either, and that time isn't counted.)
 const DEADLINE: Duration = Duration::from_millis(900);
 
 /// The spool and syslog share what is then left of the second.
@@ -104,6 +105,9 @@ fn arm_watchdog(event: &Arc<Event>) -> Kept {
     let (event, place) = (Arc::clone(event), Arc::clone(&kept));
     let _ = thread::Builder::new().stack_size(WATCHDOG_STACK).spawn(move || {
         thread::sleep(DEADLINE);
+        while surroundings::is_starved() {
+            thread::sleep(LAST_RESORT);
+        }
         end_in_time(place, &event);
     });
     kept
@@ -120,7 +124,11 @@ fn end_in_time(place: Kept, event: &Arc<Event>) -> ! {
         }
     };
     let spawned = thread::Builder::new().stack_size(WATCHDOG_STACK).spawn(spool);
-    if spawned.is_err() || finished.recv_timeout(LAST_RESORT).is_err() {
+    let mut answer = finished.recv_timeout(LAST_RESORT);
+    while answer == Err(RecvTimeoutError::Timeout) && surroundings::is_starved() {
+        answer = finished.recv_timeout(LAST_RESORT);
+    }
+    if spawned.is_err() || answer.is_err() {
         // Not on stderr: a thread that hangs may have it locked.
         log::to_syslog(Level::Critical, &testament(event, "neither the queue nor the spool answered in time"));
     }
