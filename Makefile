@@ -4,7 +4,7 @@
 PREFIX ?= /usr
 DESTDIR ?=
 CARGO ?= cargo
-BINARY = target/release/ssh-session-notifier
+BINARY ?= target/release/ssh-session-notifier
 
 .PHONY: build demo test check bench size dist install uninstall clean
 
@@ -37,7 +37,7 @@ check:
 bench: build
 	@python3 tests/bench.py $(BINARY)
 
-install: build
+install: $(if $(filter target/release/%,$(BINARY)),build)
 	DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" sh install.sh --binary $(BINARY)
 
 uninstall:

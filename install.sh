@@ -149,10 +149,17 @@ find_binary() {
     fail "there is no binary beside this script: give one with --binary FILE, or build it: cargo build --release"
 }
 
+# Whether a binary names a loader, which would load what LD_PRELOAD names: the name stands in the first
+# block, behind the headers.
+has_loader() { dd if="$1" bs=1024 count=1 2>/dev/null | grep -q '/ld[-.]'; }
+
 install_binary() {
     find_binary
     if [ ! -f "$binary" ] || [ ! -r "$binary" ] || [ ! -s "$binary" ]; then
         fail "$binary is not a readable file with something in it: give the binary with --binary FILE"
+    fi
+    if has_loader "$binary"; then
+        note "$binary uses shared libraries. Where PAM lets users set variables (pam_env user_readenv=1), they can make it load their own code as root: take a static one (make dist)"
     fi
     verb=create
     if [ -e "$ROOT_BIN" ]; then

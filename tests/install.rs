@@ -3,144 +3,22 @@
 
 mod support;
 
-use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
+use support::tree::{NAME, PAM, SCRIPT, Tree, failure, output};
 use support::{has, skip};
 
-const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/install.sh");
 const BINARY: &str = env!("CARGO_BIN_EXE_ssh-session-notifier");
-const NAME: &str = "ssh-session-notifier";
 const LINE: &str = "* * * * * /usr/sbin/ssh-session-notifier send\n";
 const CONFIG: &str = "etc/ssh-session-notifier/config.toml";
 const STATE: &str = "var/lib/ssh-session-notifier";
 const QUEUE: &str = "var/lib/ssh-session-notifier/session_events.db";
 const PROGRAM: &str = "usr/sbin/ssh-session-notifier";
 const CRONTAB: &str = "etc/crontabs/ssh-session-notifier";
-const PAM: &str = "session required pam_loginuid.so\nsession required pam_env.so user_readenv=1\n";
-
-/// A directory of this test's own, removed with it.
-struct Tree(PathBuf);
-
-impl Tree {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("{NAME}-install-{}-{name}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(&path).expect("a temporary directory");
-        Self(path)
-    }
-
-    /// A host with busybox and nothing else, a stand-in for the binary included (the real one may
-    /// need libraries here). `None`, and said why, where it can't be had.
-    fn host(test: &str) -> Option<Self> {
-        let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| is_static(path));
-        let (Ok(0), Some(busybox)) = (fs::metadata("/proc/self").map(|me| me.uid()), busybox) else {
-            skip(test, "needs root and a static busybox");
-            return None;
-        };
-        let tree = Self::new(test);
-        for directory in ["bin", "dev", "etc/crontabs", "etc/pam.d", "run", "usr/sbin", "var/lib"] {
-            fs::create_dir_all(tree.at(directory)).expect(directory);
-        }
-        fs::copy(busybox, tree.at("bin/busybox")).expect("busybox");
-        let applets = output(Command::new(busybox).arg("--list"));
-        for applet in applets.lines().filter(|applet| *applet != "busybox") {
-            symlink("busybox", tree.at("bin").join(applet)).expect(applet);
-        }
-        let _ = Command::new("mknod").arg(tree.at("dev/null")).args(["c", "1", "3"]).status();
-        symlink("/bin/busybox", tree.at("usr/sbin/crond")).expect("crond");
-        tree.write("etc/passwd", "root:x:0:0:root:/root:/bin/sh");
-        tree.write("etc/group", "root:x:0:\n");
-        tree.write("etc/pam.d/sshd", PAM);
-        tree.write(NAME, "#!/bin/sh\nexit 0\n");
-        fs::copy(SCRIPT, tree.at("install.sh")).expect("the script");
-        Some(tree)
-    }
-
-    fn at(&self, path: &str) -> PathBuf {
-        self.0.join(path)
-    }
-
-    fn write(&self, path: &str, text: &str) {
-        fs::create_dir_all(self.at(path).parent().expect("a parent")).expect(path);
-        fs::write(self.at(path), text).expect(path);
-    }
-
-    fn read(&self, path: &str) -> String {
-        fs::read_to_string(self.at(path)).expect(path)
-    }
-
-    /// The mode in octal, and the owner: `640 0:999`.
-    fn look(&self, path: &str) -> String {
-        let metadata = fs::metadata(self.at(path)).expect(path);
-        format!("{:o} {}:{}", metadata.mode() & 0o7777, metadata.uid(), metadata.gid())
-    }
-
-    /// Runs the script on this host, and answers what it said.
-    fn install(&self, arguments: &[&str]) -> String {
-        output(self.script().args(arguments))
-    }
-
-    fn script(&self) -> Command {
-        let mut chroot = Command::new("chroot");
-        chroot.arg(&self.0).args(["/bin/sh", "/install.sh"]).env_clear().env("PATH", "/bin:/usr/sbin");
-        chroot
-    }
-
-    /// Mode, owner, time and content of everything but /dev.
-    fn snapshot(&self) -> BTreeMap<PathBuf, String> {
-        let mut all = BTreeMap::new();
-        let mut directories = vec![self.0.clone()];
-        while let Some(directory) = directories.pop() {
-            for entry in fs::read_dir(&directory).expect("a directory") {
-                let path = entry.expect("an entry").path();
-                let metadata = fs::symlink_metadata(&path).expect("metadata");
-                let mut hash = DefaultHasher::new();
-                if metadata.is_file() {
-                    fs::read(&path).expect("a file").hash(&mut hash);
-                }
-                if metadata.is_dir() && !path.ends_with("dev") {
-                    directories.push(path.clone());
-                }
-                (metadata.uid(), metadata.gid(), metadata.mtime(), metadata.mtime_nsec()).hash(&mut hash);
-                all.insert(path, format!("{:o} {:x}", metadata.mode(), hash.finish()));
-            }
-        }
-        all.retain(|path, _| !path.ends_with("dev/null"));
-        all
-    }
-}
-
-impl Drop for Tree {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-/// An ELF file that names no interpreter is static.
-fn is_static(path: &str) -> bool {
-    fs::read(path).is_ok_and(|bytes| !bytes.windows(4).take(4096).any(|four| four == b"/lib"))
-}
-
-/// What a command that must succeed, silently on stderr, prints.
-fn output(command: &mut Command) -> String {
-    let output = command.output().expect("it can be started");
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success() && stderr.is_empty(), "{command:?}: {}\n{stdout}{stderr}", output.status);
-    stdout.into()
-}
-
-/// The exit status of a command that must fail, and what it says on stderr.
-fn failure(command: &mut Command) -> (Option<i32>, String) {
-    let output = command.output().expect("it can be started");
-    assert!(!output.status.success(), "{command:?} must fail");
-    (output.status.code(), String::from_utf8_lossy(&output.stderr).into())
-}
 
 /// The script for a package in `tree`.
 fn package(tree: &Tree, shell: &[&str]) -> Command {
@@ -191,6 +69,22 @@ fn a_second_install_of_a_package_changes_nothing() {
         let before = tree.snapshot();
         assert!(is_unchanged(&output(&mut package(&tree, shell))));
         assert_eq!(tree.snapshot(), before);
+    }
+}
+
+#[test]
+fn a_binary_with_shared_libraries_is_warned_of() {
+    let tree = Tree::new("shared");
+    for (head, is_warned) in [("\0/lib64/ld-linux-x86-64.so.2\0", true), ("\0/lib/ld.so.1", true), ("\0gold\0", false)]
+    {
+        tree.write("binary", &format!("\u{7f}ELF{}{head}", " ".repeat(800)));
+        let mut install = Command::new("sh");
+        install.args([SCRIPT, "--binary"]).arg(tree.at("binary")).env("DESTDIR", tree.at("root")).env_remove("PREFIX");
+        assert_eq!(
+            output(&mut install).contains("note: ") && output(&mut install).contains("a static one"),
+            is_warned,
+            "{head:?}"
+        );
     }
 }
 
