@@ -9,6 +9,9 @@ const FIELD_LIMIT: usize = 255;
 /// into the shortest message that a service takes (ntfy's 4096 bytes).
 pub const FIELD_BYTES: usize = 600;
 
+/// UTF-16 units of it at most: each character that takes two of them takes four bytes of UTF-8.
+pub const FIELD_UTF16: usize = FIELD_LIMIT + (FIELD_BYTES - FIELD_LIMIT) / 3;
+
 /// Bytes looked at of a stranger's string; a character takes at most four.
 const BYTES_LIMIT: usize = FIELD_LIMIT * 4 + 4;
 
@@ -116,9 +119,13 @@ mod tests {
     fn a_field_is_bounded_and_says_when_it_was_cut() {
         let whole = "é".repeat(FIELD_LIMIT);
         assert_eq!(Field::new(whole.as_bytes()).as_str(), whole);
-        for long in ["é".repeat(FIELD_LIMIT + 1), "a".repeat(65_536), "王".repeat(201), "\u{1f512}".repeat(65_536)] {
+        let mixed = "a".repeat(140) + &"\u{1f512}".repeat(200);
+        for long in
+            ["é".repeat(FIELD_LIMIT + 1), "a".repeat(65_536), "王".repeat(201), "\u{1f512}".repeat(65_536), mixed]
+        {
             let cut = Field::new(long.as_bytes());
             assert!(cut.as_str().chars().count() <= FIELD_LIMIT && cut.as_str().len() <= FIELD_BYTES);
+            assert!(cut.as_str().encode_utf16().count() <= FIELD_UTF16);
             assert!(cut.as_str().ends_with('…') && cut.as_str().len() > FIELD_LIMIT, "{cut}");
         }
     }

@@ -4,18 +4,20 @@ use crate::config::Section;
 use crate::http::{Address, Request, Response};
 use crate::notifier::outcome::{self, Outcome};
 use crate::notifier::{Capacity, Digest, Unit, json};
-use crate::text::{FIELD_BYTES, Secret};
+use crate::text::{FIELD_UTF16, Secret};
 
 /// A message holds 2000 characters; the code block's fence takes six, `- ` and the line break three.
-pub const CAPACITY: Capacity = Capacity { limit: 2000, unit: Unit::Characters, around: 6, per_line: 3 };
+/// Discord has said that it counts code points (discord-api-docs, issue 1315); its clients count
+/// UTF-16 units, of which there are never fewer. A message that is within both is always taken.
+pub const CAPACITY: Capacity = Capacity { limit: 2000, unit: Unit::Utf16, around: 6, per_line: 3 };
 
-/// The longest notice has five fields of 255 characters, and the words between them.
-const _: () = assert!(5 * 255 + 100 + CAPACITY.around + CAPACITY.per_line <= CAPACITY.limit && FIELD_BYTES >= 255);
+/// The longest notice has five fields, and the words between them.
+const _: () = assert!(5 * FIELD_UTF16 + 100 + CAPACITY.around + CAPACITY.per_line <= CAPACITY.limit);
 
 /// Hosts that serve webhooks.
 const HOSTS: [&str; 4] = ["discord.com", "canary.discord.com", "ptb.discord.com", "discordapp.com"];
 
-/// Characters of a webhook's user name.
+/// Length of a webhook's user name, counted like a message's.
 const USERNAME_LIMIT: usize = 80;
 
 /// One webhook.
@@ -96,7 +98,12 @@ fn username(host: &str) -> String {
     if ["everyone", "here"].contains(&name.to_ascii_lowercase().as_str()) {
         name.push('-');
     }
-    name.chars().take(USERNAME_LIMIT).collect()
+    let mut length = 0;
+    let fits = |sign: &char| {
+        length += sign.len_utf16();
+        length <= USERNAME_LIMIT
+    };
+    name.chars().take_while(fits).collect::<String>().trim_end().into()
 }
 
 #[cfg(test)]
@@ -105,7 +112,8 @@ mod tests {
 
     #[test]
     fn a_host_is_named_as_discord_allows() {
-        let long = "é".repeat(200);
+        let (long, longer) = ("é".repeat(200), "\u{1f512}".repeat(80));
+        let padded = format!("{} b", "a".repeat(79));
         let rows = [
             ("example.com", "example.com"),
             ("Küche 王", "Küche 王"),
@@ -115,6 +123,8 @@ mod tests {
             ("here", "here-"),
             ("a@b#c:d`e", "a-b-c-d-e"),
             (&long, &long[..160]),
+            (&longer, &longer[..160]),
+            (&padded, &padded[..79]),
         ];
         for (host, expected) in rows {
             assert_eq!(username(host), expected);

@@ -59,8 +59,8 @@ pub struct Capacity {
 /// What a length is counted in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
-    /// Unicode scalar values.
-    Characters,
+    /// UTF-16 units: two for a character beyond U+FFFF.
+    Utf16,
     /// Bytes of UTF-8.
     Bytes,
 }
@@ -171,7 +171,7 @@ impl Capacity {
         let fits = |line: &&String| {
             used += self.per_line
                 + match self.unit {
-                    Unit::Characters => line.chars().count(),
+                    Unit::Utf16 => line.encode_utf16().count(),
                     Unit::Bytes => line.len(),
                 };
             used <= self.limit

@@ -8,7 +8,8 @@ use crate::notifier::outcome::{self, Outcome};
 use crate::notifier::{Capacity, Digest, Unit, json};
 use crate::text::{FIELD_BYTES, Secret};
 
-/// A message holds 4096 bytes; one that is longer becomes an attachment.
+/// A message that has 4096 bytes or more becomes an attachment (ntfy's `util.Peek`). A line break is
+/// counted for the last line too, so that none has more than 4095.
 pub const CAPACITY: Capacity = Capacity { limit: 4096, unit: Unit::Bytes, around: 0, per_line: 1 };
 
 /// The longest notice has five fields, and the words between them.

@@ -114,11 +114,15 @@ fn what_a_service_says_of_a_failure_is_one_safe_line() {
 
 #[test]
 fn as_many_lines_as_the_service_can_count_share_a_message() {
-    let capacity = Capacity { limit: 20, unit: Unit::Characters, around: 6, per_line: 3 };
+    let capacity = Capacity { limit: 20, unit: Unit::Utf16, around: 6, per_line: 3 };
     let lines = |texts: &[&str]| texts.iter().map(|text| (*text).to_string()).collect::<Vec<_>>();
-    for (texts, count) in
-        [(&["éééé", "éééé", "x"][..], 2), (&["éééé", "ééééé", "x"], 1), (&["this one alone is too long for it"], 1)]
-    {
+    for (texts, count) in [
+        (&["éééé", "éééé", "x"][..], 2),
+        (&["éééé", "ééééé", "x"], 1),
+        (&["\u{1f512}\u{1f512}", "éééé", "x"], 2),
+        (&["\u{1f512}\u{1f512}", "ééééé", "x"], 1),
+        (&["this one alone is too long for it"], 1),
+    ] {
         assert_eq!(capacity.fitting(&lines(texts)), count, "{texts:?}");
     }
     let bytes = Capacity { unit: Unit::Bytes, ..capacity };
