@@ -59,6 +59,15 @@ impl Home {
         fs::set_permissions(self.at("config.toml"), Permissions::from_mode(0o640)).expect("it is ours");
     }
 
+    /// Gives the host another name.
+    pub fn rename(&self, host: &str) {
+        let text = fs::read_to_string(self.at("config.toml")).expect("a configuration");
+        let rest = text.splitn(3, '\n').nth(2).expect("the name stands in the second line");
+        // TOML's strings have JSON's escapes.
+        let text = format!("[host]\nname = {}\n{rest}", serde_json::json!(host));
+        fs::write(self.at("config.toml"), text).expect("a configuration");
+    }
+
     /// A path below this directory.
     pub fn at(&self, path: &str) -> PathBuf {
         if path.is_empty() { self.0.clone() } else { self.0.join(path) }

@@ -5,11 +5,13 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// One request, as it came.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Request {
+    /// When it was read whole.
+    pub at: Instant,
     /// Request line and headers, to the empty line.
     pub head: String,
     /// As many bytes as `Content-Length` says.
@@ -133,6 +135,11 @@ pub fn reply(stream: &mut TcpStream, status: u16, headers: &str, body: &str) {
     let _ = stream.write_all(text.as_bytes());
 }
 
+/// Keeps the connection, and says nothing on it, until the client has gone.
+pub fn hold(stream: &mut TcpStream) {
+    while stream.read(&mut [0; 64]).is_ok_and(|read| read > 0) {}
+}
+
 fn serve(mut stream: TcpStream, requests: &Mutex<Vec<Request>>, answer: &Answer) {
     let _ = stream.set_nonblocking(false);
     let _ = stream.set_read_timeout(Some(Duration::from_mins(1)));
@@ -153,10 +160,11 @@ fn read(stream: &TcpStream) -> Option<Request> {
             return None;
         }
     }
-    let mut request = Request { head, body: String::new() };
+    let mut request = Request { at: Instant::now(), head, body: String::new() };
     let length = request.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
+    request.at = Instant::now();
     request.body = String::from_utf8(body).ok()?;
     Some(request)
 }
