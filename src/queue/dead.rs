@@ -178,11 +178,12 @@ fn is_over(first: &Stamp, patience: i64, now: &Stamp) -> bool {
     now.utc_ms >= EARLIEST_MS && first.until(now).is_some_and(|passed| passed >= patience)
 }
 
-/// The last of the oldest events behind `after` that are too many.
+/// The last of the oldest events behind `after` that are too many. Notes don't count: one on what was
+/// given up would push out the next event, of which there would be a note, and so on.
 fn excess(connection: &Connection, after: i64, most: i64) -> rusqlite::Result<Option<i64>> {
     if newest(connection)? - after <= most {
         return Ok(None);
     }
-    let sql = "SELECT id FROM event WHERE id > ? ORDER BY id DESC LIMIT 1 OFFSET ?";
-    connection.query_row(sql, [after, most], |row| row.get(0)).optional()
+    let sql = "SELECT id FROM event WHERE id > ? AND kind <> ? ORDER BY id DESC LIMIT 1 OFFSET ?";
+    connection.query_row(sql, [after, rows::NOTE, most], |row| row.get(0)).optional()
 }
