@@ -121,6 +121,19 @@ impl Home {
         assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
     }
 
+    /// Appends copies of the events that there are, in turn, until there are `count` (a thousand logins
+    /// would take the hook a while).
+    pub fn multiply(&self, count: usize) {
+        let sql = "WITH RECURSIVE n (id, of) AS (
+              SELECT max(id) + 1, 1 FROM event UNION ALL
+              SELECT id + 1, of % (SELECT max(id) FROM event) + 1 FROM n WHERE id < ?1)
+            INSERT INTO event SELECT n.id, kind, user, remote_host, tty, service, session, utc_ms, boot_ms, boot_id
+            FROM n JOIN event ON event.id = n.of WHERE n.id <= ?1";
+        let count = i64::try_from(count).expect("a small number");
+        self.sqlite().execute(sql, [count]).expect("events to copy");
+        assert_eq!(self.query("SELECT count(*) FROM event"), count.to_string());
+    }
+
     /// Runs `send`.
     pub fn send(&self) -> Output {
         self.run(&["send"])
