@@ -10,6 +10,10 @@ use crate::tz::days_from_civil;
 /// What to wait for when a service says "too many" and not for how long.
 const DEFAULT_PAUSE: Duration = Duration::from_mins(1);
 
+/// The shortest: a run makes at most fifty attempts then, even if the service says "at once" to each.
+/// Discord bans an address for ten thousand such answers in ten minutes.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+
 /// The longest wait that a service can ask for, so that none can silence a target for good.
 const LONGEST_PAUSE: Duration = Duration::from_hours(1);
 
@@ -46,7 +50,7 @@ pub fn judge(response: &Response, is_proven: bool, pause: impl Fn() -> Option<Du
         300..400 => Outcome::Failed { why: format!("{why}: redirects are not followed"), is_server_error: false },
         400 | 413 | 422 => Outcome::Rejected { why },
         408 | 425 => Outcome::Failed { why, is_server_error: false },
-        429 => Outcome::Throttled { pause: pause().unwrap_or(DEFAULT_PAUSE).min(LONGEST_PAUSE), why },
+        429 => Outcome::Throttled { pause: pause().unwrap_or(DEFAULT_PAUSE).clamp(SHORTEST_PAUSE, LONGEST_PAUSE), why },
         400..500 => Outcome::Refused { why },
         _ => Outcome::Failed { why, is_server_error: (500..600).contains(&status) },
     }

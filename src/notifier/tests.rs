@@ -8,7 +8,7 @@ type Headers = &'static [(&'static str, &'static str)];
 
 /// An answer, and what each service makes of it: D(elivered), T(hrottled), F(ailed), S(erver
 /// error), R(efused), X (rejected), with the seconds of a pause.
-const ANSWERS: [Answer; 35] = [
+const ANSWERS: [Answer; 37] = [
     ("a saved message", 200, &[], r#"{"id":"7","content":"x"}"#, "D", "D"),
     ("nothing to say", 204, &[], "", "D", "F"),
     (
@@ -56,6 +56,8 @@ const ANSWERS: [Answer; 35] = [
     ("a burst", 429, &[], r#"{"code":42901,"http":429,"error":"limit reached: too many requests"}"#, "T60", "T6"),
     ("the daily quota", 429, &[], r#"{"code":42908,"http":429}"#, "T60", "T3600"),
     ("no reason", 429, &[], "", "T60", "T60"),
+    ("at once", 429, &[("retry-after", "0")], "", "T1", "T1"),
+    ("almost at once", 429, &[], r#"{"retry_after":0.001,"code":42901}"#, "T1", "T6"),
     ("for ever", 429, &[("retry-after", "99999999")], "", "T3600", "T3600"),
     ("longer than that", 429, &[("retry-after", "1e400")], "", "T60", "T60"),
     ("the past", 429, &[("retry-after", "-5")], "", "T60", "T60"),
