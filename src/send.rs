@@ -318,7 +318,7 @@ impl Run<'_> {
                 }
             }
             Message::Post(request) => match http::post(&request, self.config.timeout.min(self.deadline.left())) {
-                Ok(response) => target.judge(&response),
+                Ok(response) => target.judge(response),
                 Err(why) => Outcome::Failed { why: why.to_string(), is_server_error: false },
             },
         }

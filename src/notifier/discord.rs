@@ -45,10 +45,11 @@ impl Discord {
         Some(Self { url: Secret::new(format!("{}{joint}wait=true", url.reveal())), is_secure })
     }
 
-    /// The part of the address that lets anybody post.
-    pub fn secret(&self) -> &str {
+    /// What lets anybody post: the parts of the address behind the webhook's number.
+    pub fn secrets(&self) -> Vec<&str> {
         let path = self.url.reveal().split('?').next().unwrap_or_default();
-        path.rsplit('/').find(|part| !part.is_empty()).unwrap_or(path)
+        let parts = path.split_once("/api/webhooks/").map_or("", |(_, parts)| parts).split('/');
+        parts.filter(|part| !part.bytes().all(|byte| byte.is_ascii_digit())).collect()
     }
 
     /// Whether the webhook is reached over TLS.

@@ -15,6 +15,10 @@ use crate::config::Section;
 use crate::http::{Request, Response};
 use crate::text::Field;
 
+/// Bytes of the shortest text that is concealed. A shorter one can be guessed, and is part of ordinary
+/// words, which would be spoilt.
+const SHORTEST_SECRET: usize = 6;
+
 /// A target: one service, and where it is reached.
 #[derive(Clone, Debug)]
 pub enum Notifier {
@@ -109,12 +113,13 @@ impl Notifier {
 
     /// The same text without this target's secrets, should a service have repeated one.
     pub fn conceal(&self, text: &str) -> String {
-        let secret = match self {
-            Self::Discord(discord) => Some(discord.secret()),
-            Self::Ntfy(ntfy) => ntfy.secret(),
-            Self::Stdout => None,
+        let secrets = match self {
+            Self::Discord(discord) => discord.secrets(),
+            Self::Ntfy(ntfy) => ntfy.secrets(),
+            Self::Stdout => Vec::new(),
         };
-        secret.map_or_else(|| text.into(), |secret| text.replace(secret, "…"))
+        let secrets = secrets.into_iter().filter(|secret| secret.len() >= SHORTEST_SECRET);
+        secrets.fold(text.into(), |text, secret| text.replace(secret, "…"))
     }
 
     /// What the target is called, in the configuration and everywhere else.
@@ -155,11 +160,15 @@ impl Notifier {
         }
     }
 
-    /// Says what an answer means.
-    pub fn judge(&self, response: &Response) -> Outcome {
+    /// Says what an answer means. Secrets are taken out first: later, a secret may have been cut, and
+    /// what is left of it would not be recognised.
+    pub fn judge(&self, mut response: Response) -> Outcome {
+        if let Ok(text) = str::from_utf8(&response.body) {
+            response.body = self.conceal(text).into_bytes();
+        }
         match self {
-            Self::Discord(_) => Discord::judge(response),
-            Self::Ntfy(_) => Ntfy::judge(response),
+            Self::Discord(_) => Discord::judge(&response),
+            Self::Ntfy(_) => Ntfy::judge(&response),
             Self::Stdout => Outcome::Delivered { pause: None },
         }
     }

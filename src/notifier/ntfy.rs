@@ -52,9 +52,11 @@ impl Ntfy {
         Some(Self { url, topic: Secret::new(topic), token, is_secure: parts.is_secure })
     }
 
-    /// The access token.
-    pub fn secret(&self) -> Option<&str> {
-        self.token.as_ref().map(Secret::reveal)
+    /// What lets anybody read or post: the token, the topic, and whatever a query holds.
+    pub fn secrets(&self) -> Vec<&str> {
+        let query = self.url.reveal().split_once('?').map_or("", |(_, query)| query);
+        let values = query.split('&').filter_map(|part| part.split_once('=')).map(|(_, value)| value);
+        self.token.iter().map(Secret::reveal).chain([self.topic.reveal()]).chain(values).collect()
     }
 
     /// Whether the server is reached over TLS.
