@@ -22,7 +22,8 @@ demo:
 test:
 	@sh tests/setup.sh test
 	$(CARGO) test --locked
-	$(CARGO) test --locked --no-default-features --bins --test wire --test queue
+	$(CARGO) test --locked --no-default-features --bins --test wire --test queue \
+		--test targets --test letters --test digest --test names
 
 check:
 	$(CARGO) fmt --check

@@ -118,6 +118,24 @@ fn stdout_gets_the_notice_and_nothing_else() {
     assert!(first.ends_with("+00:00"), "{first}");
 }
 
+#[cfg(not(feature = "tls"))]
+#[test]
+fn without_tls_an_https_address_is_a_mistake_that_names_the_build_to_use() {
+    for (service, setting, address) in [
+        ("discord", "webhook_url", "https://discord.com/api/webhooks/1/s3cret"),
+        ("ntfy", "topic_url", "https://ntfy.example/mytopic"),
+    ] {
+        let home = home(service, &format!("[notification.{service}]\n{setting} = \"{address}\"\n"));
+        let output = home.send();
+        let said = format!(
+            "ssh-session-notifier: {}:9: notification.{service}.{setting} begins with https://, and this build has \
+             no TLS: use the build with the feature `tls`\n",
+            home.at("config.toml").display()
+        );
+        assert_eq!((output.status.code(), stderr(&output)), (Some(1), said));
+    }
+}
+
 #[test]
 fn any_host_name_survives_to_ntfy() {
     let server = Server::well();

@@ -5,6 +5,7 @@
 pub mod home;
 pub mod server;
 pub mod sshd;
+pub mod tls;
 pub mod tree;
 
 use std::io::{self, Write};

@@ -1,0 +1,170 @@
+//! Authorities and certificates of a test's own, and nginx to present them.
+
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use crate::support::home::Home;
+use crate::support::{has, wait_for};
+
+/// Moments as `openssl ca` takes them: long ago, just as long ago, and far ahead.
+pub const PAST: &str = "20200101000000Z";
+pub const EXPIRED: &str = "20200201000000Z";
+pub const FUTURE: &str = "20990101000000Z";
+pub const END: &str = "20991231000000Z";
+
+/// Whether what these need is installed.
+pub fn is_possible() -> bool {
+    has("openssl") && has("nginx")
+}
+
+/// A certificate and its key, as files.
+#[derive(Clone)]
+pub struct Pair {
+    /// PEM.
+    pub certificate: PathBuf,
+    /// PEM.
+    pub key: PathBuf,
+}
+
+/// An authority, with a directory of its own below a host's.
+pub struct Authority {
+    home: PathBuf,
+    /// What is to be trusted.
+    pub pair: Pair,
+}
+
+impl Authority {
+    /// Makes one that is valid from 2020 to 2099.
+    pub fn new(home: &Home, name: &str) -> Self {
+        let root = home.at(name);
+        fs::create_dir(&root).expect("a new directory");
+        let config = format!(
+            "[ca]\ndefault_ca = x\n[x]\ndir = {0}\nnew_certs_dir = {0}\ndatabase = {0}/index\nserial = {0}/serial\n\
+             default_md = sha256\npolicy = any\nunique_subject = no\n[any]\ncommonName = supplied\n\
+             [authority]\nbasicConstraints = critical, CA:TRUE\nkeyUsage = keyCertSign\nsubjectKeyIdentifier = hash\n",
+            root.display()
+        );
+        fs::write(root.join("config"), config).expect("a file");
+        fs::write(root.join("index"), "").expect("a file");
+        fs::write(root.join("serial"), "1000\n").expect("a file");
+        let pair = Pair { certificate: root.join("ca.pem"), key: root.join("ca.key") };
+        let authority = Self { home: root, pair };
+        authority.request("ca", name);
+        authority.sign("ca", &["-selfsign", "-keyfile", "ca.key", "-extensions", "authority"], PAST, END);
+        authority
+    }
+
+    /// Signs a certificate for `names` (`DNS:localhost,IP:127.0.0.1`), valid between two moments.
+    pub fn issue(&self, file: &str, names: &str, from: &str, to: &str) -> Pair {
+        self.request(file, file);
+        let extensions = self.home.join("extensions");
+        fs::write(&extensions, format!("basicConstraints = CA:FALSE\nsubjectAltName = {names}\n")).expect("a file");
+        self.sign(file, &["-cert", "ca.pem", "-keyfile", "ca.key", "-extfile", "extensions"], from, to);
+        self.pair_of(file)
+    }
+
+    /// Makes a certificate that signs itself, for `localhost`; `extensions` are further ones.
+    pub fn self_signed(&self, file: &str, extension: &str) -> Pair {
+        let (key, certificate) = (format!("{file}.key"), format!("{file}.pem"));
+        self.openssl(&[
+            &["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj"][..],
+            &["/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-addext", extension],
+            &["-days", "30", "-keyout", &key, "-out", &certificate],
+        ]);
+        self.pair_of(file)
+    }
+
+    fn request(&self, file: &str, name: &str) {
+        let (key, request, subject) = (format!("{file}.key"), format!("{file}.csr"), format!("/CN={name}"));
+        self.openssl(&[
+            &["req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"][..],
+            &["-subj", &subject, "-keyout", &key, "-out", &request],
+        ]);
+    }
+
+    fn sign(&self, file: &str, how: &[&str], from: &str, to: &str) {
+        let (request, certificate) = (format!("{file}.csr"), format!("{file}.pem"));
+        let what = ["ca", "-batch", "-notext", "-config", "config", "-in", &request, "-out", &certificate];
+        self.openssl(&[&what, how, &["-startdate", from, "-enddate", to]]);
+    }
+
+    fn pair_of(&self, file: &str) -> Pair {
+        let at = |ending| self.home.join(format!("{file}.{ending}"));
+        Pair { certificate: at("pem"), key: at("key") }
+    }
+
+    fn openssl(&self, words: &[&[&str]]) {
+        let output = Command::new("openssl").args(words.concat()).current_dir(&self.home).output();
+        let output = output.expect("openssl was there");
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+/// nginx before a loopback server: each certificate has a port of its own. It ends with its test.
+pub struct Nginx {
+    #[expect(dead_code, reason = "it runs as long as this lives")]
+    process: Process,
+    log: PathBuf,
+    /// In the order of the certificates.
+    pub ports: Vec<u16>,
+}
+
+impl Nginx {
+    /// Starts it; `settings` are lines of every server's.
+    pub fn start(home: &Home, upstream: u16, settings: &str, pairs: &[Pair]) -> Self {
+        // All are held until every one is known, so that no two are the same.
+        let held: Vec<TcpListener> =
+            pairs.iter().map(|_| TcpListener::bind("127.0.0.1:0").expect("a loopback port")).collect();
+        let ports: Vec<u16> = held.iter().map(|port| port.local_addr().expect("it is bound").port()).collect();
+        drop(held);
+        let (root, log) = (home.at(""), home.at("nginx.log"));
+        let servers: String = pairs.iter().zip(&ports).map(|(pair, port)| server(pair, *port, upstream)).collect();
+        let root = root.display();
+        let config = format!(
+            "daemon off; master_process off; pid {root}/nginx.pid; error_log stderr;\nevents {{}}\nhttp {{\n\
+             client_body_temp_path {root}/body; proxy_temp_path {root}/proxy; fastcgi_temp_path {root}/fastcgi;\n\
+             uwsgi_temp_path {root}/uwsgi; scgi_temp_path {root}/scgi;\n\
+             log_format tls '$ssl_protocol $status'; access_log {root}/nginx.log tls;\n{settings}\n{servers}}}\n"
+        );
+        fs::write(home.at("nginx.conf"), config).expect("a file");
+        let mut command = Command::new("nginx");
+        command.arg("-c").arg(home.at("nginx.conf")).args(["-e", "stderr"]).stderr(Stdio::null());
+        command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        let nginx = Self { process: Process(command.spawn().expect("nginx was there")), log, ports };
+        for port in &nginx.ports {
+            assert!(wait_for(|| TcpStream::connect(("127.0.0.1", *port)).is_ok()), "nginx listens");
+        }
+        nginx
+    }
+
+    /// What was asked of it: a line a request with TLS's version and the answer's status.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+/// A process that ends with its test.
+pub struct Process(pub Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn server(Pair { certificate, key }: &Pair, port: u16, upstream: u16) -> String {
+    format!(
+        "server {{ listen 127.0.0.1:{port} ssl; ssl_certificate {}; ssl_certificate_key {};\n\
+         location / {{ proxy_pass http://127.0.0.1:{upstream}; }} }}\n",
+        certificate.display(),
+        key.display()
+    )
+}
+
+/// The text of a file of authorities.
+pub fn text(path: &Path) -> String {
+    fs::read_to_string(path).expect("a certificate")
+}
