@@ -43,8 +43,11 @@ const CLAIM_LIMIT: usize = 100;
 /// So many dead letters in a row, with nothing delivered between, are the target's fault.
 const REJECTED_LIMIT: u32 = 5;
 
-/// So many server errors in a row make the first event a suspect.
+/// So many failures in a row make the first event a suspect.
 const SUSPECT_AFTER: u32 = 2;
+
+/// Events behind the suspect of which one is tried alone, each time the next.
+const WITNESSES: u32 = 8;
 
 /// The one process that sends, for as long as this lives.
 pub struct Lock(#[expect(dead_code, reason = "the lock lasts as long as the file is open")] File);
@@ -210,7 +213,7 @@ impl Run<'_> {
             let Due::Now(mut claim) = due else { break };
             let lines = self.lines(&claim);
             claim.shorten(target.fitting(&lines));
-            let next = if claim.is_server_error && claim.failures >= SUSPECT_AFTER {
+            let next = if claim.failures >= SUSPECT_AFTER {
                 self.probe(target, claim, &lines, &mut course)?
             } else {
                 claim.shorten(course.suspects(&claim));
@@ -224,21 +227,21 @@ impl Run<'_> {
         Ok(!course.is_ill)
     }
 
-    /// Tries the first event alone, because the service has failed over it (or over all) before. If
-    /// it fails again and takes the second one, the first is the cause, and is set apart.
+    /// Tries the first event alone, because the target has failed over it (or over all) before. If it
+    /// fails again, and another one that is tried alone is taken, the cause is the first, and those
+    /// between with it perhaps: they are set apart. Which other one changes from time to time, for
+    /// what is wrong with a log-in is wrong with its log-out too.
     fn probe(&self, target: &Notifier, mut claim: Claim, lines: &[String], course: &mut Course) -> Result<Next, Error> {
         let outcome = self.attempt(target, &lines[..1]);
-        let Outcome::Failed { why, is_server_error: true } = &outcome else {
-            claim.shorten(1);
-            return self.settle(target, claim, outcome, course);
-        };
-        if claim.events.len() > 1 {
-            let second = self.attempt(target, &lines[1..2]);
-            if matches!(second, Outcome::Delivered { .. }) {
-                log::say(Level::Error, &format!("{}: one event fails alone, and is set apart: {why}", target.name()));
+        if let Outcome::Failed { why } | Outcome::Refused { why } = &outcome {
+            let witness = 1 + claim.failures.saturating_sub(SUSPECT_AFTER) % WITNESSES;
+            let witness = claim.events.len().saturating_sub(1).min(usize::try_from(witness).unwrap_or(1));
+            if witness > 0 && matches!(self.attempt(target, &lines[witness..=witness]), Outcome::Delivered { .. }) {
+                let what = format!("{} set apart, to be tried alone from now on", count_of(witness));
+                log::say(Level::Error, &format!("{}: {what}: {}", target.name(), target.conceal(why)));
                 let now = Stamp::now();
-                let setback = setback(&now, backoff::wait(claim.failures), why, true);
-                claim.shorten(2);
+                let setback = setback(&now, backoff::wait(claim.failures), why);
+                claim.shorten(witness + 1);
                 self.queue().set_apart(claim, &setback, &now)?;
                 course.is_ill = true;
                 return Ok(Next::Go);
@@ -252,7 +255,7 @@ impl Run<'_> {
     fn settle(&self, target: &Notifier, claim: Claim, outcome: Outcome, course: &mut Course) -> Result<Next, Error> {
         let (name, now) = (target.name(), Stamp::now());
         let is_alone = claim.events.len() == 1;
-        let (pause, why, is_server_error, is_failure) = match outcome {
+        let (pause, why, is_failure) = match outcome {
             Outcome::Delivered { pause } => {
                 course.rejected = 0;
                 let pause = pause.unwrap_or_default().min(backoff::LONGEST);
@@ -262,9 +265,9 @@ impl Run<'_> {
                 return Ok(if is_short { self.rest(pause) } else { Next::Stop });
             }
             Outcome::Throttled { pause, .. } if self.has_time_for(pause) => return Ok(self.rest(pause)),
-            Outcome::Throttled { pause, why } => (pause, why, false, false),
-            Outcome::Failed { why, is_server_error } => (backoff::wait(claim.failures), why, is_server_error, true),
-            Outcome::Refused { why } => (backoff::LONGEST, why, false, true),
+            Outcome::Throttled { pause, why } => (pause, why, false),
+            Outcome::Failed { why } => (backoff::wait(claim.failures), why, true),
+            Outcome::Refused { why } => (backoff::LONGEST, why, true),
             Outcome::Rejected { .. } if !is_alone => {
                 course.suspects_end = Some(claim.last());
                 return Ok(Next::Go);
@@ -278,14 +281,14 @@ impl Run<'_> {
                 return Ok(Next::Go);
             }
             Outcome::Rejected { why } => {
-                (backoff::LONGEST, format!("it rejects one event after the other: {why}"), false, true)
+                (backoff::LONGEST, format!("it rejects one event after the other: {why}"), true)
             }
         };
         course.is_ill = true;
         let why = target.conceal(&why);
         let minutes = pause.as_secs().div_ceil(60);
         log::say(Level::Error, &format!("{name}: {why}; everything is kept, and tried again in {minutes} min"));
-        self.queue().postponed(claim, &setback(&now, pause, &why, is_server_error).counted(is_failure), &now)?;
+        self.queue().postponed(claim, &setback(&now, pause, &why).counted(is_failure), &now)?;
         Ok(Next::Stop)
     }
 
@@ -312,14 +315,12 @@ impl Run<'_> {
             Message::Print(text) => {
                 match io::stdout().lock().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
                     Ok(()) => Outcome::Delivered { pause: None },
-                    Err(why) => {
-                        Outcome::Failed { why: format!("cannot write to stdout: {why}"), is_server_error: false }
-                    }
+                    Err(why) => Outcome::Failed { why: format!("cannot write to stdout: {why}") },
                 }
             }
             Message::Post(request) => match http::post(&request, self.config.timeout.min(self.deadline.left())) {
                 Ok(response) => target.judge(response),
-                Err(why) => Outcome::Failed { why: why.to_string(), is_server_error: false },
+                Err(why) => Outcome::Failed { why: why.to_string() },
             },
         }
     }
@@ -344,13 +345,8 @@ impl Course {
     }
 }
 
-fn setback(now: &Stamp, pause: Duration, why: &str, is_server_error: bool) -> Setback {
-    Setback {
-        wait: Wait { since: now.clone(), ms: milliseconds(pause) },
-        error: why.into(),
-        is_server_error,
-        is_failure: true,
-    }
+fn setback(now: &Stamp, pause: Duration, why: &str) -> Setback {
+    Setback { wait: Wait { since: now.clone(), ms: milliseconds(pause) }, error: why.into(), is_failure: true }
 }
 
 /// Bounds what this process can take of a small host's memory. minreq 3.0.0 can be made to read
@@ -370,6 +366,10 @@ fn note(text: &str) -> Event {
 }
 
 fn dead_note(target: &str, count: i64, why: &str) -> Event {
-    let events = if count == 1 { "1 event".into() } else { format!("{count} events") };
+    let events = count_of(usize::try_from(count).unwrap_or(0));
     note(&format!("{target} did not get {events}, kept as dead letters (see `status`): {why}"))
+}
+
+fn count_of(events: usize) -> String {
+    if events == 1 { "1 event".into() } else { format!("{events} events") }
 }

@@ -3,6 +3,9 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use support::home::Home;
 use support::server::{Request, Server, reply, taken};
 use support::{stderr, stdout};
@@ -12,10 +15,13 @@ fn ntfy(queue: &str, server: &Server) -> String {
     format!("{queue}\n[notification]\nservice = \"ntfy\"\n{}", server.ntfy())
 }
 
-/// A service that will not have a message which names `mallory`.
+/// A service that will not have a message which names `mallory`; with status 0 it breaks off.
 fn picky(status: u16) -> Server {
     Server::new(move |_, request, stream| {
         if request.body.contains("'mallory'") {
+            if status == 0 {
+                return;
+            }
             return reply(stream, status, "", r#"{"code":40001,"error":"it does not please"}"#);
         }
         taken(stream);
@@ -221,23 +227,94 @@ fn a_note_on_dead_letters_pushes_no_more_events_out() {
     assert_eq!(home.query(events), "9 3", "eight events and one note; three dead letters");
 }
 
+/// P3, P4
+#[test]
+fn events_over_which_a_service_fails_in_any_way_delay_only_themselves() {
+    // Something before the service forbids what a stranger is called, or breaks off over it.
+    for (status, kept) in [(500, "HTTP 500"), (403, "HTTP 403"), (0, "the server closed the connection")] {
+        let server = picky(status);
+        let home = Home::new(&ntfy("", &server));
+        // What is wrong with a log-in is wrong with its log-out too.
+        for (user, kind) in [("mallory", "open_session"), ("mallory", "close_session"), ("anna", "open_session")] {
+            home.record(user, "192.0.2.7", kind);
+        }
+        let has_arrived = |user: &str| {
+            let is_good = |body: &String| body.contains(&format!("'{user}'")) && !body.contains("'mallory'");
+            server.requests().into_iter().map(|request| request.body).any(|body| is_good(&body))
+        };
+        let mut runs = 0;
+        while !has_arrived("anna") {
+            runs += 1;
+            assert!(runs <= 5, "{status}: anna waits for ever");
+            assert!(!home.send().status.success());
+            pass_time(&home);
+        }
+        // They are kept, and tried again alone, behind everything else.
+        let apart = "SELECT group_concat(event) || ' ' || max(dead) || ' ' || max(error) FROM delivery";
+        assert!(home.query(apart).starts_with("1,2 0 ") && home.query(apart).contains(kept), "{}", home.query(apart));
+        home.record("ben", "192.0.2.7", "open_session");
+        let _ = home.send();
+        assert!(has_arrived("ben"), "{status}");
+        pass_days(&home, 7);
+        let _ = home.send();
+        assert!(home.query(apart).starts_with("1,2 1 still failing after 7 days: "), "{}", home.query(apart));
+    }
+}
+
 /// P4
 #[test]
-fn an_event_over_which_the_service_itself_fails_is_set_apart() {
-    let server = picky(500);
+fn a_target_that_is_back_after_long_gets_everything_in_order_and_nothing_is_set_apart() {
+    let is_back = Arc::new(AtomicBool::new(false));
+    let is_up = Arc::clone(&is_back);
+    let server = Server::new(
+        move |_, _, stream| {
+            if is_up.load(Ordering::Relaxed) { taken(stream) } else { reply(stream, 503, "", "") }
+        },
+    );
     let home = Home::new(&ntfy("", &server));
-    for user in ["mallory", "anna", "ben"] {
-        home.record(user, "192.0.2.7", "open_session");
-    }
-    for _ in 0..3 {
+    record(&home, 20, 0);
+    home.sqlite().execute_batch("UPDATE event SET user = 'number ' || id").expect("events");
+    for _ in 0..12 {
         assert!(!home.send().status.success());
         pass_time(&home);
     }
-    let arrived: Vec<String> = server.requests().iter().map(|request| request.body.clone()).collect();
-    let good: String = arrived.iter().filter(|body| !body.contains("'mallory'")).cloned().collect();
-    assert!(good.contains("'anna'") && good.contains("'ben'"), "{arrived:?}");
-    assert_eq!(home.query("SELECT event || ' ' || dead FROM delivery"), "1 0", "it is kept, and tried again");
+    let so_far = server.requests().len();
+    assert!(so_far <= 2 * 12, "{so_far} requests in 12 runs to a target that is down");
+    is_back.store(true, Ordering::Relaxed);
+    assert!(home.send().status.success());
+    let arrived: Vec<String> = server.requests()[so_far..].iter().flat_map(lines).collect();
+    let users = arrived.iter().map(|line| line.split('\'').nth(1).unwrap_or_default());
+    assert!(users.eq((1..=20).map(|number| format!("number {number}"))), "{arrived:?}");
+    assert_eq!(home.query("SELECT count(*) FROM delivery"), "0");
+}
+
+/// P2, P4
+#[test]
+fn of_dead_letters_that_are_retried_together_only_the_bad_one_stays() {
+    let server = picky(422);
+    let home = Home::new(&ntfy("", &server));
+    record(&home, 20, 11);
+    home.sqlite().execute_batch("UPDATE event SET user = 'number ' || id WHERE id <> 12").expect("events");
+    // All were given up, as when a target was down for a week.
+    home.configure(&ntfy("", &Server::scripted(&[(503, "")])));
+    assert!(!home.send().status.success());
     pass_days(&home, 7);
     let _ = home.send();
-    assert_eq!(home.query("SELECT event || ' ' || dead FROM delivery"), "1 1");
+    assert_eq!(home.query("SELECT count(*) FROM delivery WHERE dead = 1"), "20");
+    home.configure(&ntfy("", &server));
+    pass_time(&home);
+    assert_eq!(stdout(&home.run(&["retry", "--all"])), "20 will be sent again\n");
+    assert_eq!(home.send().status.code(), Some(1));
+    assert_eq!(home.query("SELECT event || ' ' || dead FROM delivery"), "12 1");
+    let requests = server.requests();
+    let taken = requests.iter().filter(|request| !request.body.contains("'mallory'"));
+    let mut users: Vec<String> = taken.flat_map(lines).filter(|line| line.starts_with("'number")).collect();
+    users.dedup();
+    assert_eq!(users.len(), 19, "{users:?}");
+    assert!(requests.len() <= 2 * 5 + 1 + 2, "{} requests", requests.len());
+}
+
+/// The notices of a message.
+fn lines(request: &Request) -> Vec<String> {
+    request.json()["message"].as_str().expect("a message").lines().map(Into::into).collect()
 }

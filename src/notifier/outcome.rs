@@ -24,8 +24,8 @@ pub enum Outcome {
     Delivered { pause: Option<Duration> },
     /// Too many at once: again after this.
     Throttled { pause: Duration, why: String },
-    /// It didn't work, and may later. `is_server_error`: the service itself failed over it (5xx).
-    Failed { why: String, is_server_error: bool },
+    /// It didn't work, and may later.
+    Failed { why: String },
     /// The target itself is wrong (its token, its address): nothing will get there until that is mended.
     Refused { why: String },
     /// This message is wrong, and always will be.
@@ -44,15 +44,14 @@ pub fn judge(response: &Response, is_proven: bool, pause: impl Fn() -> Option<Du
         200..300 => {
             let what = response.cut.as_ref().map(ToString::to_string);
             let what = what.unwrap_or_else(|| "something in between gave it".into());
-            let why = format!("HTTP {status}, but not the service's answer: {what}");
-            Outcome::Failed { why, is_server_error: false }
+            Outcome::Failed { why: format!("HTTP {status}, but not the service's answer: {what}") }
         }
-        300..400 => Outcome::Failed { why: format!("{why}: redirects are not followed"), is_server_error: false },
+        300..400 => Outcome::Failed { why: format!("{why}: redirects are not followed") },
         400 | 413 | 422 => Outcome::Rejected { why },
-        408 | 425 => Outcome::Failed { why, is_server_error: false },
+        408 | 425 => Outcome::Failed { why },
         429 => Outcome::Throttled { pause: pause().unwrap_or(DEFAULT_PAUSE).clamp(SHORTEST_PAUSE, LONGEST_PAUSE), why },
         400..500 => Outcome::Refused { why },
-        _ => Outcome::Failed { why, is_server_error: (500..600).contains(&status) },
+        _ => Outcome::Failed { why },
     }
 }
 

@@ -6,8 +6,8 @@ use super::*;
 type Answer = (&'static str, u16, Headers, &'static str, &'static str, &'static str);
 type Headers = &'static [(&'static str, &'static str)];
 
-/// An answer, and what each service makes of it: D(elivered), T(hrottled), F(ailed), S(erver
-/// error), R(efused), X (rejected), with the seconds of a pause.
+/// An answer, and what each service makes of it: D(elivered), T(hrottled), F(ailed),
+/// R(efused), X (rejected), with the seconds of a pause.
 const ANSWERS: [Answer; 37] = [
     ("a saved message", 200, &[], r#"{"id":"7","content":"x"}"#, "D", "D"),
     ("nothing to say", 204, &[], "", "D", "F"),
@@ -78,8 +78,8 @@ const ANSWERS: [Answer; 37] = [
         "T60",
         "T60",
     ),
-    ("a server error", 500, &[], "", "S", "S"),
-    ("no status line", 503, &[], "", "S", "S"),
+    ("a server error", 500, &[], "", "F", "F"),
+    ("no status line", 503, &[], "", "F", "F"),
     ("an interim answer", 100, &[], "", "F", "F"),
 ];
 
@@ -88,8 +88,7 @@ fn code(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Delivered { pause } => format!("D{}", pause.as_ref().map(seconds).unwrap_or_default()),
         Outcome::Throttled { pause, .. } => format!("T{}", seconds(pause)),
-        Outcome::Failed { is_server_error: false, .. } => "F".into(),
-        Outcome::Failed { is_server_error: true, .. } => "S".into(),
+        Outcome::Failed { .. } => "F".into(),
         Outcome::Refused { .. } => "R".into(),
         Outcome::Rejected { .. } => "X".into(),
     }

@@ -21,8 +21,6 @@ pub struct Claim {
     pub events: Vec<(i64, Event)>,
     /// Failures in a row so far: of the target, or of the event that stands apart.
     pub failures: u32,
-    /// Whether the service itself failed over the last attempt (5xx).
-    pub is_server_error: bool,
 }
 
 /// What is due for a target.
@@ -43,16 +41,14 @@ pub struct Setback {
     pub wait: Wait,
     /// Why.
     pub error: String,
-    /// Whether the service itself failed over it (5xx): perhaps it is the event's fault.
-    pub is_server_error: bool,
     /// Whether it counts as a failure (being throttled doesn't).
     pub is_failure: bool,
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "settling a claim uses it up: that is what taking it says")]
 impl Queue {
-    /// What is due for `target`: first what was set apart and may be tried again, then at most
-    /// `most` events behind the cursor.
+    /// What is due for `target`: first what an operator sends again, then at most `most` events
+    /// behind the cursor, and when there are none, a suspect, alone: it must not delay anything else.
     pub fn due(&self, target: &str, most: usize, now: &Stamp) -> Result<Due, Error> {
         self.read(|connection| {
             let Some(state) = state(connection, target, false)? else { return Ok(Due::Nothing) };
@@ -61,20 +57,14 @@ impl Queue {
                 let is_idle = state.cursor >= newest(connection)? && apart(connection, target)?.is_empty();
                 return Ok(if is_idle { Due::Nothing } else { Due::Later });
             }
-            let claim = |events, failures, is_apart| Claim {
-                target: target.into(),
-                is_apart,
-                events,
-                failures,
-                is_server_error: state.is_server_error,
-            };
+            let claim = |events, failures, is_apart| Claim { target: target.into(), is_apart, events, failures };
             let mut is_later = false;
-            let mut fresh = Vec::new();
+            let (mut fresh, mut suspect) = (Vec::new(), None);
             for (event, wait, failures) in apart(connection, target)? {
                 match wait.left(now) {
-                    // Those that an operator sends again may share a message; the others are suspects.
+                    // Those that an operator sends again may share a message.
                     0 if failures == 0 && fresh.len() < most => fresh.push(event),
-                    0 if fresh.is_empty() => return Ok(Due::Now(claim(vec![event], failures, true))),
+                    0 if failures > 0 && suspect.is_none() => suspect = Some((event, failures)),
                     _ => is_later = true,
                 }
             }
@@ -82,10 +72,11 @@ impl Queue {
                 return Ok(Due::Now(claim(fresh, 0, true)));
             }
             let events = behind(connection, state.cursor, most)?;
-            Ok(match (events.is_empty(), is_later) {
+            Ok(match (events.is_empty(), suspect) {
                 (false, _) => Due::Now(claim(events, state.failures, false)),
-                (true, true) => Due::Later,
-                (true, false) => Due::Nothing,
+                (true, Some((event, failures))) => Due::Now(claim(vec![event], failures, true)),
+                (true, None) if is_later => Due::Later,
+                (true, None) => Due::Nothing,
             })
         })
     }
@@ -96,12 +87,7 @@ impl Queue {
         let since = if rest_ms == 0 { String::new() } else { stamp_text(now) };
         self.write("settle a delivery in", |connection| {
             claim.forget(connection, last)?;
-            connection.execute(
-                "UPDATE target SET failures = 0, server_error = 0, wait_ms = ?, since = ?, error = '', success_ms = ?
-                 WHERE name = ?",
-                params![rest_ms, since, now.utc_ms, claim.target],
-            )?;
-            Ok(())
+            succeeded(connection, &claim.target, rest_ms, &since, now)
         })
     }
 
@@ -119,13 +105,14 @@ impl Queue {
                         params![failures, setback.wait.ms, since, setback.error, stamp_text(now), target, event],
                     )?;
                 }
-                if setback.is_server_error {
+                // A suspect's failure tells nothing of the target.
+                if claim.failures > 0 {
                     return Ok(());
                 }
             }
             connection.execute(
-                "UPDATE target SET failures = ?, server_error = ?, wait_ms = ?, since = ?, error = ? WHERE name = ?",
-                params![failures, setback.is_server_error, setback.wait.ms, since, setback.error, target],
+                "UPDATE target SET failures = ?, wait_ms = ?, since = ?, error = ? WHERE name = ?",
+                params![failures, setback.wait.ms, since, setback.error, target],
             )?;
             if !claim.is_apart {
                 connection.execute(
@@ -147,19 +134,22 @@ impl Queue {
         })
     }
 
-    /// Settles a claim by setting its first event apart, to be tried alone from now on, because the
-    /// service took the one behind it, which is delivered.
+    /// Settles a claim by setting all its events but the last apart, to be tried alone from now on,
+    /// because the service took the last one by itself.
     pub fn set_apart(&mut self, claim: Claim, setback: &Setback, now: &Stamp) -> Result<(), Error> {
-        let first = claim.events.first().map_or(0, |(id, _)| *id);
-        let second = claim.events.get(1).map_or(first, |(id, _)| *id);
-        self.write("set an event apart in", |connection| {
-            let since = stamp_text(&setback.wait.since);
-            connection.execute(
-                "INSERT OR REPLACE INTO delivery (target, event, dead, error, failures, wait_ms, since, first)
-                 VALUES (?, ?, 0, ?, ?, ?, ?, ifnull((SELECT first FROM attempt WHERE target = ?1 AND upto >= ?2 LIMIT 1), ?))",
-                params![claim.target, first, setback.error, claim.failures, setback.wait.ms, since, stamp_text(now)],
-            )?;
-            claim.forget(connection, second)
+        let last = claim.last();
+        self.write("set events apart in", |connection| {
+            let (since, now_text) = (stamp_text(&setback.wait.since), stamp_text(now));
+            let failures = claim.failures.max(1);
+            for (event, _) in claim.events.iter().filter(|(event, _)| *event < last) {
+                connection.execute(
+                    "INSERT OR REPLACE INTO delivery (target, event, dead, error, failures, wait_ms, since, first)
+                     VALUES (?, ?, 0, ?, ?, ?, ?, ifnull((SELECT first FROM attempt WHERE target = ?1 AND upto >= ?2 LIMIT 1), ?))",
+                    params![claim.target, event, setback.error, failures, setback.wait.ms, since, now_text],
+                )?;
+            }
+            claim.forget(connection, last)?;
+            succeeded(connection, &claim.target, 0, "", now)
         })
     }
 }
@@ -193,6 +183,15 @@ impl Claim {
         }
         advance(connection, &self.target, upto)
     }
+}
+
+/// Notes that a target took something; it is left alone for `rest_ms` from `since` on.
+fn succeeded(connection: &Connection, target: &str, rest_ms: i64, since: &str, now: &Stamp) -> rusqlite::Result<()> {
+    connection.execute(
+        "UPDATE target SET failures = 0, wait_ms = ?, since = ?, error = '', success_ms = ? WHERE name = ?",
+        params![rest_ms, since, now.utc_ms, target],
+    )?;
+    Ok(())
 }
 
 /// Moves a target's cursor. It never moves back.

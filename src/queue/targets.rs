@@ -24,8 +24,6 @@ pub struct TargetState {
     pub cursor: i64,
     /// Failures in a row.
     pub failures: u32,
-    /// Whether the service itself failed over the last attempt (5xx).
-    pub is_server_error: bool,
     /// Not to be tried before this is over.
     pub wait: Wait,
     /// Why the last attempt failed; empty after a success.
@@ -120,14 +118,13 @@ pub fn state(connection: &Connection, name: &str, counted: bool) -> rusqlite::Re
             name: name.into(),
             cursor: row.get(0)?,
             failures: row.get(1)?,
-            is_server_error: row.get(2)?,
-            wait: wait(row, 3)?,
-            error: row.get(5)?,
-            success_ms: row.get(6)?,
+            wait: wait(row, 2)?,
+            error: row.get(4)?,
+            success_ms: row.get(5)?,
             ..TargetState::default()
         })
     };
-    let sql = "SELECT cursor, failures, server_error, wait_ms, since, error, success_ms FROM target WHERE name = ?";
+    let sql = "SELECT cursor, failures, wait_ms, since, error, success_ms FROM target WHERE name = ?";
     let mut state = connection.query_row(sql, [name], read).optional()?;
     if let Some(state) = state.as_mut().filter(|_| counted) {
         state.waiting = waiting(connection, name, state.cursor)?;

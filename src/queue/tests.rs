@@ -65,9 +65,9 @@ fn ids(claim: &Claim) -> Vec<i64> {
     claim.events.iter().map(|(id, _)| *id).collect()
 }
 
-fn setback(hours: i64, is_server_error: bool) -> Setback {
+fn setback(hours: i64) -> Setback {
     let wait = Wait { since: now(hours), ms: 60_000 };
-    Setback { wait, error: "HTTP 503".into(), is_server_error, is_failure: true }
+    Setback { wait, error: "HTTP 503".into(), is_failure: true }
 }
 
 /// P4
@@ -83,7 +83,7 @@ fn each_target_gets_every_event_once_and_in_order_whatever_the_others_do() {
     queue.delivered(first, 0, &now(0)).expect("settled");
     assert_eq!(ids(&claim(&queue, "a", 0)), [3]);
     let other = claim(&queue, "b", 0);
-    queue.postponed(other, &setback(0, false), &now(0)).expect("settled");
+    queue.postponed(other, &setback(0), &now(0)).expect("settled");
     assert!(matches!(queue.due("b", 9, &now(0)), Ok(Due::Later)));
     assert_eq!(ids(&claim(&queue, "a", 0)), [3]);
     assert_eq!(ids(&claim(&queue, "b", 1)), [1, 2, 3]);
@@ -148,7 +148,7 @@ fn a_delivery_is_given_up_seven_days_after_its_first_attempt_and_not_after_the_e
     for hours in [first, first + 1] {
         queue.give_up("a", &LIMITS, &now(hours)).expect("nothing to give up");
         let due = claim(&queue, "a", hours);
-        queue.postponed(due, &setback(hours, false), &now(hours)).expect("settled");
+        queue.postponed(due, &setback(hours), &now(hours)).expect("settled");
     }
     fill(&mut queue, 1);
     queue.give_up("a", &LIMITS, &now(first + week - 1)).expect("still in time");
@@ -169,7 +169,7 @@ fn a_clock_that_jumps_gives_nothing_up() {
     queue.set_targets(&["a"]).expect("targets");
     let unset = Stamp { utc_ms: 5_000, boot_ms: 5_000, boot_id: "a".into() };
     let Ok(Due::Now(due)) = queue.due("a", 9, &unset) else { panic!("an event is due") };
-    let failed = Setback { wait: Wait { since: unset.clone(), ms: 60_000 }, ..setback(0, false) };
+    let failed = Setback { wait: Wait { since: unset.clone(), ms: 60_000 }, ..setback(0) };
     queue.postponed(due, &failed, &unset).expect("settled");
     for later in [Stamp { utc_ms: EARLIEST_MS, ..unset.clone() }, now(0), Stamp { boot_id: String::new(), ..now(0) }] {
         queue.give_up("a", &LIMITS, &later).expect("nothing to give up");
@@ -202,7 +202,7 @@ fn an_event_that_breaks_the_service_is_tried_alone_while_the_others_go_on() {
     queue.set_targets(&["a"]).expect("targets");
     let mut pair = claim(&queue, "a", 0);
     pair.shorten(2);
-    queue.set_apart(pair, &setback(0, true), &now(0)).expect("settled");
+    queue.set_apart(pair, &setback(0), &now(0)).expect("settled");
     assert_eq!(ids(&claim(&queue, "a", 0)), [3]);
     let rest = claim(&queue, "a", 0);
     queue.delivered(rest, 0, &now(0)).expect("settled");
