@@ -182,7 +182,7 @@ fn why(error: minreq::Error) -> Error {
     match error {
         minreq::Error::IoError(error) => why_io(&error),
         minreq::Error::AddressNotFound => Error::Broken("the host's name has no address".into()),
-        other => Error::Broken(other.to_string()),
+        other => Error::Broken(improper(&other)),
     }
 }
 
@@ -193,8 +193,15 @@ fn why_io(error: &io::Error) -> Error {
     }
     match error.kind() {
         io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => Error::Timeout,
+        io::ErrorKind::UnexpectedEof => Error::Broken("the server broke the connection off".into()),
+        // What minreq has against the lengths of chunks.
+        io::ErrorKind::Other => Error::Broken(improper(error)),
         _ => Error::Broken(error.to_string()),
     }
+}
+
+fn improper(what: &dyn fmt::Display) -> String {
+    format!("this is not a proper HTTP answer: {what}")
 }
 
 impl fmt::Display for Error {

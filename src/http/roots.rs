@@ -7,7 +7,7 @@
 
 use std::env;
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, IntoRawFd};
 use std::path::{Path, PathBuf};
 
@@ -27,6 +27,9 @@ const STORES: [&str; 5] = [
     "/etc/ssl/ca-bundle.pem",
 ];
 
+/// Bytes of a file of authorities. Mozilla's, with comments, are a quarter of a megabyte.
+const STORE_LIMIT: u64 = 8 << 20;
+
 /// Characters of base 64 in a line of PEM (RFC 7468 §2).
 const PEM_LINE: usize = 64;
 
@@ -34,17 +37,27 @@ const PEM_LINE: usize = 64;
 /// this is the only thread.
 pub fn install(ca_file: Option<&Path>) -> Result<(), Error> {
     if let Some(path) = ca_file {
-        File::open(path).map_err(Error::file("read network.ca_file", path))?;
+        check_store(path).map_err(Error::file("use network.ca_file", path))?;
     }
     // Fails only if one is installed already, and then it is this one.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let store = STORES.iter().map(Path::new).find(|path| path.metadata().is_ok_and(|file| file.len() > 0));
+    let store = STORES.iter().map(Path::new).find(|path| check_store(path).is_ok());
     let path = match ca_file.or(store) {
         Some(path) => path.to_path_buf(),
         None => built_in()?,
     };
     set_environment(&path);
     Ok(())
+}
+
+/// Makes sure that a file holds a certificate (RFC 7468 §5.1); the verifier says nothing better than
+/// that it has none.
+fn check_store(path: &Path) -> io::Result<()> {
+    const MARK: &[u8] = b"-----BEGIN CERTIFICATE-----";
+    let mut text = Vec::new();
+    File::open(path)?.take(STORE_LIMIT).read_to_end(&mut text)?;
+    let has_one = text.windows(MARK.len()).any(|part| part == MARK);
+    if has_one { Ok(()) } else { Err(io::Error::other("it holds no certificate")) }
 }
 
 #[expect(unsafe_code, reason = "the verifier's only way to be told of its authorities")]
