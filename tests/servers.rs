@@ -292,7 +292,7 @@ fn a_run_ends_within_fifty_seconds_whatever_the_server_does() {
     let output = home.send();
     let took = start.elapsed();
     // At fifty seconds sharp the request is given up, and what became of it still written down.
-    assert!(took > Duration::from_secs(40) && took < Duration::from_secs(51), "{took:?} {}", stderr(&output));
+    assert!(took > Duration::from_secs(40) && took < Duration::from_secs(50), "{took:?} {}", stderr(&output));
     let count = server.requests().len();
     assert!(count < 60, "{count} requests: it must not be hammered");
     assert!(stdout(&home.run(&["status"])).starts_with("ntfy: 1 waiting, 0 dead, never worked"));
