@@ -9,9 +9,9 @@ use crate::support::home::Home;
 
 /// Calls that change what others see: files, names, shared memory, connections. Those that a machine
 /// doesn't have (`?`) are no mistake.
-const CALLS: &str = "?creat,?open,openat,?mkdir,mkdirat,?rename,?renameat,renameat2,?link,linkat,?unlink,unlinkat,\
-                     write,pwrite64,writev,pwritev,ftruncate,fallocate,fsync,fdatasync,mmap,?chmod,fchmod,fchmodat,\
-                     ?chown,fchown,fchownat,connect,sendto,sendmsg,recvfrom,recvmsg";
+pub const CALLS: &str = "?creat,?open,openat,?mkdir,mkdirat,?rename,?renameat,renameat2,?link,linkat,?unlink,unlinkat,\
+                         write,pwrite64,writev,pwritev,ftruncate,?truncate,fallocate,fsync,fdatasync,sync_file_range,\
+                         mmap,?chmod,fchmod,fchmodat,?chown,fchown,fchownat,connect,sendto,sendmsg,recvfrom,recvmsg";
 
 /// One system call of a run: the n-th of its name, in whichever thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,12 +64,17 @@ pub fn traced(home: &Home, command: &Command) -> Command {
 
 /// The same command, with a fault at one of its calls.
 pub fn with_fault(home: &Home, command: &Command, call: &Call, fault: Fault) -> Command {
+    with_options(home, command, &[option(call, fault)])
+}
+
+/// What strace has to be told for a fault at a call.
+pub fn option(call: &Call, fault: Fault) -> String {
     let (what, when) = match fault {
         Fault::Kill => ("signal=KILL".into(), call.number.to_string()),
         Fault::Once(error) => (format!("error={error}"), call.number.to_string()),
         Fault::FromThenOn(error) => (format!("error={error}"), format!("{}+", call.number)),
     };
-    with_options(home, command, &[format!("--inject={}:{what}:when={when}", call.name)])
+    format!("--inject={}:{what}:when={when}", call.name)
 }
 
 fn with_options(home: &Home, command: &Command, options: &[String]) -> Command {

@@ -4,6 +4,7 @@
 
 pub mod home;
 pub mod inject;
+pub mod powercut;
 pub mod server;
 pub mod sshd;
 pub mod tls;
