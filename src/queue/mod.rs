@@ -69,9 +69,10 @@ enum Sharing {
 pub struct Queue {
     connection: Connection,
     path: PathBuf,
-    /// Bytes of the write-ahead log when it was opened; `None` if there was none, and so its name may
-    /// not be on the disk yet: the first event is safe only when the directory is too.
-    log: Option<u64>,
+    /// Bytes of the write-ahead log when it was opened.
+    log: u64,
+    /// Whether the log's name is known to be on the disk.
+    is_log_named: bool,
 }
 
 impl Queue {
@@ -87,7 +88,7 @@ impl Queue {
     }
 
     fn try_open(path: &Path, role: Role) -> rusqlite::Result<Self> {
-        let log = schema::beside(path, "-wal").metadata().map(|log| log.len()).ok();
+        let log = schema::beside(path, "-wal").metadata().map_or(0, |log| log.len());
         let alone = match role {
             Role::Hook | Role::Look => Self::open_alone(path, role)?,
             Role::Sender => None,
@@ -97,7 +98,8 @@ impl Queue {
             prepared => prepared,
         };
         let connection = alone.map_or_else(shared, Ok)?;
-        Ok(Self { connection, path: path.into(), log })
+        let is_log_named = log > 0 || !schema::has_log(&connection)?;
+        Ok(Self { connection, path: path.into(), log, is_log_named })
     }
 
     /// Opens the database for this process alone; `None` if somebody else has it open, or if it is
@@ -119,15 +121,9 @@ impl Queue {
 
     /// Appends events durably, in one transaction: when this returns they are on the disk.
     pub fn append(&mut self, events: &[Event]) -> Result<(), Error> {
-        let append = |connection: &mut Connection| {
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            for event in events {
-                rows::insert(&transaction, event)?;
-            }
-            transaction.commit()
-        };
-        append(&mut self.connection).map_err(failed("record in the queue", &self.path))?;
-        self.keep_log_name();
+        self.write("record in the queue", |connection| {
+            events.iter().try_for_each(|event| rows::insert(connection, event))
+        })?;
         self.shorten_log(HOOK_LOG_LIMIT);
         Ok(())
     }
@@ -141,24 +137,23 @@ impl Queue {
                 rows::insert(connection, event)?;
             }
             Ok(())
-        })?;
-        self.keep_log_name();
-        Ok(())
+        })
     }
 
-    /// Syncs the directory if the log in it is new. `SQLite` would do so at every first write of a
-    /// connection, and so at every login (see `.cargo/config.toml`).
+    /// Syncs the directory before anything is written into an empty log, so that one with something
+    /// in it has its name on the disk, whoever made it and was killed since. `SQLite` would do so at
+    /// every first write of a connection, and so at every login (see `.cargo/config.toml`).
     fn keep_log_name(&mut self) {
-        if self.log.is_none() {
+        if !self.is_log_named {
             schema::sync_directory(&self.path);
-            self.log = Some(0);
+            self.is_log_named = true;
         }
     }
 
     /// Moves the write-ahead log into the database if it was long when the queue was opened. Nothing
     /// depends on it: what can't be moved now is moved another time.
     fn shorten_log(&self, limit: u64) {
-        if self.log.is_some_and(|log| log >= limit) {
+        if self.log >= limit {
             let _ = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
         }
     }
@@ -193,6 +188,7 @@ impl Queue {
         doing: &'static str,
         change: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, Error> {
+        self.keep_log_name();
         let path = &self.path;
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate);
         let run = |transaction: rusqlite::Transaction<'_>| {
