@@ -30,7 +30,7 @@ pub const WAYS: [Left; 4] = [Left::Nothing, Left::Names, Left::Database, Left::J
 pub struct Disk {
     files: Vec<File>,
     names: BTreeMap<String, usize>,
-    names_on_disk: BTreeMap<String, usize>,
+    safe_names: BTreeMap<String, usize>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -61,7 +61,7 @@ impl Disk {
             disk.names.insert(entry.file_name().to_string_lossy().into(), disk.files.len());
             disk.files.push(File { on_disk: bytes.clone(), bytes });
         }
-        disk.names_on_disk.clone_from(&disk.names);
+        disk.safe_names.clone_from(&disk.names);
         disk
     }
 
@@ -104,7 +104,7 @@ impl Disk {
                 let length = call.number(1);
                 self.file(name).bytes.resize(length, 0);
             }
-            "fsync" | "fdatasync" if name.is_empty() => self.names_on_disk.clone_from(&self.names),
+            "fsync" | "fdatasync" if name.is_empty() => self.safe_names.clone_from(&self.names),
             "fsync" | "fdatasync" => {
                 let file = self.file(name);
                 file.on_disk.clone_from(&file.bytes);
@@ -122,7 +122,7 @@ impl Disk {
 
     /// Writes into `directory` what is left after a power cut now.
     pub fn leave(&self, left: Left, directory: &Path) {
-        let names = if matches!(left, Left::Names | Left::Journals) { &self.names } else { &self.names_on_disk };
+        let names = if matches!(left, Left::Names | Left::Journals) { &self.names } else { &self.safe_names };
         for (name, number) in names {
             let file = &self.files[*number];
             let is_whole = match left {
