@@ -17,6 +17,8 @@ mod targets;
 #[cfg(test)]
 mod tests;
 
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -73,6 +75,8 @@ pub struct Queue {
     log: u64,
     /// Whether the log's name is known to be on the disk.
     is_log_named: bool,
+    #[expect(dead_code, reason = "the turn lasts as long as the file is open")]
+    turn: Option<File>,
 }
 
 impl Queue {
@@ -89,9 +93,9 @@ impl Queue {
 
     fn try_open(path: &Path, role: Role) -> rusqlite::Result<Self> {
         let log = schema::beside(path, "-wal").metadata().map_or(0, |log| log.len());
-        let alone = match role {
+        let (alone, turn) = match role {
             Role::Hook | Role::Look => Self::open_alone(path, role)?,
-            Role::Sender => None,
+            Role::Sender => (None, wait_for_turn(path)),
         };
         let shared = || match schema::prepare(connect(path, role, Sharing::Shared)?, path, role) {
             Err(why) if schema::is_without_shared_memory(&why) => schema::do_without_log(path, role),
@@ -99,16 +103,22 @@ impl Queue {
         };
         let connection = alone.map_or_else(shared, Ok)?;
         let is_log_named = log > 0 || !schema::has_log(&connection)?;
-        Ok(Self { connection, path: path.into(), log, is_log_named })
+        // The sender stays for long, and what it writes is written between two logins.
+        let turn = turn.filter(|_| role != Role::Sender);
+        Ok(Self { connection, path: path.into(), log, is_log_named, turn })
     }
 
-    /// Opens the database for this process alone; `None` if somebody else has it open, or if it is
-    /// without a write-ahead log, whose readers would meet our lock only later.
-    fn open_alone(path: &Path, role: Role) -> rusqlite::Result<Option<Connection>> {
-        let prepared = connect(path, role, Sharing::Alone).and_then(|alone| schema::prepare(alone, path, role));
-        match prepared {
-            Ok(connection) => Ok(schema::has_log(&connection)?.then_some(connection)),
-            Err(why) if why.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => Ok(None),
+    /// Opens the database for this process alone; no connection if somebody else has it open, or if
+    /// it is without a write-ahead log, whose readers would meet our lock only later.
+    fn open_alone(path: &Path, role: Role) -> rusqlite::Result<(Option<Connection>, Option<File>)> {
+        let connection = open_file(path)?;
+        // Opened behind the database: at its end a process loses its files in order, so that whoever
+        // is next finds `SQLite`'s locks free.
+        let turn = wait_for_turn(path);
+        let settled = settle(connection, role, Sharing::Alone);
+        match settled.and_then(|alone| schema::prepare(alone, path, role)) {
+            Ok(connection) => Ok((schema::has_log(&connection)?.then_some(connection), turn)),
+            Err(why) if why.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => Ok((None, turn)),
             Err(why) => Err(why),
         }
     }
@@ -204,10 +214,29 @@ impl Queue {
     }
 }
 
+/// Waits for those who came before, for the kernel wakes them one by one and in order: a hundred that
+/// look again and again whether `SQLite`'s locks are free keep each other from work for half a second.
+/// Nothing depends on it. It has no bound of its own: a login has its deadline, and nobody keeps his
+/// turn for long.
+fn wait_for_turn(path: &Path) -> Option<File> {
+    let path = schema::beside(path, ".turn");
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path).ok()?;
+    file.lock().is_ok().then_some(file)
+}
+
 /// Opens the file with the settings that every connection has.
 fn connect(path: &Path, role: Role, sharing: Sharing) -> rusqlite::Result<Connection> {
+    settle(open_file(path)?, role, sharing)
+}
+
+/// Opens the file without a look into it.
+fn open_file(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
+    Connection::open_with_flags(path, flags)
+}
+
+/// Makes the settings that every connection has.
+fn settle(connection: Connection, role: Role, sharing: Sharing) -> rusqlite::Result<Connection> {
     let patience = match role {
         Role::Hook => HOOK_PATIENCE,
         Role::Sender | Role::Look => SENDER_PATIENCE,
