@@ -97,7 +97,8 @@ impl Queue {
             Role::Hook | Role::Look => Self::open_alone(path, role)?,
             Role::Sender => (None, wait_for_turn(path)),
         };
-        let shared = || match schema::prepare(connect(path, role, Sharing::Shared)?, path, role) {
+        let prepared = || connect(path, role, Sharing::Shared).and_then(|shared| schema::prepare(shared, path, role));
+        let shared = || match prepared() {
             Err(why) if schema::is_without_shared_memory(&why) => schema::do_without_log(path, role),
             prepared => prepared,
         };
