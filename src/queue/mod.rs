@@ -143,11 +143,9 @@ impl Queue {
     /// one in the queue and in the spool.
     pub fn import(&mut self, events: &[Event]) -> Result<(), Error> {
         self.write("record in the queue", |connection| {
-            let known = rows::present(connection, events)?;
-            for event in events.iter().filter(|event| !known.contains(event)) {
-                rows::insert(connection, event)?;
-            }
-            Ok(())
+            let mut known = rows::present(connection, events)?;
+            // One that a login wrote twice into the spool is new only once.
+            events.iter().filter(|event| known.insert(event)).try_for_each(|event| rows::insert(connection, event))
         })
     }
 
