@@ -243,3 +243,41 @@ fn in_namespace(home: &Home, script: &str) -> Output {
         .output()
         .expect("unshare starts")
 }
+
+/// P1, P2: what waits for a disk that hangs can't be ended, not even by SIGKILL: a frozen file system
+/// is such a disk.
+#[test]
+fn a_disk_that_does_not_answer_at_all_holds_a_login_up_for_no_more_than_a_second() {
+    let test = "a_disk_that_does_not_answer_at_all_holds_a_login_up_for_no_more_than_a_second";
+    if !has_namespaces(test) {
+        return;
+    }
+    if !has("mkfs.ext4") || !has("fsfreeze") || !fs::exists("/dev/loop-control").unwrap_or(false) {
+        return skip(test, "needs e2fsprogs, fsfreeze and loop devices");
+    }
+    let script = "
+        truncate -s 16M disk; mkfs.ext4 -q disk; mount -o loop disk state
+        mkdir spool state/spool; mount --bind dev /dev
+        login() { env -i PAM_SERVICE=sshd PAM_USER=\"$user\" PAM_RHOST=192.0.2.7 PAM_TYPE=open_session \"$@\" queue; }
+        timed() {
+            start=$(date +%s%N); login \"$@\"
+            echo $((($(date +%s%N) - start) / 1000000))
+        }
+        user=bob login \"$@\"
+        fsfreeze -f state
+        (sleep 20; fsfreeze -u state) >/dev/null 2>&1 & thaw=$!
+        trap 'kill $thaw; fsfreeze -u state; umount -l state' EXIT
+        user=amanda timed \"$@\"
+        mount --bind state/spool spool
+        user=zoe timed \"$@\"";
+    let home = Home::new(PRINTED);
+    let syslog = Syslog::listen(&home);
+    let output = in_namespace(&home, script);
+    assert!(output.status.success(), "{output:?}");
+    let took: Vec<Duration> =
+        stdout(&output).lines().filter_map(|line| line.parse().ok()).map(Duration::from_millis).collect();
+    assert!(took.len() == 2 && took.iter().all(|took| *took < PATIENCE), "{took:?}");
+    let said = syslog.lines();
+    assert!(said.lines().any(|line| line.starts_with("<34>") && line.ends_with("user 'zoe'")), "{said}");
+    assert_spooled_and_sent(&home, &output, "a frozen disk");
+}

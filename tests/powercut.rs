@@ -4,11 +4,10 @@
 mod support;
 
 use std::fs;
-use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 
 use support::home::{Home, LOGIN, hook};
-use support::inject::{self, Fault};
+use support::inject::{self, Fault, Where};
 use support::powercut::{self, Disk, Left, WAYS};
 use support::skip;
 
@@ -35,7 +34,7 @@ fn copy(from: &Path, to: &Path) {
 /// A login on `home`, replayed on `disk`, with a look at it after each step.
 fn login(home: &Home, disk: &mut Disk, after: impl FnMut(&Disk, &str)) {
     let log = home.at("trace");
-    let output = hook(powercut::traced(&home.command(&["queue"]), &log, &[]), &LOGIN);
+    let output = hook(powercut::traced(home, &home.command(&["queue"]), &log, &[]), &LOGIN);
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
     disk.replay(&log, &home.at("state"), after);
 }
@@ -133,15 +132,15 @@ fn a_login_is_durable_whatever_the_one_before_it_left_undone() {
     }
     let before = [("PAM_SERVICE", "sshd"), ("PAM_USER", "bob"), ("PAM_TYPE", "open_session")];
     let first = Home::new(PRINTED);
-    let output = hook(inject::traced(&first, &first.command(&["queue"])), &before);
+    let output = hook(inject::traced(&first, &first.command(&["queue"]), Where::Queue), &before);
     assert!(output.status.success(), "{output:?}");
     for call in inject::calls(&first) {
         let home = Home::new(PRINTED);
         let mut disk = Disk::with(&home.at("state"));
         let log = home.at("first");
         let faults = [inject::option(&call, Fault::Kill)];
-        let killed = hook(powercut::traced(&home.command(&["queue"]), &log, &faults), &before);
-        assert_eq!(killed.status.signal(), Some(9), "{call:?} {killed:?}");
+        let killed = hook(powercut::traced(&home, &home.command(&["queue"]), &log, &faults), &before);
+        assert!(inject::came_about(&log, Fault::Kill), "{call:?} {killed:?}");
         disk.replay(&log, &home.at("state"), |_, _| ());
         login(&home, &mut disk, |_, _| ());
         for left in WAYS {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use crate::support::home::Home;
@@ -27,6 +28,16 @@ impl Call {
     pub fn is(&self, name: &str) -> bool {
         self.name == name
     }
+}
+
+/// Which calls are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Where {
+    /// Those on the queue's files. The hook has a process of its own for them; a count of all calls
+    /// would meet its parent first.
+    Queue,
+    /// All.
+    Everywhere,
 }
 
 /// What happens at a call.
@@ -58,13 +69,21 @@ pub fn is_possible() -> bool {
 }
 
 /// The same command under strace, which writes what it sees into `log`.
-pub fn traced(home: &Home, command: &Command) -> Command {
-    with_options(home, command, &[])
+pub fn traced(home: &Home, command: &Command, place: Where) -> Command {
+    with_options(home, command, place, &[])
 }
 
 /// The same command, with a fault at one of its calls.
-pub fn with_fault(home: &Home, command: &Command, call: &Call, fault: Fault) -> Command {
-    with_options(home, command, &[option(call, fault)])
+pub fn with_fault(home: &Home, command: &Command, place: Where, call: &Call, fault: Fault) -> Command {
+    with_options(home, command, place, &[option(call, fault)])
+}
+
+/// What strace has to be told to look at the queue's files alone.
+pub fn paths(home: &Home) -> Vec<String> {
+    let database = home.database().display().to_string();
+    let beside = ["", "-wal", "-shm", "-journal", ".turn", ".lock"].map(|suffix| format!("{database}{suffix}"));
+    let all = beside.into_iter().chain([home.at("state").display().to_string()]);
+    all.flat_map(|path| ["-P".to_owned(), path]).collect()
 }
 
 /// What strace has to be told for a fault at a call.
@@ -77,9 +96,12 @@ pub fn option(call: &Call, fault: Fault) -> String {
     format!("--inject={}:{what}:when={when}", call.name)
 }
 
-fn with_options(home: &Home, command: &Command, options: &[String]) -> Command {
+fn with_options(home: &Home, command: &Command, place: Where, options: &[String]) -> Command {
     let mut strace = Command::new("strace");
     strace.args(["-f", "-qq", "-s", "0", "-o"]).arg(home.at("trace")).arg(format!("--trace={CALLS}"));
+    if place == Where::Queue {
+        strace.args(paths(home));
+    }
     strace.args(options).arg(command.get_program()).args(command.get_args()).env_clear();
     for (name, value) in command.get_envs() {
         strace.env(name, value.unwrap_or_default());
@@ -116,8 +138,8 @@ fn changes_something(name: &str, arguments: &str) -> bool {
     }
 }
 
-/// Whether the fault of the last run came about.
-pub fn came_about(home: &Home, fault: Fault) -> bool {
-    let trace = fs::read_to_string(home.at("trace")).expect("strace wrote it");
+/// Whether the fault of the run that strace wrote down in `log` came about.
+pub fn came_about(log: &Path, fault: Fault) -> bool {
+    let trace = fs::read_to_string(log).expect("strace wrote it");
     trace.contains(if fault == Fault::Kill { "+++ killed by SIGKILL +++" } else { "(INJECTED)" })
 }

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use crate::support::home::Home;
 use crate::support::inject;
 
 /// What the power cut leaves of that which no sync had made sure of.
@@ -41,11 +42,11 @@ struct File {
 
 /// The command under strace, which writes down everything that [`Disk::replay`] needs, and makes the
 /// faults that it is told to.
-pub fn traced(command: &Command, log: &Path, faults: &[String]) -> Command {
+pub fn traced(home: &Home, command: &Command, log: &Path, faults: &[String]) -> Command {
     let calls = format!("--trace={}", inject::CALLS);
     let mut strace = Command::new("strace");
     strace.args(["-f", "-qq", "-y", "-xx", "-s", "65536", &calls, "-o"]).arg(log);
-    strace.args(faults).arg(command.get_program()).args(command.get_args()).env_clear();
+    strace.args(inject::paths(home)).args(faults).arg(command.get_program()).args(command.get_args()).env_clear();
     for (name, value) in command.get_envs() {
         strace.env(name, value.unwrap_or_default());
     }
