@@ -6,6 +6,7 @@ use std::fs;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use support::home::{Home, Syslog};
 use support::server::{Server, taken};
@@ -87,7 +88,7 @@ fn of_two_and_of_ten_senders_at_once_one_works_and_nothing_is_sent_twice() {
     for senders in [2, 10] {
         // Slow enough for all of them to be there while the first one works.
         let server = Server::new(|_, _, stream| {
-            thread::sleep(std::time::Duration::from_millis(300));
+            thread::sleep(Duration::from_millis(300));
             taken(stream);
         });
         let home = Home::new(&format!("[notification]\nservice = \"ntfy\"\n{}", server.ntfy()));
@@ -109,4 +110,33 @@ fn of_two_and_of_ten_senders_at_once_one_works_and_nothing_is_sent_twice() {
             assert_eq!(bodies.matches(user.as_str()).count(), 1, "{user} with {senders} senders");
         }
     }
+}
+
+/// P1: a backup that reads the queue for long keeps the log from being shortened, and nothing else.
+#[test]
+fn somebody_who_reads_the_queue_for_long_holds_up_neither_logins_nor_the_sender() {
+    let home = Home::new(PRINTED);
+    let logins = |count: usize| {
+        let login = |_| {
+            let started = Instant::now();
+            home.record("amanda", "192.0.2.7", "open_session");
+            started.elapsed()
+        };
+        (0..count).map(login).min().expect("a few")
+    };
+    logins(5);
+    let reader = home.sqlite();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM event").expect("readable");
+    // Past the length at which a login would shorten the log.
+    logins(70);
+    // Who waits for the reader waits half a second, each time.
+    let quickest = logins(5);
+    assert!(quickest < Duration::from_millis(400), "{quickest:?}");
+    let started = Instant::now();
+    assert_eq!(home.sent().lines().count(), 80);
+    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+    reader.execute_batch("COMMIT").expect("it was reading");
+    logins(2);
+    let log = fs::metadata(format!("{}-wal", home.database().display())).expect("a log").len();
+    assert!(log < 64 * 4120, "the log is {log} bytes long, and nobody reads any more");
 }

@@ -124,9 +124,11 @@ impl Queue {
         }
     }
 
-    /// Leaves the closing to the end of the process, which comes at once: nothing is lost, for what
-    /// was committed is on the disk, and a login is spared two dozen system calls.
+    /// Ends a login's work. The closing is left to the end of the process, which comes at once:
+    /// nothing is lost, for what was committed is on the disk, and a login is spared two dozen system
+    /// calls.
     pub fn leave(self) {
+        self.shorten_log(HOOK_LOG_LIMIT);
         std::mem::forget(self);
     }
 
@@ -134,9 +136,7 @@ impl Queue {
     pub fn append(&mut self, events: &[Event]) -> Result<(), Error> {
         self.write("record in the queue", |connection| {
             events.iter().try_for_each(|event| rows::insert(connection, event))
-        })?;
-        self.shorten_log(HOOK_LOG_LIMIT);
-        Ok(())
+        })
     }
 
     /// Appends those events that aren't there yet: a login that was cut off may have left the same
@@ -160,9 +160,10 @@ impl Queue {
     }
 
     /// Moves the write-ahead log into the database if it was long when the queue was opened. Nothing
-    /// depends on it: what can't be moved now is moved another time.
+    /// depends on it: what can't be moved now is moved another time. Somebody who reads the old state
+    /// (a backup, perhaps) is not waited for, for who waits here keeps the others from writing.
     fn shorten_log(&self, limit: u64) {
-        if self.log >= limit {
+        if self.log >= limit && self.connection.busy_timeout(Duration::ZERO).is_ok() {
             let _ = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
         }
     }
