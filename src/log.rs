@@ -44,8 +44,7 @@ pub fn say(level: Level, message: &str) {
     }
 }
 
-/// Says one thing to syslog alone.
-pub fn to_syslog(level: Level, message: &str) {
+fn to_syslog(level: Level, message: &str) {
     let Some(socket) = connect() else { return };
     for line in message.lines() {
         let mut packet = format!("<{}>ssh-session-notifier[{}]: {line}", FACILITY | level as u8, process::id());

@@ -6,6 +6,7 @@
 //! ```
 
 mod backoff;
+mod child;
 mod cli;
 mod config;
 mod deadline;

@@ -1,19 +1,12 @@
 //! What the caller left to us. Under `su` that is an ordinary user, who can lower limits, ignore or
 //! send signals and stop the terminal before his session begins: none of it may blind the hook.
 
-use std::fs;
-use std::time::Duration;
-
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, rlim_t, setrlimit};
 use nix::sys::signal::SigSet;
-use nix::time::{ClockId, clock_gettime};
-use nix::unistd::{Uid, geteuid, gettid, getuid, setresuid};
+use nix::unistd::{Uid, geteuid, getuid, setresuid};
 
 /// Descriptors that a login needs: three, the files of the queue, a socket; with room to spare.
 const DESCRIPTORS: u64 = 64;
-
-/// Whoever has computed for so long isn't starved but lost: a login computes for milliseconds.
-const WORK_LIMIT: Duration = Duration::from_millis(900);
 
 /// Makes this process hard to disturb. To be called first, before a thread is started.
 ///
@@ -40,20 +33,4 @@ fn lift(resource: Resource, limit: rlim_t) {
     {
         let _ = setrlimit(resource, hard, hard);
     }
-}
-
-/// Whether another thread of this process would go on if it were let: the processor is busy, and the
-/// caller may have chosen to come last (`chrt --idle`). A thread that waits for a disk or a lock, or
-/// has run for long enough, is not starved.
-pub fn is_starved() -> bool {
-    let worked = clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).map_or(Duration::MAX, Duration::from);
-    let this = gettid().to_string();
-    let threads = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
-    let mut others = threads.filter(|thread| thread.file_name() != this.as_str());
-    worked < WORK_LIMIT
-        && others.any(|thread| {
-            // proc(5): the state is the field behind the name, which is in parentheses.
-            let line = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
-            line.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('R'))
-        })
 }

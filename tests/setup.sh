@@ -31,6 +31,8 @@ test)
 	need shellcheck shellcheck
 	need python3 python3
 	need unshare util-linux
+	need unionfs unionfs-fuse
+	need mkfs.ext4 e2fsprogs
 	need sqlite3 sqlite3
 	need faketime faketime
 	need systemd-analyze systemd

@@ -254,14 +254,19 @@ fn a_user_cannot_kill_the_hook_that_su_starts_for_him() {
     let lock = home.sqlite();
     lock.execute_batch("BEGIN IMMEDIATE").expect("nobody else has the lock");
     let mut hook = after("", &home).stderr(Stdio::piped()).spawn().expect("sh starts");
-    let status = format!("/proc/{}/status", hook.id());
-    let ids = format!("Uid:\t{SERVICE}\t{SERVICE}\t{SERVICE}\t{SERVICE}\n");
-    let is_safe = || fs::read_to_string(&status).is_ok_and(|lines| lines.contains(&ids));
-    assert!(wait_for(is_safe), "{}", fs::read_to_string(&status).unwrap_or_default());
-    let id = EVE.to_string();
-    for signal in ["-KILL", "-STOP"] {
+    // What PAM waits for opens nothing, and stays root; its child is the one that gives root up.
+    let parent = hook.id().to_string();
+    let children = format!("/proc/{parent}/task/{parent}/children");
+    let child = || fs::read_to_string(&children).unwrap_or_default().trim().to_owned();
+    let is_user = |process: &str, user: u32| {
+        let ids = format!("Uid:\t{user}\t{user}\t{user}\t{user}\n");
+        fs::read_to_string(format!("/proc/{process}/status")).is_ok_and(|lines| lines.contains(&ids))
+    };
+    assert!(wait_for(|| is_user(&parent, 0) && is_user(&child(), SERVICE)), "{parent} {}", child());
+    let (id, child) = (EVE.to_string(), child());
+    for (signal, process) in [("-KILL", &parent), ("-STOP", &parent), ("-KILL", &child), ("-STOP", &child)] {
         let mut attack = Command::new("/usr/bin/setpriv");
-        attack.args(["--reuid", &id, "--regid", &id, "--clear-groups", "/bin/kill", signal, &hook.id().to_string()]);
+        attack.args(["--reuid", &id, "--regid", &id, "--clear-groups", "/bin/kill", signal, process]);
         let output = attack.output().expect("setpriv starts");
         assert!(stderr(&output).contains("not permitted"), "{signal}: {output:?}");
     }

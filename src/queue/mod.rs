@@ -17,6 +17,8 @@ mod targets;
 #[cfg(test)]
 mod tests;
 
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -69,9 +71,12 @@ enum Sharing {
 pub struct Queue {
     connection: Connection,
     path: PathBuf,
-    /// Bytes of the write-ahead log when it was opened; `None` if there was none, and so its name may
-    /// not be on the disk yet: the first event is safe only when the directory is too.
-    log: Option<u64>,
+    /// Bytes of the write-ahead log when it was opened.
+    log: u64,
+    /// Whether the log's name is known to be on the disk.
+    is_log_named: bool,
+    #[expect(dead_code, reason = "the turn lasts as long as the file is open")]
+    turn: Option<File>,
 }
 
 impl Queue {
@@ -87,78 +92,78 @@ impl Queue {
     }
 
     fn try_open(path: &Path, role: Role) -> rusqlite::Result<Self> {
-        let log = schema::beside(path, "-wal").metadata().map(|log| log.len()).ok();
-        let alone = match role {
+        let log = schema::beside(path, "-wal").metadata().map_or(0, |log| log.len());
+        let (alone, turn) = match role {
             Role::Hook | Role::Look => Self::open_alone(path, role)?,
-            Role::Sender => None,
+            Role::Sender => (None, wait_for_turn(path)),
         };
-        let shared = || match schema::prepare(connect(path, role, Sharing::Shared)?, path, role) {
+        let prepared = || connect(path, role, Sharing::Shared).and_then(|shared| schema::prepare(shared, path, role));
+        let shared = || match prepared() {
             Err(why) if schema::is_without_shared_memory(&why) => schema::do_without_log(path, role),
             prepared => prepared,
         };
         let connection = alone.map_or_else(shared, Ok)?;
-        Ok(Self { connection, path: path.into(), log })
+        let is_log_named = log > 0 || !schema::has_log(&connection)?;
+        // The sender stays for long, and what it writes is written between two logins.
+        let turn = turn.filter(|_| role != Role::Sender);
+        Ok(Self { connection, path: path.into(), log, is_log_named, turn })
     }
 
-    /// Opens the database for this process alone; `None` if somebody else has it open, or if it is
-    /// without a write-ahead log, whose readers would meet our lock only later.
-    fn open_alone(path: &Path, role: Role) -> rusqlite::Result<Option<Connection>> {
-        let prepared = connect(path, role, Sharing::Alone).and_then(|alone| schema::prepare(alone, path, role));
-        match prepared {
-            Ok(connection) => Ok(schema::has_log(&connection)?.then_some(connection)),
-            Err(why) if why.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => Ok(None),
+    /// Opens the database for this process alone; no connection if somebody else has it open, or if
+    /// it is without a write-ahead log, whose readers would meet our lock only later.
+    fn open_alone(path: &Path, role: Role) -> rusqlite::Result<(Option<Connection>, Option<File>)> {
+        let connection = open_file(path)?;
+        // Opened behind the database: at its end a process loses its files in order, so that whoever
+        // is next finds `SQLite`'s locks free.
+        let turn = wait_for_turn(path);
+        let settled = settle(connection, role, Sharing::Alone);
+        match settled.and_then(|alone| schema::prepare(alone, path, role)) {
+            Ok(connection) => Ok((schema::has_log(&connection)?.then_some(connection), turn)),
+            Err(why) if why.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => Ok((None, turn)),
             Err(why) => Err(why),
         }
     }
 
-    /// Leaves the closing to the end of the process, which comes at once: nothing is lost, for what
-    /// was committed is on the disk, and a login is spared two dozen system calls.
+    /// Ends a login's work. The closing is left to the end of the process, which comes at once:
+    /// nothing is lost, for what was committed is on the disk, and a login is spared two dozen system
+    /// calls.
     pub fn leave(self) {
+        self.shorten_log(HOOK_LOG_LIMIT);
         std::mem::forget(self);
     }
 
     /// Appends events durably, in one transaction: when this returns they are on the disk.
     pub fn append(&mut self, events: &[Event]) -> Result<(), Error> {
-        let append = |connection: &mut Connection| {
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            for event in events {
-                rows::insert(&transaction, event)?;
-            }
-            transaction.commit()
-        };
-        append(&mut self.connection).map_err(failed("record in the queue", &self.path))?;
-        self.keep_log_name();
-        self.shorten_log(HOOK_LOG_LIMIT);
-        Ok(())
+        self.write("record in the queue", |connection| {
+            events.iter().try_for_each(|event| rows::insert(connection, event))
+        })
     }
 
     /// Appends those events that aren't there yet: a login that was cut off may have left the same
     /// one in the queue and in the spool.
     pub fn import(&mut self, events: &[Event]) -> Result<(), Error> {
         self.write("record in the queue", |connection| {
-            let known = rows::present(connection, events)?;
-            for event in events.iter().filter(|event| !known.contains(event)) {
-                rows::insert(connection, event)?;
-            }
-            Ok(())
-        })?;
-        self.keep_log_name();
-        Ok(())
+            let mut known = rows::present(connection, events)?;
+            // One that a login wrote twice into the spool is new only once.
+            events.iter().filter(|event| known.insert(event)).try_for_each(|event| rows::insert(connection, event))
+        })
     }
 
-    /// Syncs the directory if the log in it is new. `SQLite` would do so at every first write of a
-    /// connection, and so at every login (see `.cargo/config.toml`).
+    /// Syncs the directory before anything is written into an empty log, so that one with something
+    /// in it has its name on the disk, whoever made it and was killed since. `SQLite` would do so at
+    /// every first write of a connection, and so at every login (see `.cargo/config.toml`).
     fn keep_log_name(&mut self) {
-        if self.log.is_none() {
+        if !self.is_log_named {
             schema::sync_directory(&self.path);
-            self.log = Some(0);
+            self.is_log_named = true;
         }
     }
 
     /// Moves the write-ahead log into the database if it was long when the queue was opened. Nothing
-    /// depends on it: what can't be moved now is moved another time.
+    /// depends on it: what can't be moved now is moved another time. Somebody who reads the old state
+    /// (a backup, perhaps) is not waited for, for who waits here keeps the others from writing.
     fn shorten_log(&self, limit: u64) {
-        if self.log.is_some_and(|log| log >= limit) {
+        if self.log >= limit && self.connection.busy_timeout(Duration::ZERO).is_ok() {
             let _ = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
         }
     }
@@ -193,6 +198,7 @@ impl Queue {
         doing: &'static str,
         change: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, Error> {
+        self.keep_log_name();
         let path = &self.path;
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate);
         let run = |transaction: rusqlite::Transaction<'_>| {
@@ -208,10 +214,29 @@ impl Queue {
     }
 }
 
+/// Waits for those who came before, for the kernel wakes them one by one and in order: a hundred that
+/// look again and again whether `SQLite`'s locks are free keep each other from work for half a second.
+/// Nothing depends on it. It has no bound of its own: a login has its deadline, and nobody keeps his
+/// turn for long.
+fn wait_for_turn(path: &Path) -> Option<File> {
+    let path = schema::beside(path, ".turn");
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path).ok()?;
+    file.lock().is_ok().then_some(file)
+}
+
 /// Opens the file with the settings that every connection has.
 fn connect(path: &Path, role: Role, sharing: Sharing) -> rusqlite::Result<Connection> {
+    settle(open_file(path)?, role, sharing)
+}
+
+/// Opens the file without a look into it.
+fn open_file(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
+    Connection::open_with_flags(path, flags)
+}
+
+/// Makes the settings that every connection has.
+fn settle(connection: Connection, role: Role, sharing: Sharing) -> rusqlite::Result<Connection> {
     let patience = match role {
         Role::Hook => HOOK_PATIENCE,
         Role::Sender | Role::Look => SENDER_PATIENCE,

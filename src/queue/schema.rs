@@ -45,12 +45,16 @@ pub fn prepare(mut connection: Connection, path: &Path, role: Role) -> rusqlite:
     }
     if version < VERSION {
         make_journal(path);
+        // Also where it was there: whoever made it may have been killed before it got here.
+        sync_directory(path);
         create(&mut connection)?;
         // Whoever is second meets the first one's lock; the sender tries again, see below.
         let _ = begin_log(&connection);
     }
     if !has_log(&connection)? {
-        make_journal(path);
+        if make_journal(path) {
+            sync_directory(path);
+        }
         let is_hopeless = number(&connection, "application_id")? == WITHOUT_LOG;
         if role != Role::Sender || is_hopeless || !begin_log(&connection)? {
             // Emptying the journal costs flash less than making and deleting a file each time.
@@ -91,13 +95,10 @@ pub fn sync_directory(path: &Path) {
     let _ = File::open(path.parent().unwrap_or(Path::new("/"))).and_then(|directory| directory.sync_all());
 }
 
-/// Makes an empty rollback journal, with its name on the disk, if there is none: one that a power
-/// cut takes away with its name can't roll anything back.
-fn make_journal(path: &Path) {
-    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(beside(path, "-journal"));
-    if made.is_ok() {
-        sync_directory(path);
-    }
+/// Makes an empty rollback journal if there is none; whether it did. One whose name is not on the
+/// disk can't roll anything back after a power cut.
+fn make_journal(path: &Path) -> bool {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(beside(path, "-journal")).is_ok()
 }
 
 /// Whether the database has a write-ahead log.

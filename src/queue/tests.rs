@@ -242,7 +242,7 @@ fn only_what_every_target_has_and_is_old_is_deleted() {
 fn the_same_event_out_of_the_spool_is_recorded_once() {
     let home = Home::new();
     let mut queue = home.queue();
-    let events = [event("amanda", 1), event("bob", 1), event("amanda", 2)];
+    let events = [event("amanda", 1), event("bob", 1), event("amanda", 2), event("bob", 1)];
     queue.append(&events[..1]).expect("room");
     queue.import(&events).expect("room");
     queue.import(&events).expect("room");

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+
 use crate::support::{program, stdout};
 
 /// The user that owns the state directory where a test wants root to be given up: nobody.
@@ -89,7 +91,11 @@ impl Home {
     /// The same in a mount namespace where `/dev` is this host's own (see [`Syslog`]), before which
     /// `prepare`, a line of shell, is run. Needs root. The process id stays that of the command.
     pub fn command_in_own_dev(&self, prepare: &str, arguments: &[&str]) -> Command {
-        let inner = self.command(arguments);
+        self.in_own_dev(prepare, &self.command(arguments))
+    }
+
+    /// The same for any command.
+    pub fn in_own_dev(&self, prepare: &str, inner: &Command) -> Command {
         let mut command = Command::new("unshare");
         let script = format!("mount --bind {}/dev /dev && {{ {prepare}\n}} && exec \"$@\"", self.0.display());
         command.args(["--mount", "sh", "-ec", &script, "sh"]).arg(inner.get_program()).args(inner.get_args());
@@ -197,10 +203,11 @@ pub struct Syslog(UnixDatagram);
 impl Syslog {
     /// Opens the socket, and makes the devices beside it. Needs root.
     pub fn listen(home: &Home) -> Self {
-        for (name, major, minor) in [("null", "1", "3"), ("urandom", "1", "9"), ("full", "1", "7")] {
-            let made =
-                Command::new("mknod").arg("-m666").arg(home.at("dev").join(name)).args(["c", major, minor]).status();
-            assert!(made.is_ok_and(|made| made.success()), "mknod {name}");
+        let everybody = Mode::from_bits_truncate(0o666);
+        for (name, minor) in [("null", 3), ("urandom", 9), ("full", 7)] {
+            let path = home.at("dev").join(name);
+            mknod(&path, SFlag::S_IFCHR, everybody, makedev(1, minor)).expect("root may make a device");
+            fs::set_permissions(path, Permissions::from_mode(0o666)).expect("it is ours");
         }
         Self::at(&home.at("dev/log"))
     }

@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 pub mod home;
+pub mod inject;
+pub mod powercut;
 pub mod server;
 pub mod sshd;
 pub mod tls;
