@@ -123,9 +123,14 @@ fn create(connection: &mut Connection) -> rusqlite::Result<()> {
         if has_table(&transaction, "session_events")? {
             takeover::take_over(&transaction)?;
         }
-        transaction.pragma_update(None, "user_version", VERSION)?;
+        write_version(&transaction)?;
     }
     transaction.commit()
+}
+
+/// Writes the version of the tables: the shortest transaction that writes a page.
+pub fn write_version(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "user_version", VERSION)
 }
 
 /// Turns the write-ahead log on. Whether that worked; where it can't, the database says so.
