@@ -6,6 +6,7 @@ import re
 import shutil
 import statistics
 import subprocess
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,9 +16,9 @@ HERE = Path(__file__).parent
 SYNCS = {"fsync", "fdatasync", "sync", "syncfs", "msync", "sync_file_range"}
 WRITES = {"write", "pwrite64", "writev", "pwritev", "pwritev2", "sendfile", "copy_file_range"}
 
-# `-f` puts the process id before each line, `-y` the file behind each descriptor.
-CALL = re.compile(r"^(?:\d+ +)?(?:(\w+)\((?:\d+<(.*?)>)?|<\.\.\. (\w+) resumed>)")
-RESULT = re.compile(r"= (-?\d+)")
+# One line of strace's, which `-y` has put the file behind each descriptor into.
+CALL = re.compile(r"(\w+)\((?:\d+<(.*?)>)?")
+RESULT = re.compile(r"= (\d+)$")
 
 
 @dataclass
@@ -85,38 +86,33 @@ class Bench:
 
     def count(self, command, counts):
         """Runs a command once under strace and adds what it did."""
-        trace = self.directory / "trace"
-        words = ["strace", "-f", "-y", "-qq", "-e", "signal=none", "-o", trace, *command.words]
+        traces = Path(tempfile.mkdtemp(dir=self.directory))
+        # A file a thread, in which no call is interrupted by another thread's.
+        words = ["strace", "-ff", "-y", "-qq", "-e", "signal=none", "-o", traces / "of", *command.words]
         subprocess.run(words, env=command.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
-        tally(trace.read_text(errors="replace"), counts)
+        tally(traces.iterdir(), counts)
+        shutil.rmtree(traces)
 
     def _traces(self):
         tried = subprocess.run(["strace", "-f", "-qq", "-o", "/dev/null", "true"], stderr=subprocess.DEVNULL)
         return tried.returncode == 0
 
 
-def tally(trace, counts):
-    """Adds up one trace: all calls, the syncs, the bytes that went into files, the sockets opened."""
+def tally(traces, counts):
+    """Adds up one run: all calls, the syncs, the bytes that went into files, the sockets opened."""
     calls = syncs = written = sockets = 0
-    unfinished = {}
-    for line in trace.splitlines():
-        found = CALL.match(line)
-        if not found or "exited with" in line:
-            continue
-        thread = line.split(" ", 1)[0]
-        name, path = found.group(1), found.group(2)
-        if name is None:
-            name, path = found.group(3), unfinished.pop(thread, None)
-        else:
+    for trace in traces:
+        for line in trace.read_text(errors="replace").splitlines():
+            found = CALL.match(line)
+            if not found:
+                continue
+            name, path = found.groups()
             calls += 1
             syncs += name in SYNCS
             sockets += name == "socket"
-            if line.endswith("<unfinished ...>"):
-                unfinished[thread] = path
-                continue
-        result = RESULT.search(line, line.rfind(")"))
-        if name in WRITES and path and is_file(path) and result:
-            written += max(0, int(result.group(1)))
+            if name in WRITES and path and is_file(path):
+                result = RESULT.search(line)
+                written += int(result.group(1)) if result else 0
     for values, value in zip((counts.calls, counts.syncs, counts.bytes, counts.sockets), (calls, syncs, written, sockets)):
         values.append(value)
 
