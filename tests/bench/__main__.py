@@ -57,7 +57,7 @@ def run(bench, binaries, arguments, servers):
     print(where(bench, binaries))
     commands = hooks.floor(bench)
     for label, binary in binaries.items():
-        commands += hooks.ours(bench, label, binary)
+        commands += [hooks.version(label, binary), *hooks.ours(bench, label, binary)]
         commands.append(hooks.idle_sender(bench, label, binary))
     commands += hooks.scripts(bench, servers[0].port)
     times = rounds(bench, commands, arguments.rounds)
@@ -73,7 +73,7 @@ def run(bench, binaries, arguments, servers):
 
 def logins(bench, binaries, number, slow_port):
     """Times of real logins by name, or why there are none."""
-    why = login.why_not()
+    why = login.why_not() if number else "not asked for"
     if why:
         return {}, why
     # The build that is installed on small hosts, where there is one.

@@ -27,6 +27,9 @@ def queue(suffix, is_static, compilers, times, counts):
     for name in ("queue, 100,000 waiting", "queue, Go history"):
         ratio = times[name + suffix].median() / usual.median()
         rows.append((ratio <= 1.1, f"{name}: within 10 % of queue", f"{ratio:.2f}"))
+    start = counts["--version" + suffix].calls
+    if is_static and start:
+        rows.append((max(start) < 30, "--version below 30 system calls", f"{max(start)}"))
     limit = 3 if is_static else 4
     rows.append((max(usual.memory) < limit * MIB, f"queue below {limit} MiB", f"{max(usual.memory)} KiB"))
     if count.calls:

@@ -160,6 +160,11 @@ def ours(bench, label, binary):
     ]
 
 
+def version(label, binary):
+    """What starting costs."""
+    return Command("--version" + (f" [{label}]" if label else ""), [binary, "--version"])
+
+
 def scripts(bench, port):
     """What people put into PAM instead."""
     place = {**pam("192.0.2.7"), "PATH": "/usr/bin:/bin"}
