@@ -185,11 +185,28 @@ fn launcher(home: &Home) -> PathBuf {
     launch
 }
 
-/// Limits of the goal are for what ships (`SSN_BINARY`, and `make bench`); a test build, which is not
+/// Whether this is a build as it ships, static perhaps, and not the one that cargo made for the tests.
+fn is_shipped() -> bool {
+    std::env::var_os("SSN_BINARY").is_some()
+}
+
+/// The limits are for what ships (`make bench` holds it to them, too); a test build, which is not
 /// optimised for size and not stripped, gets two MiB more.
 fn limit(mib: u64) -> u64 {
-    let is_test_build = std::env::var_os("SSN_BINARY").is_none();
-    (mib + if is_test_build { 2 } else { 0 }) * 1024
+    (mib + if is_shipped() { 0 } else { 2 }) * 1024
+}
+
+/// P6
+#[test]
+fn a_static_build_starts_with_fewer_than_30_system_calls() {
+    let test = "a_static_build_starts_with_fewer_than_30_system_calls";
+    if !is_shipped() {
+        return skip(test, "is for a static build in SSN_BINARY");
+    }
+    if is_possible(test) {
+        let cost = traced(&home(), |mut command| command.output().expect("strace starts"), &["--version"]);
+        assert!((5..30).contains(&cost.calls), "{cost:?}");
+    }
 }
 
 /// P6
