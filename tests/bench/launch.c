@@ -1,10 +1,12 @@
 /* launch FD PROGRAM ARGUMENT...: runs a program once and writes to FD what that cost: wall time in
  * nanoseconds, processor time of it and its children in microseconds, peak memory of the largest of
- * them in KiB, and the exit status. Small and static itself, because the kernel counts a parent's
- * memory towards the peak of a child that it starts. */
+ * them in KiB, and the exit status. Children that outlive the program count too, but not for the wall
+ * time. Small and static itself, because the kernel counts a parent's memory towards the peak of a
+ * child that it starts. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -20,6 +22,7 @@ int main(int count, char **arguments) {
 	int status = 0;
 	if (count < 3 || fcntl(atoi(arguments[1]), F_SETFD, FD_CLOEXEC) != 0)
 		return 2;
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	clock_gettime(CLOCK_MONOTONIC, &begin);
 	pid_t child = vfork();
 	if (child == 0) {
@@ -31,6 +34,11 @@ int main(int count, char **arguments) {
 	clock_gettime(CLOCK_MONOTONIC, &end);
 	long long wall = (end.tv_sec - begin.tv_sec) * 1000000000LL + end.tv_nsec - begin.tv_nsec;
 	long long cpu = microseconds(usage.ru_utime) + microseconds(usage.ru_stime);
+	long memory = usage.ru_maxrss;
+	while (wait4(-1, NULL, 0, &usage) > 0) {
+		cpu += microseconds(usage.ru_utime) + microseconds(usage.ru_stime);
+		memory = usage.ru_maxrss > memory ? usage.ru_maxrss : memory;
+	}
 	int exited = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-	return dprintf(atoi(arguments[1]), "%lld %lld %ld %d\n", wall, cpu, usage.ru_maxrss, exited) < 0;
+	return dprintf(atoi(arguments[1]), "%lld %lld %ld %d\n", wall, cpu, memory, exited) < 0;
 }
