@@ -114,7 +114,7 @@ pub fn has_log(connection: &Connection) -> rusqlite::Result<bool> {
 }
 
 /// Makes the tables in one transaction. Another process may have been faster. A Go program's database
-/// keeps the pages that it has.
+/// keeps the pages that it has: to give it others (VACUUM) is more than a login should risk.
 fn create(connection: &mut Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "page_size", PAGE_SIZE)?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Exclusive)?;
