@@ -35,8 +35,11 @@ check:
 	elif $(CARGO) audit --version >/dev/null 2>&1; then $(CARGO) audit; \
 	else echo 'neither cargo-deny nor cargo-audit is installed: advisories were not looked up'; fi
 
+# The static build too, where `make dist` has made it; STATIC= leaves it out.
+STATIC ?= $(wildcard dist/ssh-session-notifier-tls-$(shell uname -m)-unknown-linux-musl)
 bench: build
-	@python3 tests/bench.py $(BINARY)
+	@sh tests/setup.sh bench
+	@python3 tests/bench $(BENCH) $(BINARY) $(STATIC)
 
 install: $(if $(filter target/release/%,$(BINARY)),build)
 	DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" sh install.sh --binary $(BINARY)

@@ -14,9 +14,6 @@ use support::{has_mount_namespaces, skip};
 
 const PRINTED: &str = "[notification]\nservice = \"stdout\"\n";
 
-/// Bytes of write-ahead log at which a login shortens it (src/queue/mod.rs).
-const HOOK_LOG_LIMIT: u64 = 64 * 4120;
-
 /// What syslog shows of a message that matters most: `LOG_AUTH`, critical.
 const CRITICAL: &str = "<34>";
 
@@ -133,14 +130,8 @@ fn no_fault_at_an_ordinary_login_loses_an_event() {
 #[test]
 fn no_fault_at_a_login_that_shortens_the_log_loses_an_event() {
     if is_possible("no_fault_at_a_login_that_shortens_the_log_loses_an_event") {
-        let (template, mut users) = used_by(0);
-        let log = template.at("state/session_events.db-wal");
-        // As long as it lets it grow: the next login then finds it shortened.
-        while users.last().is_none_or(|_| fs::metadata(&log).expect("a log").len() < HOOK_LOG_LIMIT) {
-            assert!(users.len() < 100, "the log doesn't grow");
-            users.push(format!("'user{}'", users.len()));
-            template.record(users[users.len() - 1].trim_matches('\''), "192.0.2.7", "open_session");
-        }
+        let template = Home::new(PRINTED);
+        let users: Vec<String> = template.grow_log().iter().map(|user| format!("'{user}'")).collect();
         attack_the_hook(&template, &users);
     }
 }

@@ -103,11 +103,7 @@ fn a_power_cut_at_a_login_that_shortens_the_log_leaves_what_was_recorded() {
         return;
     }
     let template = Home::new(PRINTED);
-    let users: Vec<String> = (0..64).map(|number| format!("user{number}")).collect();
-    for user in &users {
-        template.record(user, "192.0.2.9", "open_session");
-    }
-    let parts: Vec<String> = users.iter().map(|user| format!("'{user}'")).collect();
+    let parts: Vec<String> = template.grow_log().iter().map(|user| format!("'{user}'")).collect();
     cut_everywhere(&template, &parts.iter().map(String::as_str).collect::<Vec<_>>());
 }
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Usage: sh tests/setup.sh build|test|check
+# Usage: sh tests/setup.sh build|test|check|bench
 # Installs what is missing for it from Debian's packages when root, otherwise says what that is.
 set -eu
 
@@ -43,8 +43,18 @@ test)
 	! expr "x$here" \< "x$table" >/dev/null || newer=tzdata
 	[ -e /usr/lib/python3/dist-packages/jsonschema ] || packages="$packages python3-jsonschema"
 	;;
+bench)
+	need python3 python3
+	need musl-gcc musl-tools
+	need strace strace
+	need curl curl
+	need sqlite3 sqlite3
+	need sshd openssh-server
+	need ssh openssh-client
+	need unshare util-linux
+	;;
 *)
-	echo "usage: sh tests/setup.sh build|test|check" >&2
+	echo "usage: sh tests/setup.sh build|test|check|bench" >&2
 	exit 2
 	;;
 esac

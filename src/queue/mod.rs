@@ -38,13 +38,16 @@ const HOOK_PATIENCE: Duration = Duration::from_millis(500);
 /// How long the sender waits for one: logins take milliseconds.
 const SENDER_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Bytes of write-ahead log at which a login moves it into the database: 64 pages. The next one to
-/// open the queue reads the whole log, so it must stay short even where no sender runs. `SQLite`'s own
+/// Pages in the write-ahead log at which a login moves them into the database. The next one to open
+/// the queue reads them all, so they must stay few even where no sender runs. `SQLite`'s own
 /// checkpoints won't do: what they did is forgotten when the last process closes the database.
-const HOOK_LOG_LIMIT: u64 = 64 * 4120;
+const HOOK_LOG_LIMIT: i64 = 64;
 
 /// The same for the sender, to whom nobody is waiting.
-const SENDER_LOG_LIMIT: u64 = 16 * 4120;
+const SENDER_LOG_LIMIT: i64 = 32;
+
+/// Bytes that the file of the log may keep for what is to come.
+const LOG_BYTES: i64 = 256 * 1024;
 
 /// Who is opening the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,8 +74,6 @@ enum Sharing {
 pub struct Queue {
     connection: Connection,
     path: PathBuf,
-    /// Bytes of the write-ahead log when it was opened.
-    log: u64,
     /// Whether the log's name is known to be on the disk.
     is_log_named: bool,
     #[expect(dead_code, reason = "the turn lasts as long as the file is open")]
@@ -92,7 +93,7 @@ impl Queue {
     }
 
     fn try_open(path: &Path, role: Role) -> rusqlite::Result<Self> {
-        let log = schema::beside(path, "-wal").metadata().map_or(0, |log| log.len());
+        let has_log_file = schema::beside(path, "-wal").metadata().is_ok_and(|log| log.len() > 0);
         let (alone, turn) = match role {
             Role::Hook | Role::Look => Self::open_alone(path, role)?,
             Role::Sender => (None, wait_for_turn(path)),
@@ -103,10 +104,10 @@ impl Queue {
             prepared => prepared,
         };
         let connection = alone.map_or_else(shared, Ok)?;
-        let is_log_named = log > 0 || !schema::has_log(&connection)?;
+        let is_log_named = has_log_file || !schema::has_log(&connection)?;
         // The sender stays for long, and what it writes is written between two logins.
         let turn = turn.filter(|_| role != Role::Sender);
-        Ok(Self { connection, path: path.into(), log, is_log_named, turn })
+        Ok(Self { connection, path: path.into(), is_log_named, turn })
     }
 
     /// Opens the database for this process alone; no connection if somebody else has it open, or if
@@ -159,12 +160,25 @@ impl Queue {
         }
     }
 
-    /// Moves the write-ahead log into the database if it was long when the queue was opened. Nothing
+    /// Moves the write-ahead log into the database if it has become long, and begins it anew. Nothing
     /// depends on it: what can't be moved now is moved another time. Somebody who reads the old state
     /// (a backup, perhaps) is not waited for, for who waits here keeps the others from writing.
-    fn shorten_log(&self, limit: u64) {
-        if self.log >= limit && self.connection.busy_timeout(Duration::ZERO).is_ok() {
-            let _ = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+    ///
+    /// The file keeps its length: a sync of blocks that are written over has no metadata to wait for,
+    /// and wears flash out less, than one of blocks that are new.
+    fn shorten_log(&self, limit: i64) {
+        let checkpoint = |mode: &str| {
+            let sql = format!("PRAGMA wal_checkpoint({mode})");
+            self.connection.query_row(&sql, [], |row| Ok((row.get::<_, bool>(0)?, row.get::<_, i64>(1)?)))
+        };
+        let is_long = checkpoint("NOOP").is_ok_and(|(_, pages)| pages >= limit);
+        if !is_long || self.connection.busy_timeout(Duration::ZERO).is_err() {
+            return;
+        }
+        if checkpoint("RESTART").is_ok_and(|(is_busy, _)| !is_busy) {
+            // What was moved counts as moved for others only when the next page is in its place.
+            let _ = self.connection.pragma_update(None, "journal_size_limit", LOG_BYTES);
+            let _ = schema::write_version(&self.connection);
         }
     }
 

@@ -23,6 +23,9 @@ pub const LOGIN: [(&str, &str); 5] = [
     ("PAM_TYPE", "open_session"),
 ];
 
+/// Pages in the write-ahead log at which a login moves them into the database (src/queue/mod.rs).
+pub const LOG_PAGES: usize = 64;
+
 /// A temporary directory, removed when its test ends.
 pub struct Home(pub PathBuf);
 
@@ -167,6 +170,27 @@ impl Home {
             rusqlite::types::Value::Text(text) => text,
             rusqlite::types::Value::Blob(bytes) => String::from_utf8_lossy(&bytes).into(),
         }
+    }
+
+    /// How many pages of the write-ahead log count: those that bear the salt of its header
+    /// (sqlite.org/fileformat2.html, §4.1), for what is behind them is to be written over.
+    pub fn log_pages(&self) -> usize {
+        let log = fs::read(self.at("state/session_events.db-wal")).unwrap_or_default();
+        let Some((header, pages)) = log.split_first_chunk::<32>() else { return 0 };
+        let page = u32::from_be_bytes([header[8], header[9], header[10], header[11]]) as usize;
+        pages.chunks_exact(24 + page).take_while(|page| page[8..16] == header[16..24]).count()
+    }
+
+    /// Records logins of users `user0`, `user1`, … until the next one will move the log into the
+    /// database; answers them.
+    pub fn grow_log(&self) -> Vec<String> {
+        let mut users = Vec::new();
+        while self.log_pages() + 1 < LOG_PAGES {
+            assert!(users.len() < LOG_PAGES, "the log doesn't grow");
+            users.push(format!("user{}", users.len()));
+            self.record(&users[users.len() - 1], "192.0.2.7", "open_session");
+        }
+        users
     }
 
     /// The names of the files in the spool, hidden ones too; none where there is no spool.

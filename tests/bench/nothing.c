@@ -1,0 +1,4 @@
+/* The least that a hook can cost: a static program that does nothing. */
+int main(void) {
+	return 0;
+}
