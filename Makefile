@@ -21,9 +21,9 @@ demo:
 # Everything: unit tests, then the real binary against the real sshd, PAM, TLS servers and cron.
 test:
 	@sh tests/setup.sh test
-	$(CARGO) test --locked
-	$(CARGO) test --locked --no-default-features --bins --test wire --test queue \
-		--test targets --test letters --test digest --test names
+	$(CARGO) test --locked --no-fail-fast
+	$(CARGO) test --locked --no-fail-fast --no-default-features --bins --test wire --test targets --test letters \
+		--test digest --test names --test config --test takeover --test login --test schedule
 
 check:
 	$(CARGO) fmt --check
@@ -36,7 +36,7 @@ check:
 	else echo 'neither cargo-deny nor cargo-audit is installed: advisories were not looked up'; fi
 
 # The static build too, where `make dist` has made it; STATIC= leaves it out.
-STATIC ?= $(wildcard dist/ssh-session-notifier-tls-$(shell uname -m)-unknown-linux-musl)
+STATIC ?= $(wildcard dist/ssh-session-notifier-full-$(shell uname -m)-unknown-linux-musl)
 bench: build
 	@sh tests/setup.sh bench
 	@python3 tests/bench $(BENCH) $(BINARY) $(STATIC)

@@ -135,7 +135,7 @@ fn a_missing_authority_holds_up_only_those_who_need_it() {
     let output = home.send();
     assert_eq!(output.status.code(), Some(1));
     assert!(stdout(&output).starts_with("'amanda'"), "{output:?}");
-    assert!(stderr(&output).contains("cannot read network.ca_file /nonexistent: No such file"), "{output:?}");
+    assert!(stderr(&output).contains("cannot use network.ca_file /nonexistent: No such file"), "{output:?}");
 }
 
 #[test]
