@@ -10,7 +10,7 @@ use std::path::Path;
 use support::home::{Home, LOGIN, Syslog, hook};
 use support::inject::{self, Call, FAULTS, Fault, Where};
 use support::server::Server;
-use support::{has_mount_namespaces, skip};
+use support::{has_mount_namespaces, skip, stderr, stdout};
 
 const PRINTED: &str = "[notification]\nservice = \"stdout\"\n";
 
@@ -209,7 +209,7 @@ fn no_fault_at_any_step_of_send_loses_a_delivery_or_repeats_it_more_than_once() 
         return;
     }
     // As many as make the sender shorten the log, and one in the spool.
-    let (template, mut users) = used_by(20);
+    let (template, mut users) = used_by(34);
     fs::rename(template.database(), template.at("aside")).expect("a database");
     fs::create_dir(template.database()).expect("a directory in its place");
     assert!(template.hook(&LOGIN).status.success() && template.spooled().len() == 1, "no event in the spool");
@@ -263,4 +263,43 @@ fn send_case(template: &Home, users: &[String], call: &Call, fault: Fault) -> bo
     assert_eq!(home.query(stuck), "0", "{case}");
     assert_eq!(home.query("SELECT count(*) FROM event"), users.len().to_string(), "{case}");
     came_about
+}
+
+/// P2: what can be read of a damaged database is sent, however often its repair is cut off.
+#[test]
+fn no_fault_during_a_repair_loses_what_could_be_read() {
+    if !is_possible("no_fault_during_a_repair_loses_what_could_be_read") {
+        return;
+    }
+    let (template, users) = used_by(20);
+    let number = |sql: &str| template.query(sql).parse::<usize>().expect("a number");
+    let root = number("SELECT rootpage FROM sqlite_schema WHERE name = 'target'");
+    let page = number("PRAGMA page_size");
+    let mut bytes = fs::read(template.database()).expect("a database");
+    bytes[(root - 1) * page..root * page].fill(0xa5);
+    fs::write(template.database(), bytes).expect("ours");
+
+    let home = copy_of(&template, PRINTED);
+    let output = inject::traced(&home, &home.command(&["send"]), Where::Everywhere).output().expect("strace starts");
+    assert!(stderr(&output).contains("20 events of it were saved"), "{output:?}");
+    for call in &inject::calls(&home) {
+        for fault in [Fault::Kill, Fault::FromThenOn("ENOSPC")] {
+            let home = copy_of(&template, PRINTED);
+            let mut faulty = inject::with_fault(&home, &home.command(&["send"]), Where::Everywhere, call, fault);
+            let output = faulty.output().expect("strace starts");
+            // The next may have to finish the repair, which counts as a failure.
+            let next = home.send();
+            let_time_pass(&home);
+            let outputs = [output, next, home.send()];
+            let case = format!("{fault:?} at {call:?}\n{outputs:#?}");
+            assert!(outputs[2].status.success() && outputs[2].stderr.is_empty(), "{case}");
+            let sent: String = outputs.iter().map(stdout).collect();
+            for user in &users {
+                assert!((1..=2).contains(&sent.matches(user.as_str()).count()), "{user}: {case}");
+            }
+            home.record(NEXT, "192.0.2.8", "open_session");
+            assert_eq!(home.sent().lines().count(), 1, "{case}");
+            assert_eq!(home.query("PRAGMA integrity_check"), "ok", "{case}");
+        }
+    }
 }

@@ -1,4 +1,7 @@
-//! What to do with a damaged database: keep it aside, save what can be read, begin anew.
+//! What to do with a damaged database: save what can be read, keep it aside, begin anew.
+//!
+//! What is saved goes into a file of its own first, and stays there until a new database has it: a
+//! repair that is cut off, or runs out of disk, is finished by the next run.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +11,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use crate::error::Error;
 use crate::event::{Event, Stamp};
 use crate::queue::schema::beside;
-use crate::queue::{Queue, Role, failed, rows};
+use crate::queue::{Queue, Role, failed, rows, wait_for_turn};
 use crate::tz::Zone;
 
 /// Events that are saved at most: the bound of what may wait, with room for the history.
@@ -19,26 +22,81 @@ pub fn is_damage(why: &rusqlite::Error) -> bool {
     matches!(why.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
 }
 
+/// What the file of saved events is called, behind the name of the database.
+const SAVED: &str = ".saved";
+
+/// What may stand beside a database, and itself last.
+const FILES: [&str; 4] = ["-wal", "-shm", "-journal", ""];
+
 /// Moves the database aside and makes a new one with the events that wait and can still be read.
-/// Answers the new queue and what to tell.
+/// Answers the new queue and what to tell. No login is let in meanwhile, for it would write into what
+/// is moved aside.
 pub fn repair(path: &Path, why: &str) -> Result<(Queue, String), Error> {
-    let saved = salvage(path);
+    let _turn = wait_for_turn(path);
+    let events = salvage(path);
+    save(&beside(path, SAVED), &events)?;
     let aside = name_aside(path);
-    for suffix in ["-wal", "-shm", "-journal", ""] {
+    for suffix in FILES {
         let (from, to) = (beside(path, suffix), beside(&aside, suffix));
         if from.exists() {
             fs::rename(&from, &to).map_err(Error::file("move aside", &from))?;
         }
     }
-    let mut queue = Queue::try_open(path, Role::Sender).map_err(failed("begin anew", path))?;
-    queue.append(&saved)?;
+    let mut queue = Queue::open_in_turn(path, Role::Sender).map_err(failed("begin anew", path))?;
+    restore(&mut queue)?;
     let said = format!(
         "{} was damaged ({why}); it was moved to {}, and {} events of it were saved and will be sent, perhaps again",
         path.display(),
         aside.display(),
-        saved.len()
+        events.len()
     );
     Ok((queue, said))
+}
+
+/// Whether a repair was cut off, and left events that are in no queue.
+pub fn is_unfinished(path: &Path) -> bool {
+    beside(path, SAVED).exists()
+}
+
+/// Takes in what a repair has saved.
+pub fn restore(queue: &mut Queue) -> Result<(), Error> {
+    let saved = beside(&queue.path, SAVED);
+    if !saved.exists() {
+        return Ok(());
+    }
+    let read = |saved_queue: Queue| saved_queue.read(all);
+    let events = match Queue::open_in_turn(&saved, Role::Sender).map_err(failed("read", &saved)).and_then(read) {
+        Err(Error::Damaged { .. }) => salvage(&saved),
+        read => read?,
+    };
+    queue.import(&events)?;
+    remove(&saved)
+}
+
+fn all(connection: &Connection) -> rusqlite::Result<Vec<Event>> {
+    let sql = format!("SELECT {} FROM event ORDER BY id", rows::COLUMNS);
+    connection.prepare(&sql)?.query_map([], |row| rows::read(row).map(|(_, event)| event))?.collect()
+}
+
+/// Saves events beside those that a repair which was cut off has saved before.
+fn save(saved: &Path, events: &[Event]) -> Result<(), Error> {
+    let save = || {
+        let mut queue = Queue::open_in_turn(saved, Role::Sender).map_err(failed("save events in", saved))?;
+        queue.import(events)
+    };
+    match save() {
+        Err(Error::Damaged { .. }) => remove(saved).and_then(|()| save()),
+        done => done,
+    }
+}
+
+fn remove(database: &Path) -> Result<(), Error> {
+    for file in FILES.map(|suffix| beside(database, suffix)) {
+        if file.exists() {
+            fs::remove_file(&file).map_err(Error::file("remove", &file))?;
+        }
+    }
+    Ok(())
 }
 
 /// Reads what waits in a file that may be damaged.

@@ -76,14 +76,18 @@ pub struct Queue {
     path: PathBuf,
     /// Whether the log's name is known to be on the disk.
     is_log_named: bool,
-    #[expect(dead_code, reason = "the turn lasts as long as the file is open")]
+    /// Lasts as long as the file is open.
     turn: Option<File>,
 }
 
 impl Queue {
     /// Opens the queue and makes it if it isn't there; a Go program's database is taken over.
     pub fn open(path: &Path, role: Role) -> Result<Self, Error> {
-        Self::try_open(path, role).map_err(failed("open the queue", path))
+        let mut queue = Self::try_open(path, role).map_err(failed("open the queue", path))?;
+        if role == Role::Sender {
+            damage::restore(&mut queue)?;
+        }
+        Ok(queue)
     }
 
     /// Moves a damaged database aside ([`Error::Damaged`] said so), saves what can be read of it into
@@ -93,10 +97,18 @@ impl Queue {
     }
 
     fn try_open(path: &Path, role: Role) -> rusqlite::Result<Self> {
+        let turn = wait_for_turn(path);
+        let mut queue = Self::open_in_turn(path, role)?;
+        // The sender stays for long, and what it writes is written between two logins.
+        queue.turn = turn.filter(|_| role != Role::Sender);
+        Ok(queue)
+    }
+
+    fn open_in_turn(path: &Path, role: Role) -> rusqlite::Result<Self> {
         let has_log_file = schema::beside(path, "-wal").metadata().is_ok_and(|log| log.len() > 0);
-        let (alone, turn) = match role {
+        let alone = match role {
             Role::Hook | Role::Look => Self::open_alone(path, role)?,
-            Role::Sender => (None, wait_for_turn(path)),
+            Role::Sender => None,
         };
         let prepared = || connect(path, role, Sharing::Shared).and_then(|shared| schema::prepare(shared, path, role));
         let shared = || match prepared() {
@@ -105,22 +117,16 @@ impl Queue {
         };
         let connection = alone.map_or_else(shared, Ok)?;
         let is_log_named = has_log_file || !schema::has_log(&connection)?;
-        // The sender stays for long, and what it writes is written between two logins.
-        let turn = turn.filter(|_| role != Role::Sender);
-        Ok(Self { connection, path: path.into(), is_log_named, turn })
+        Ok(Self { connection, path: path.into(), is_log_named, turn: None })
     }
 
-    /// Opens the database for this process alone; no connection if somebody else has it open, or if
-    /// it is without a write-ahead log, whose readers would meet our lock only later.
-    fn open_alone(path: &Path, role: Role) -> rusqlite::Result<(Option<Connection>, Option<File>)> {
-        let connection = open_file(path)?;
-        // Opened behind the database: at its end a process loses its files in order, so that whoever
-        // is next finds `SQLite`'s locks free.
-        let turn = wait_for_turn(path);
-        let settled = settle(connection, role, Sharing::Alone);
-        match settled.and_then(|alone| schema::prepare(alone, path, role)) {
-            Ok(connection) => Ok((schema::has_log(&connection)?.then_some(connection), turn)),
-            Err(why) if why.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => Ok((None, turn)),
+    /// Opens the database for this process alone; `None` if somebody else has it open, or if it is
+    /// without a write-ahead log, whose readers would meet our lock only later.
+    fn open_alone(path: &Path, role: Role) -> rusqlite::Result<Option<Connection>> {
+        let prepared = connect(path, role, Sharing::Alone).and_then(|alone| schema::prepare(alone, path, role));
+        match prepared {
+            Ok(connection) => Ok(schema::has_log(&connection)?.then_some(connection)),
+            Err(why) if why.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => Ok(None),
             Err(why) => Err(why),
         }
     }
@@ -190,7 +196,7 @@ impl Queue {
     /// Whether nothing is due for any of these targets, nor to be given up, nor to be told: whether a
     /// sender that looks may leave again.
     pub fn is_idle(&self, targets: &[&str], limits: &Limits, now: &Stamp) -> Result<bool, Error> {
-        if !self.has_targets(targets)? {
+        if !self.has_targets(targets)? || damage::is_unfinished(&self.path) {
             return Ok(false);
         }
         for target in targets {
@@ -240,17 +246,8 @@ fn wait_for_turn(path: &Path) -> Option<File> {
 
 /// Opens the file with the settings that every connection has.
 fn connect(path: &Path, role: Role, sharing: Sharing) -> rusqlite::Result<Connection> {
-    settle(open_file(path)?, role, sharing)
-}
-
-/// Opens the file without a look into it.
-fn open_file(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    Connection::open_with_flags(path, flags)
-}
-
-/// Makes the settings that every connection has.
-fn settle(connection: Connection, role: Role, sharing: Sharing) -> rusqlite::Result<Connection> {
+    let connection = Connection::open_with_flags(path, flags)?;
     let patience = match role {
         Role::Hook => HOOK_PATIENCE,
         Role::Sender | Role::Look => SENDER_PATIENCE,
