@@ -265,8 +265,10 @@ fn a_disk_that_does_not_answer_at_all_holds_a_login_up_for_no_more_than_a_second
         }
         user=bob login \"$@\"
         fsfreeze -f state
-        (sleep 20; fsfreeze -u state) >/dev/null 2>&1 & thaw=$!
-        trap 'kill $thaw; fsfreeze -u state; umount -l state' EXIT
+        # Whoever ends this test early must not leave a frozen disk behind, and those who wait for it.
+        setsid sh -c 'sleep 20; fsfreeze -u state' >/dev/null 2>&1 & thaw=$!
+        trap 'fsfreeze -u state || :; umount -l state || :; kill $thaw || :' EXIT
+        trap 'exit 1' INT TERM HUP
         user=amanda timed \"$@\"
         mount --bind state/spool spool
         user=zoe timed \"$@\"";
