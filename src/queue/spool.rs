@@ -1,13 +1,15 @@
 //! The spool: one small file an event, in memory (`/run`), for when the database can't take it.
 //!
-//! A file is written under a hidden name, synced and renamed, so that none is ever read half. Each
-//! line is a name, a space and a value; values are [`Field`]s, and so have no line breaks.
+//! A file is written under a hidden name, synced and renamed, so that none is ever read half; a hidden
+//! one that stays was left by a login that was killed. Each line is a name, a space and a value; values
+//! are [`Field`]s, and so have no line breaks.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, DirEntry, File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process;
+use std::time::Duration;
 
 use nix::unistd::geteuid;
 
@@ -21,8 +23,11 @@ const FILE_LIMIT: u64 = 8 * 1024;
 /// Events that one run takes in; the next run goes on.
 const RUN_LIMIT: usize = 10_000;
 
-/// What the files of events are called: `event-TIME-PID`.
+/// What the files of events are called: `event-TIME-PID`, and while they are written `.event-TIME-PID`.
 const PREFIX: &str = "event-";
+
+/// A login that writes a file has renamed it long before this, or was killed.
+const LEFT_BEHIND: Duration = Duration::from_mins(1);
 
 /// Writes one event into `directory`, which must be our own: in one that somebody else owns, he
 /// could swap the file for a link.
@@ -69,11 +74,22 @@ pub fn read(directory: &Path) -> (Vec<(PathBuf, Event)>, Vec<Error>) {
 
 fn paths(directory: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
-    let is_event = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PREFIX));
-    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(is_event).collect();
+    let mut paths: Vec<PathBuf> = entries.flatten().filter(is_event).map(|entry| entry.path()).collect();
     paths.sort();
     paths.truncate(RUN_LIMIT);
     paths
+}
+
+fn is_event(entry: &DirEntry) -> bool {
+    let name = entry.file_name();
+    let name = name.to_string_lossy();
+    match name.strip_prefix('.') {
+        None => name.starts_with(PREFIX),
+        Some(hidden) => {
+            let age = entry.metadata().and_then(|file| file.modified()).map(|time| time.elapsed().unwrap_or_default());
+            hidden.starts_with(PREFIX) && age.is_ok_and(|age| age >= LEFT_BEHIND)
+        }
+    }
 }
 
 fn read_one(path: &Path) -> Result<Event, Error> {
@@ -144,6 +160,19 @@ mod tests {
             id: "17-4711".into(),
         });
         Event { what, at: Stamp { utc_ms: -1, boot_ms: 2, boot_id: "b".into() } }
+    }
+
+    #[test]
+    fn what_a_login_that_was_killed_left_behind_is_found_after_a_minute() {
+        let directory = std::env::temp_dir().join(format!("ssn-spool-{}", process::id()));
+        fs::create_dir_all(&directory).expect("a temporary directory");
+        let path = directory.join(".event-1-2");
+        fs::write(&path, text(&event(b"amanda"))).expect("a file");
+        assert!(is_empty(&directory), "somebody may still be writing it");
+        let file = File::options().write(true).open(&path).expect("it is there");
+        file.set_modified(std::time::SystemTime::now() - LEFT_BEHIND).expect("it is ours");
+        assert_eq!(read(&directory).0, [(path, event(b"amanda"))]);
+        fs::remove_dir_all(&directory).expect("the directory is ours");
     }
 
     #[test]
