@@ -6,7 +6,7 @@ DESTDIR ?=
 CARGO ?= cargo
 BINARY ?= target/release/ssh-session-notifier
 
-.PHONY: build demo test check bench size dist install uninstall clean
+.PHONY: build demo test check bench size dist dist-cross dist-test install uninstall clean
 
 build:
 	@sh tests/setup.sh build
@@ -30,7 +30,7 @@ check:
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) clippy --locked --all-targets --no-default-features -- -D warnings
 	@sh tests/setup.sh check
-	shellcheck install.sh tests/*.sh .ci/run
+	shellcheck -x install.sh tests/*.sh cross/*.sh .ci/run
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny check; \
 	elif $(CARGO) audit --version >/dev/null 2>&1; then $(CARGO) audit; \
 	else echo 'neither cargo-deny nor cargo-audit is installed: advisories were not looked up'; fi
@@ -49,7 +49,16 @@ uninstall:
 
 # Static musl binaries; see cross/README.md.
 dist:
-	sh cross/build.sh
+	sh cross/build.sh $(TARGET)
+
+# The same in a container, with `cross`.
+dist-cross:
+	sh cross/cross.sh $(TARGET)
+
+# Runs what `dist` built, and builds one binary again elsewhere to see that it is the same.
+dist-test:
+	sh cross/test.sh $(TARGET)
+	sh cross/reproduce.sh
 
 size:
 	sh cross/size.sh

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Usage: sh tests/setup.sh build|test|check|bench
+# Usage: sh tests/setup.sh build|test|dist-test|check|bench
 # Installs what is missing for it from Debian's packages when root, otherwise says what that is.
 set -eu
 
@@ -34,6 +34,7 @@ test)
 	need unionfs unionfs-fuse
 	need mkfs.ext4 e2fsprogs
 	need sqlite3 sqlite3
+	need /usr/bin/time time
 	need faketime faketime
 	need systemd-analyze systemd
 	[ -e /usr/share/zoneinfo/Pacific/Auckland ] || packages="$packages tzdata"
@@ -53,8 +54,18 @@ bench)
 	need ssh openssh-client
 	need unshare util-linux
 	;;
+dist-test)
+	need busybox busybox-static
+	need nginx nginx-light
+	need openssl openssl
+	need strace strace
+	need /usr/bin/time time
+	need faketime faketime
+	need qemu-arm qemu-user
+	need qemu-arm-static qemu-user-static
+	;;
 *)
-	echo "usage: sh tests/setup.sh build|test|check|bench" >&2
+	echo "usage: sh tests/setup.sh build|test|dist-test|check|bench" >&2
 	exit 2
 	;;
 esac

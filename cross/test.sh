@@ -1,0 +1,44 @@
+#!/bin/sh
+# Usage: sh cross/test.sh [TARGET…]
+#
+# Runs what `make dist` built: for each target (default: those in dist/) the tests of the real binary
+# that need nobody else's sshd, PAM or strace, with the appliance build and the lan build in place of
+# the one that cargo would build; under qemu where the processor is a foreign one. Then
+# tests/static.rs, which locks the x86_64 binary into root directories with nothing else in them.
+set -eu
+cd "$(dirname "$0")/.."
+sh tests/setup.sh dist-test
+
+# Adds the test files of these names that there are.
+tests() {
+	for name in "$@"; do
+		[ ! -e "tests/$name.rs" ] || echo "--test $name"
+	done
+}
+plain=$(tests wire digest letters takeover)
+secure=$(tests servers targets tls config)
+
+if [ $# -eq 0 ]; then
+	for binary in dist/ssh-session-notifier-appliance-*; do
+		[ ! -e "$binary" ] || set -- "$@" "${binary#dist/ssh-session-notifier-appliance-}"
+	done
+	[ $# -gt 0 ] || { echo "nothing is built: run make dist first" >&2 && exit 1; }
+fi
+for target in "$@"; do
+	reversed=the_go_programs_configuration_works_as_it_was
+	case $target in
+	"$(uname -m)"-*) run='' reversed='' ;;
+	*) run=qemu-$(echo "${target%%-*}" | sed 's/^armv7/arm/; s/gc$//')-static ;;
+	esac
+	[ -z "$reversed" ] || echo "SKIP: $reversed: qemu-user turns the order of the environment round" >&2
+	for build in lan appliance; do
+		binary=$PWD/dist/ssh-session-notifier-$build-$target
+		[ -e "$binary" ] || continue
+		options='' names="$plain $secure"
+		[ "$build" != lan ] || options=--no-default-features names=$plain
+		echo "testing $build for $target"
+		# shellcheck disable=SC2086 # one word an option
+		SSN_BINARY="$run $binary" ${CARGO:-cargo} test --locked --no-fail-fast $options $names ${reversed:+-- --skip $reversed}
+	done
+done
+${CARGO:-cargo} test --locked --test static
