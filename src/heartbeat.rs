@@ -16,7 +16,7 @@ pub fn beat(config: &Config) -> Result<bool, Error> {
         return Ok(true);
     }
     if url.reveal().starts_with("https:") {
-        http::trust(config.ca_file.as_deref())?;
+        http::trust(config.ca_file.as_deref(), &config.place.spool)?;
     }
     let why = match call(url, config) {
         Ok(Response { status: 200..300, .. }) => return Ok(true),

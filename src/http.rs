@@ -111,14 +111,15 @@ impl Response {
 
 /// Gets TLS ready, before any thread is started: which authorities are trusted is handed to the
 /// library through the environment. With `ca_file` those in it, and no others; else the system's;
-/// where the system has none, Mozilla's that are built in. Does nothing the second time.
+/// where the system has none, Mozilla's that are built in (kept in `spool` if need be). Does nothing
+/// the second time.
 #[cfg(feature = "tls")]
-pub fn trust(ca_file: Option<&Path>) -> Result<(), crate::error::Error> {
+pub fn trust(ca_file: Option<&Path>, spool: &Path) -> Result<(), crate::error::Error> {
     // As the environment is the whole process's, so is this; a request that timed out may have left
     // a thread behind, and the environment must not change under it.
     static DONE: OnceLock<()> = OnceLock::new();
     if DONE.get().is_none() {
-        roots::install(ca_file)?;
+        roots::install(ca_file, spool)?;
         let _ = DONE.set(());
     }
     Ok(())
@@ -127,7 +128,7 @@ pub fn trust(ca_file: Option<&Path>) -> Result<(), crate::error::Error> {
 /// Without TLS there is nobody to trust, and an https address was refused by the configuration.
 #[cfg(not(feature = "tls"))]
 #[expect(clippy::unnecessary_wraps, reason = "with TLS it can fail")]
-pub fn trust(_ca_file: Option<&Path>) -> Result<(), crate::error::Error> {
+pub fn trust(_ca_file: Option<&Path>, _spool: &Path) -> Result<(), crate::error::Error> {
     Ok(())
 }
 

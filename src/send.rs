@@ -202,7 +202,7 @@ impl Run<'_> {
 
     /// Gets TLS ready. Those who do without don't suffer if that fails.
     fn trust(&self) -> bool {
-        http::trust(self.config.ca_file.as_deref()).map_or_else(|why| said(&why), |()| true)
+        http::trust(self.config.ca_file.as_deref(), &self.config.place.spool).map_or_else(|why| said(&why), |()| true)
     }
 
     /// One target, until nothing is due, it must wait, or the run is over. `Ok(false)`: something

@@ -3,19 +3,25 @@
 //! minreq's verifier takes the authorities from the file that `SSL_CERT_FILE` names. So that nobody
 //! else's environment decides, this is always set here: to `network.ca_file`, or to the system's
 //! store, or, where there is none, to Mozilla's authorities out of this binary, written to a
-//! temporary file that has no name.
+//! temporary file that has no name; or, where there is no /proc to name it by, to one in the spool.
 
 use std::env;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, IntoRawFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use rustls::crypto::{CryptoProvider, KeyProvider, ring};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::sign::SigningKey;
 use rustls::{AlertDescription, CertificateError};
 
 use crate::error::Error;
 use crate::http;
+use crate::queue::spool;
 
 /// Where hosts keep their authorities in one file, the commonest first: Debian and `OpenWrt`, Red Hat,
 /// SUSE, Alpine and BSD.
@@ -33,18 +39,21 @@ const STORE_LIMIT: u64 = 8 << 20;
 /// Characters of base 64 in a line of PEM (RFC 7468 §2).
 const PEM_LINE: usize = 64;
 
+/// The file in the spool with the built-in authorities.
+const IN_SPOOL: &str = "authorities.pem";
+
 /// Makes ring the provider of cryptography, and names the authorities. To be called once, while
 /// this is the only thread.
-pub fn install(ca_file: Option<&Path>) -> Result<(), Error> {
+pub fn install(ca_file: Option<&Path>, spool: &Path) -> Result<(), Error> {
     if let Some(path) = ca_file {
         check_store(path).map_err(Error::file("use network.ca_file", path))?;
     }
     // Fails only if one is installed already, and then it is this one.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    let _ = CryptoProvider { key_provider: &NoKeys, ..ring::default_provider() }.install_default();
     let store = STORES.iter().map(Path::new).find(|path| check_store(path).is_ok());
     let path = match ca_file.or(store) {
         Some(path) => path.to_path_buf(),
-        None => built_in()?,
+        None => built_in(spool)?,
     };
     set_environment(&path);
     Ok(())
@@ -63,30 +72,47 @@ fn check_store(path: &Path) -> io::Result<()> {
 #[expect(unsafe_code, reason = "the verifier's only way to be told of its authorities")]
 fn set_environment(path: &Path) {
     // SAFETY: changing the environment is unsound only while another thread reads it. `install` is
-    // called before `send` starts its first thread (`a_request_is_the_first_thread` in tests).
+    // called before `send` starts its first thread, and does nothing the second time (`http::trust`).
     unsafe {
         env::set_var("SSL_CERT_FILE", path);
         env::remove_var("SSL_CERT_DIR");
     }
 }
 
-/// Writes Mozilla's authorities into memory that can be opened like a file, as PEM (RFC 7468).
-fn built_in() -> Result<PathBuf, Error> {
-    let name = Path::new("the built-in authorities");
-    let memory = memfd_create(c"authorities", MFdFlags::MFD_CLOEXEC)
-        .map_err(|why| Error::file("keep in memory", name)(why.into()))?;
-    let mut file = File::from(memory);
+/// Writes Mozilla's authorities into memory that can be opened like a file, or else into the spool.
+fn built_in(spool: &Path) -> Result<PathBuf, Error> {
+    let pem = built_in_pem();
+    let path = match in_memory(&pem) {
+        Ok(path) if path.exists() => return Ok(path),
+        Ok(_) | Err(_) => spool.join(IN_SPOOL),
+    };
+    spool::make(spool)?;
+    // Nobody else can write there, so that what stands in its place is ours.
+    let nofollow = nix::libc::O_NOFOLLOW;
+    let mut open = OpenOptions::new();
+    open.write(true).create(true).truncate(true).mode(0o600).custom_flags(nofollow);
+    open.open(&path).and_then(|mut file| file.write_all(pem.as_bytes())).map_err(Error::file("write", &path))?;
+    Ok(path)
+}
+
+fn in_memory(pem: &str) -> io::Result<PathBuf> {
+    let mut file = File::from(memfd_create(c"authorities", MFdFlags::MFD_CLOEXEC)?);
+    file.write_all(pem.as_bytes())?;
+    let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    // It stays open until the process ends: each verifier reads it again.
+    let _ = file.into_raw_fd();
+    Ok(path)
+}
+
+/// Mozilla's authorities as PEM (RFC 7468).
+fn built_in_pem() -> String {
     let mut pem = String::new();
     for certificate in webpki_root_certs::TLS_SERVER_ROOT_CERTS {
         pem.push_str("-----BEGIN CERTIFICATE-----\n");
         push_base64(&mut pem, certificate);
         pem.push_str("-----END CERTIFICATE-----\n");
     }
-    file.write_all(pem.as_bytes()).map_err(Error::file("keep in memory", name))?;
-    let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-    // It stays open until the process ends: each verifier reads it again.
-    let _ = file.into_raw_fd();
-    Ok(path)
+    pem
 }
 
 /// Appends base 64 (RFC 4648 §4) in lines.
@@ -102,6 +128,17 @@ fn push_base64(text: &mut String, bytes: &[u8]) {
             }
         }
         text.push('\n');
+    }
+}
+
+/// Reads no private keys, for nobody here has a certificate of his own to show. It spares the binary
+/// all that makes signatures.
+#[derive(Debug)]
+struct NoKeys;
+
+impl KeyProvider for NoKeys {
+    fn load_private_key(&self, _: PrivateKeyDer<'static>) -> Result<Arc<dyn SigningKey>, rustls::Error> {
+        Err(rustls::Error::General("this program has no private keys".into()))
     }
 }
 

@@ -29,17 +29,23 @@ const PREFIX: &str = "event-";
 /// A login that writes a file has renamed it long before this, or was killed.
 const LEFT_BEHIND: Duration = Duration::from_mins(1);
 
-/// Writes one event into `directory`, which must be our own: in one that somebody else owns, he
-/// could swap the file for a link.
-pub fn write(directory: &Path, event: &Event) -> Result<(), Error> {
+/// Makes the directory if it isn't there, and makes sure that it is our own: in one that somebody else
+/// owns, he could swap a file for a link.
+pub fn make(directory: &Path) -> Result<(), Error> {
     if !directory.exists() {
         DirBuilder::new().mode(0o700).create(directory).map_err(Error::file("create", directory))?;
     }
     let owner = fs::metadata(directory).map_err(Error::file("examine", directory))?.uid();
-    if owner != geteuid().as_raw() {
-        let why = std::io::Error::other(format!("user {owner} owns it, not user {}", geteuid()));
-        return Err(Error::file("write into", directory)(why));
+    if owner == geteuid().as_raw() {
+        return Ok(());
     }
+    let why = std::io::Error::other(format!("user {owner} owns it, not user {}", geteuid()));
+    Err(Error::file("write into", directory)(why))
+}
+
+/// Writes one event into `directory`.
+pub fn write(directory: &Path, event: &Event) -> Result<(), Error> {
+    make(directory)?;
     let name = format!("{PREFIX}{:020}-{}", event.at.utc_ms, process::id());
     let (hidden, path) = (directory.join(format!(".{name}")), directory.join(name));
     let put = |file: &mut File| file.write_all(text(event).as_bytes()).and_then(|()| file.sync_all());
