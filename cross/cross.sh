@@ -22,7 +22,8 @@ prefixes="/project=. /target=work/cargo /cargo=cargo"
 
 if [ -z "${CROSS_CONTAINER_ENGINE-}" ]; then
 	CROSS_CONTAINER_ENGINE=podman
-	! command -v docker >/dev/null 2>&1 || CROSS_CONTAINER_ENGINE=docker
+	# A client without its engine is of no use.
+	! docker info >/dev/null 2>&1 || CROSS_CONTAINER_ENGINE=docker
 fi
 packages='rustc-web cargo-web rust-web-src libstd-rust-web-dev gcc libc6-dev patchelf'
 [ "$CROSS_CONTAINER_ENGINE" != podman ] || packages="$packages podman runc fuse-overlayfs netavark aardvark-dns iptables"
