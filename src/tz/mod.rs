@@ -165,10 +165,12 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
         Err(why) if matches!(why.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(None),
         Err(why) => return Err(failed(why)),
     };
-    if !file.metadata().map_err(failed)?.is_file() {
+    let metadata = file.metadata().map_err(failed)?;
+    if !metadata.is_file() {
         return Ok(None);
     }
-    let mut bytes = Vec::new();
+    // One byte more than there is, so that the first read finds the end as well.
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len().min(FILE_LIMIT)).unwrap_or(0) + 1);
     file.take(FILE_LIMIT).read_to_end(&mut bytes).map_err(failed)?;
     Ok(Some(bytes))
 }
