@@ -4,7 +4,8 @@
 PREFIX ?= /usr
 DESTDIR ?=
 CARGO ?= cargo
-BINARY ?= target/release/ssh-session-notifier
+TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
+BINARY ?= $(TARGET_DIR)/release/ssh-session-notifier
 
 .PHONY: build demo test check bench size dist dist-cross dist-test install uninstall clean
 
@@ -16,7 +17,7 @@ build:
 demo:
 	@sh tests/setup.sh build
 	$(CARGO) build --locked
-	@sh tests/demo.sh target/debug/ssh-session-notifier
+	@sh tests/demo.sh $(TARGET_DIR)/debug/ssh-session-notifier
 
 # Everything: unit tests, then the real binary against the real sshd, PAM, TLS servers and cron.
 test:
@@ -41,7 +42,7 @@ bench: build
 	@sh tests/setup.sh bench
 	@python3 tests/bench $(BENCH) $(BINARY) $(STATIC)
 
-install: $(if $(filter target/release/%,$(BINARY)),build)
+install: $(if $(filter $(TARGET_DIR)/release/%,$(BINARY)),build)
 	DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" sh install.sh --binary $(BINARY)
 
 uninstall:

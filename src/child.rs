@@ -24,24 +24,26 @@ const TICKS: u64 = 100;
 const LOOK_AGAIN: Duration = Duration::from_millis(80);
 
 /// Does `work` in a child process, which is killed if it isn't done in time: an error says so, or
-/// that it died. While the processor is busy with others, this process couldn't go on either, and
+/// that it died. The work may call what it is given as soon as all that matters is done: what it goes
+/// on with then is not waited for. While the processor is busy with others, this process couldn't go on either, and
 /// that time isn't counted. Without memory for a child the work is done here, without a limit.
 ///
 /// To be called while this process has one thread.
-pub fn within(limit: Duration, work: impl FnOnce()) -> Result<(), &'static str> {
+pub fn within(limit: Duration, work: impl FnOnce(&mut dyn FnMut())) -> Result<(), &'static str> {
     let Ok((mut done, mut end)) = pipe() else {
-        work();
+        work(&mut || {});
         return Ok(());
     };
     match fork_here() {
         Err(_) => {
-            work();
+            work(&mut || {});
             Ok(())
         }
         Ok(ForkResult::Child) => {
             drop(done);
-            work();
-            let _ = end.write_all(b".");
+            let mut is_done = move || drop(end.write_all(b"."));
+            work(&mut is_done);
+            is_done();
             process::exit(0);
         }
         Ok(ForkResult::Parent { child }) => {
@@ -69,8 +71,10 @@ fn is_ready(done: &PipeReader, limit: Duration, child: Pid) -> bool {
     loop {
         let mut ready = [PollFd::new(done.as_fd(), PollFlags::POLLIN)];
         let timeout = PollTimeout::try_from(limit).unwrap_or(PollTimeout::ZERO);
-        if poll(&mut ready, timeout) != Ok(0) {
-            return true;
+        match poll(&mut ready, timeout) {
+            Ok(0) => {}
+            Ok(_) => return true,
+            Err(_) => return false,
         }
         if !is_starved(child) {
             return false;

@@ -1,24 +1,34 @@
 //! The heartbeat: calls a monitor (healthchecks, Uptime Kuma, …) after each run that left nothing
 //! overdue, so that somebody else notices when this host, its network or its sender is dead.
 
+use std::time::Duration;
+
 use crate::config::Config;
+use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::http::{self, Request, Response};
 use crate::log::{self, Level};
 use crate::queue::{Queue, Role};
 use crate::text::Secret;
 
+/// With less time left, the call is left to the next run.
+const SHORTEST: Duration = Duration::from_secs(1);
+
 /// Calls the monitor, if there is one and nothing is overdue. `Ok(false)`: it didn't answer well,
 /// and that was said; the address is not, for it lets anybody call.
-pub fn beat(config: &Config) -> Result<bool, Error> {
+pub fn beat(config: &Config, deadline: &Deadline<'_>) -> Result<bool, Error> {
     let Some(url) = &config.heartbeat_url else { return Ok(true) };
     if config.place.path.exists() && Queue::open(&config.place.path, Role::Look)?.is_overdue()? {
+        return Ok(true);
+    }
+    let timeout = config.timeout.min(deadline.left());
+    if timeout < SHORTEST {
         return Ok(true);
     }
     if url.reveal().starts_with("https:") {
         http::trust(config.ca_file.as_deref(), &config.place.spool)?;
     }
-    let why = match call(url, config) {
+    let why = match call(url, timeout) {
         Ok(Response { status: 200..300, .. }) => return Ok(true),
         Ok(Response { status, .. }) => format!("HTTP {status}"),
         Err(why) => why.to_string(),
@@ -27,6 +37,6 @@ pub fn beat(config: &Config) -> Result<bool, Error> {
     Ok(false)
 }
 
-fn call(url: &Secret, config: &Config) -> Result<Response, http::Error> {
-    http::post(&Request { url: url.clone(), bearer: None, body: String::new() }, config.timeout)
+fn call(url: &Secret, timeout: Duration) -> Result<Response, http::Error> {
+    http::post(&Request { url: url.clone(), bearer: None, body: String::new() }, timeout)
 }

@@ -19,33 +19,35 @@ use crate::surroundings;
 
 /// A login waits no longer than this, whatever the disk does. (While the processor is busy with
 /// others, the login itself can't go on either, and that time isn't counted.)
-const DEADLINE: Duration = Duration::from_millis(850);
+const DEADLINE: Duration = Duration::from_millis(800);
 
 /// The spool and syslog share what is then left of the second.
 const LAST_RESORT: Duration = Duration::from_millis(120);
 
 /// Records what PAM tells of, unless the allowlist has it. Fails only where PAM isn't the caller.
 pub fn run(config: &Path, block: &[(OsString, OsString)]) -> Result<(), Error> {
+    surroundings::settle();
     let (session, trust) = match Session::from_environment(block) {
         Environment::Session(session, trust) => (session, trust),
         Environment::Other => return Ok(()),
         Environment::Missing => return Err(Error::Environment("queue is for pam_exec: PAM_TYPE is not set")),
     };
-    surroundings::settle();
     let remote_host = session.remote_host.clone();
     let event = Event { what: What::Session(session), at: Stamp::now() };
-    let record = || {
+    let record = |is_safe: &mut dyn FnMut()| {
         let (hook, mistake) = Hook::read(config);
         if let Some(mistake) = mistake {
             log::say(Level::Error, &format!("{mistake}\nthe allowlist counts as empty until that is mended"));
         }
         if trust == Trust::Unproven || !hook.allowlist.contains(remote_host.as_str()) {
-            keep(&hook.place, &event);
+            keep(&hook.place, &event, is_safe);
         }
     };
     if let Err(why) = child::within(DEADLINE, record) {
         let why = format!("the queue {why}");
-        let rescue = || with_place(&Hook::read(config).0.place, &event, |place| keep_elsewhere(place, &event, &why));
+        let rescue = |_: &mut dyn FnMut()| {
+            with_place(&Hook::read(config).0.place, &event, |place| keep_elsewhere(place, &event, &why));
+        };
         if child::within(LAST_RESORT, rescue).is_err() {
             log::say(Level::Critical, &testament(&event, "neither the queue nor the spool answered in time"));
         }
@@ -53,12 +55,14 @@ pub fn run(config: &Path, block: &[(OsString, OsString)]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Keeps an event in the first place that takes it.
-fn keep(place: &Place, event: &Event) {
+/// Keeps an event in the first place that takes it. Once it is safe in the queue, the login need not
+/// wait for what the queue then does for itself.
+fn keep(place: &Place, event: &Event, is_safe: &mut dyn FnMut()) {
     let append = |mut queue: Queue| {
-        let appended = queue.append(slice::from_ref(event));
+        queue.append(slice::from_ref(event))?;
+        is_safe();
         queue.leave();
-        appended
+        Ok(())
     };
     with_place(place, event, |place| {
         if let Err(why) = Queue::open(&place.path, Role::Hook).and_then(append) {

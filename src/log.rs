@@ -1,12 +1,13 @@
 //! Messages for people: syslog always (RFC 3164 form, as syslog(3) writes it), stderr as well.
 //!
 //! Neither can hold anybody up. A missing or full `/dev/log` changes nothing else: the datagram is
-//! dropped. A stderr that takes nothing, a stopped terminal or a pipe that nobody reads, is passed over.
+//! dropped, though for an event's last words there is a short wait. A stderr that takes nothing, a stopped terminal or a pipe that nobody reads, is passed over.
 
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixDatagram;
 use std::process;
+use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -18,6 +19,10 @@ const FACILITY: u8 = 4 << 3;
 
 /// RFC 3164 §4.1: a syslog packet is at most 1024 bytes.
 const PACKET_LIMIT: usize = 1024;
+
+/// How long all packets of a critical message together may wait for a syslog daemon that is busy with
+/// other logins: its socket holds ten packets or so.
+const PATIENCE: Duration = Duration::from_millis(60);
 
 /// Bytes of a line on stderr. A pipe that can be written to has room for so many (`PIPE_BUF`).
 const LINE_LIMIT: usize = 4096;
@@ -46,9 +51,13 @@ pub fn say(level: Level, message: &str) {
 
 fn to_syslog(level: Level, message: &str) {
     let Some(socket) = connect() else { return };
+    let ends = Instant::now() + if level == Level::Critical { PATIENCE } else { Duration::ZERO };
     for line in message.lines() {
         let mut packet = format!("<{}>ssh-session-notifier[{}]: {line}", FACILITY | level as u8, process::id());
         packet.truncate(packet.floor_char_boundary(PACKET_LIMIT));
+        let mut ready = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
+        let left = ends.saturating_duration_since(Instant::now());
+        let _ = poll(&mut ready, PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO));
         let _ = socket.send(packet.as_bytes());
     }
 }

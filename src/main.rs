@@ -33,10 +33,9 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use nix::unistd::geteuid;
-
 use crate::cli::{Args, Command};
 use crate::config::Config;
+use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::log::Level;
 use crate::queue::{Queue, Role};
@@ -67,11 +66,14 @@ fn run(args: &Args) -> Result<bool, Error> {
     match args.command {
         Command::Queue => hook::run(&args.config, &env::vars_os().collect::<Vec<_>>()).map(|()| true),
         Command::Send => with_config(&args.config, |config| match send::lock(config)? {
-            Some(lock) => Ok(send::run(config, &lock, None)? && heartbeat::beat(config)?),
+            Some(lock) => {
+                let deadline = Deadline::new(send::RUN_LIMIT, None);
+                Ok(send::run(config, &lock, &deadline)? && heartbeat::beat(config, &deadline)?)
+            }
             None => Ok(true),
         }),
         Command::Watch => with_config(&args.config, |config| match send::lock(config)? {
-            Some(lock) => watch::run(config, &lock),
+            Some(lock) => watch::run(config, lock),
             None => Err(Error::Environment("another `send` is running")),
         }),
         Command::Status => with_config(&args.config, |config| print(&status::report(config)?)),
@@ -88,11 +90,11 @@ fn run(args: &Args) -> Result<bool, Error> {
     }
 }
 
-/// Reads the configuration, gives up root, and only then does the work.
+/// Reads the configuration, gives up root if it is fit to be believed, and only then does the work.
 fn with_config(file: &Path, work: impl FnOnce(&Config) -> Result<bool, Error>) -> Result<bool, Error> {
-    let (config, metadata) = Config::read(file)?;
+    let (config, warning) = Config::read(file)?;
     privileges::give_up_root(&config.place)?;
-    if let Some(warning) = config::check_owner(file, &metadata, geteuid().as_raw())? {
+    if let Some(warning) = warning {
         log::say(Level::Warning, &warning);
     }
     work(&config)

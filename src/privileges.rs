@@ -5,6 +5,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::Path;
+use std::process;
 
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Uid, User, geteuid, getgroups, getresgid, getresuid, setgroups, setresgid, setresuid};
@@ -25,17 +26,45 @@ pub fn give_up_root(place: &Place) -> Result<(), Error> {
         return Ok(());
     }
     let home = place.path.parent().unwrap_or(Path::new("/"));
-    let (uid, gid) = match fs::metadata(home) {
-        Ok(metadata) => (metadata.uid(), metadata.gid()),
+    let (uid, gid) = match owner_on_the_way(home) {
+        Ok(owner) => owner,
         Err(why) if why.kind() == io::ErrorKind::NotFound => create_home(home)?,
         Err(why) => return Err(Error::file("examine", home)(why)),
     };
     if uid == 0 {
-        return Ok(());
+        return refuse_if_shared(home);
     }
     // A spool that can't be had is no reason to lose an event; who needs it will say so.
     let _ = create_for(&place.spool, uid, gid);
     become_user(Uid::from_raw(uid), Gid::from_raw(gid))
+}
+
+/// The owner of a directory: the first one on the way to it who isn't root, for he can put a link to
+/// anywhere in place of the rest.
+fn owner_on_the_way(directory: &Path) -> io::Result<(u32, u32)> {
+    let mut ways = vec![directory.to_path_buf()];
+    if directory.ancestors().any(Path::is_symlink) {
+        ways.push(directory.canonicalize()?);
+    }
+    for way in ways {
+        for above in way.ancestors().collect::<Vec<_>>().iter().rev() {
+            let metadata = fs::symlink_metadata(above)?;
+            if metadata.uid() != 0 {
+                return Ok((metadata.uid(), metadata.gid()));
+            }
+        }
+    }
+    Ok((0, 0))
+}
+
+/// Refuses to stay root in a directory where somebody else can put a link.
+fn refuse_if_shared(directory: &Path) -> Result<(), Error> {
+    let mode = fs::metadata(directory).map_err(Error::file("examine", directory))?.mode();
+    if mode & 0o022 == 0 {
+        return Ok(());
+    }
+    let why = format!("{} is root's, but others can write in it; `chmod go-w` it", directory.display());
+    Err(Error::Privileges { doing: "open the queue as root", why })
 }
 
 fn create_home(home: &Path) -> Result<(u32, u32), Error> {
@@ -45,22 +74,30 @@ fn create_home(home: &Path) -> Result<(u32, u32), Error> {
     Ok((uid, gid))
 }
 
-/// Makes a directory and gives it away by its descriptor: between two look-ups by name, somebody
-/// who can write above it could have put a link there. What isn't root's on the way to it may be
-/// such a link already, or become one: there the directory is for its owner to make.
+/// Makes a directory for a user, unless it is there. It gets its name only when it is his: whoever
+/// comes meanwhile, or after a death in between, must not find one that is root's. What isn't root's on
+/// the way to it may be a link, or become one: there the directory is for its owner to make.
 fn create_for(directory: &Path, uid: u32, gid: u32) -> io::Result<()> {
     let is_others = |above: &&Path| fs::symlink_metadata(above).is_ok_and(|metadata| metadata.uid() != 0);
     if let Some(above) = directory.ancestors().skip(1).find(is_others) {
         let why = format!("{} above it is not root's", above.display());
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
     }
-    match DirBuilder::new().mode(0o700).create(directory) {
-        Err(why) if why.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
-        created => created?,
+    if fs::symlink_metadata(directory).is_ok() {
+        return Ok(());
     }
+    let mut unnamed = directory.as_os_str().to_owned();
+    unnamed.push(format!(".new-{}", process::id()));
+    DirBuilder::new().mode(0o700).create(&unnamed)?;
     let flags = nix::libc::O_DIRECTORY | nix::libc::O_NOFOLLOW;
-    let opened: File = OpenOptions::new().read(true).custom_flags(flags).open(directory)?;
-    if opened.metadata()?.uid() == 0 { fchown(&opened, Some(uid), Some(gid)) } else { Ok(()) }
+    let opened = OpenOptions::new().read(true).custom_flags(flags).open(&unnamed)?;
+    let named = fchown(&opened, Some(uid), Some(gid)).and_then(|()| fs::rename(&unnamed, directory));
+    if let Err(why) = named {
+        let _ = fs::remove_dir(&unnamed);
+        // Somebody was faster, and has put something in it already.
+        return if why.kind() == io::ErrorKind::DirectoryNotEmpty { Ok(()) } else { Err(why) };
+    }
+    File::open(directory.parent().unwrap_or(Path::new("/")))?.sync_all()
 }
 
 /// Changes all user and group ids for good, and makes sure that it happened.

@@ -2,14 +2,15 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::signalfd::SignalFd;
 
 use crate::backoff;
 use crate::config::{Config, Place};
@@ -25,7 +26,7 @@ use crate::text::Field;
 
 /// A run begins nothing after this; the next one carries on. With what then is settled it ends within
 /// fifty seconds, and so before the minute that cron repeats at.
-const RUN_LIMIT: Duration = Duration::from_secs(48);
+pub const RUN_LIMIT: Duration = Duration::from_secs(48);
 const _: () = assert!(RUN_LIMIT.as_secs() < 50);
 
 /// Bytes of memory for everything but the requests; a run needs a tenth of it.
@@ -34,8 +35,14 @@ const MEMORY_LIMIT: u64 = 32 << 20;
 /// Bytes for one target: the stacks of two threads, and what a request needs.
 const MEMORY_PER_TARGET: u64 = 8 << 20;
 
+/// How often a target that is done looks for more while others are at work.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
 /// No request is begun with less time left; the library counts in whole seconds.
 const SHORTEST_REQUEST: Duration = Duration::from_secs(1);
+
+/// Bytes that a pipe takes without a wait, once it takes any (POSIX.1-2024, `<limits.h>`).
+const PIPE_BUF: usize = 4096;
 
 /// Events that are looked at for one message. The shortest notice has more than 40 characters, so
 /// that no message that a service takes holds more.
@@ -51,14 +58,29 @@ const SUSPECT_AFTER: u32 = 2;
 const WITNESSES: u32 = 8;
 
 /// The one process that sends, for as long as this lives.
-pub struct Lock(#[expect(dead_code, reason = "the lock lasts as long as the file is open")] File);
+pub struct Lock {
+    file: File,
+    path: PathBuf,
+}
+
+impl Lock {
+    /// Whether the file is still the one that others would lock: its directory may have been replaced.
+    pub fn is_current(&self) -> bool {
+        let place = |file: std::fs::Metadata| (file.dev(), file.ino());
+        let there = std::fs::metadata(&self.path).map(place);
+        there.is_ok_and(|there| self.file.metadata().map(place).is_ok_and(|here| here == there))
+    }
+}
 
 /// One run over one queue.
 struct Run<'a> {
     config: &'a Config,
     queue: Mutex<Queue>,
-    deadline: Deadline<'a>,
+    deadline: &'a Deadline<'a>,
     now: Stamp,
+    /// How many targets are at work, and the news that one is done.
+    busy: Mutex<usize>,
+    done: Condvar,
 }
 
 /// What a run has learnt of one target so far.
@@ -87,25 +109,24 @@ pub fn lock(config: &Config) -> Result<Option<Lock>, Error> {
     let open = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
     let file = open.map_err(Error::file("open", &path))?;
     match file.try_lock() {
-        Ok(()) => Ok(Some(Lock(file))),
+        Ok(()) => Ok(Some(Lock { file, path })),
         Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(why)) => Err(Error::file("lock", &path)(why)),
     }
 }
 
-/// Delivers what is due, once, with the lock held; `signals` end it early. `Ok(false)`: something
-/// failed, and was said. With nothing due it writes nothing at all.
-pub fn run(config: &Config, _lock: &Lock, signals: Option<&SignalFd>) -> Result<bool, Error> {
+/// Delivers what is due, once, with the lock held. `Ok(false)`: something failed, and was said. With
+/// nothing due it writes nothing at all.
+pub fn run(config: &Config, _lock: &Lock, deadline: &Deadline<'_>) -> Result<bool, Error> {
     if is_idle(config) {
         return Ok(true);
     }
-    let deadline = || Deadline::new(RUN_LIMIT, signals);
-    match attempt(config, Queue::open(&config.place.path, Role::Sender), deadline()) {
+    match attempt(config, Queue::open(&config.place.path, Role::Sender), deadline) {
         Err(Error::Damaged { path, why }) => {
             let (mut queue, said) = Queue::repair(&path, &why)?;
             log::say(Level::Error, &said);
             queue.append(&[note(&said)])?;
-            attempt(config, Ok(queue), deadline()).map(|_| false)
+            attempt(config, Ok(queue), deadline).map(|_| false)
         }
         other => other,
     }
@@ -117,14 +138,14 @@ fn is_idle(config: &Config) -> bool {
         let queue = Queue::open(&config.place.path, Role::Look)?;
         queue.is_idle(&target_names(config), &config.limits, &Stamp::now())
     };
-    let is_calm = spool::is_empty(&config.place.spool) && config.place.path.exists();
+    let is_empty = |place: &Place| spool::count(&place.spool).is_ok_and(|count| count == 0);
+    let is_calm = is_empty(&config.place) && is_empty(&config.stray) && config.place.path.exists();
     is_calm && look().unwrap_or(false) && !has_strays(config)
 }
 
-/// Whether logins left something in the default place, because this configuration was broken then.
+/// Whether logins left something where they could, because this configuration was broken then.
 fn has_strays(config: &Config) -> bool {
-    let Place { path, .. } = Place::default();
-    path != config.place.path && Queue::has_strays(&path).unwrap_or_else(|why| said(&why))
+    Queue::has_strays(&config.stray.path).unwrap_or_else(|why| said(&why))
 }
 
 /// Says an error that stops nothing else, and answers that something failed.
@@ -137,16 +158,23 @@ fn target_names(config: &Config) -> Vec<&'static str> {
     config.targets.iter().map(Notifier::name).collect()
 }
 
-fn attempt(config: &Config, queue: Result<Queue, Error>, deadline: Deadline<'_>) -> Result<bool, Error> {
+fn attempt(config: &Config, queue: Result<Queue, Error>, deadline: &Deadline<'_>) -> Result<bool, Error> {
     let mut queue = queue?;
-    let mut is_well = import(config, &mut queue)?;
+    let mut is_well = import(&config.place.spool, &mut queue)? & import(&config.stray.spool, &mut queue)?;
     if has_strays(config) {
-        is_well &= queue.take_strays(&Place::default().path).map_or_else(|why| said(&why), |()| true);
+        is_well &= queue.take_strays(&config.stray.path).map_or_else(|why| said(&why), |()| true);
     }
     for (gone, count) in queue.set_targets(&target_names(config))? {
         log::say(Level::Warning, &format!("{gone} is no target any more; {count} deliveries to it are forgotten"));
     }
-    let run = Run { config, queue: Mutex::new(queue), deadline, now: Stamp::now() };
+    let run = Run {
+        config,
+        queue: Mutex::new(queue),
+        deadline,
+        now: Stamp::now(),
+        busy: Mutex::new(0),
+        done: Condvar::new(),
+    };
     is_well &= run.every_target()?;
     // A note on what was given up is an event like others, and need not wait for the next run.
     if run.queue().tell_dead(dead_note)? {
@@ -157,8 +185,8 @@ fn attempt(config: &Config, queue: Result<Queue, Error>, deadline: Deadline<'_>)
 }
 
 /// Takes in what logins had to leave in the spool.
-fn import(config: &Config, queue: &mut Queue) -> Result<bool, Error> {
-    let (spooled, mistakes) = spool::read(&config.place.spool);
+fn import(spool: &Path, queue: &mut Queue) -> Result<bool, Error> {
+    let (spooled, mistakes) = spool::read(spool);
     for mistake in &mistakes {
         log::say(Level::Error, &mistake.to_string());
     }
@@ -173,31 +201,63 @@ fn import(config: &Config, queue: &mut Queue) -> Result<bool, Error> {
 }
 
 impl Run<'_> {
-    /// Every target with something to do, at the same time: a slow one delays only itself.
+    /// Every target at the same time, if any has something to do: a slow one delays only itself.
     fn every_target(&self) -> Result<bool, Error> {
-        let mut busy = Vec::new();
+        let mut is_anything_due = false;
         for target in &self.config.targets {
-            let mut queue = self.queue();
-            queue.give_up(target.name(), &self.config.limits, &self.now)?;
-            if matches!(queue.due(target.name(), 1, &self.now)?, Due::Now(_)) {
-                busy.push(target);
-            }
+            self.queue().give_up(target.name(), &self.config.limits, &self.now)?;
+            is_anything_due |= self.is_due(target)?;
         }
-        let is_trusting = !busy.iter().any(|target| target.is_secure()) || self.trust();
-        busy.retain(|target| is_trusting || !target.is_secure());
-        if busy.is_empty() {
-            return Ok(is_trusting);
+        if !is_anything_due {
+            return Ok(true);
         }
-        limit_memory(busy.len());
-        let results: Vec<Result<bool, Error>> = match busy.as_slice() {
+        // Before the first thread, whoever needs it when: see `http::trust`.
+        let is_trusting = !self.config.is_secure() || self.trust();
+        let targets: Vec<&Notifier> =
+            self.config.targets.iter().filter(|target| is_trusting || !target.is_secure()).collect();
+        limit_memory(targets.len());
+        *self.busy() = targets.len();
+        let results: Vec<Result<bool, Error>> = match targets.as_slice() {
             [only] => vec![self.target(only)],
             several => thread::scope(|scope| {
-                let threads: Vec<_> = several.iter().map(|target| scope.spawn(|| self.target(target))).collect();
+                let threads: Vec<_> = several.iter().map(|target| scope.spawn(|| self.beside_others(target))).collect();
                 threads.into_iter().map(|thread| thread.join().unwrap_or(Err(Error::Said))).collect()
             }),
         };
         self.queue().prune(&self.config.limits, &self.now)?;
         results.into_iter().try_fold(is_trusting, |all, one| Ok(all & one?))
+    }
+
+    /// One target, until all are done: while another one is slow, or rests, this one delivers what comes.
+    fn beside_others(&self, target: &Notifier) -> Result<bool, Error> {
+        let mut is_well = true;
+        loop {
+            let result = self.target(target);
+            *self.busy() -= 1;
+            self.done.notify_all();
+            is_well &= result?;
+            loop {
+                if *self.busy() == 0 || self.deadline.left() < SHORTEST_REQUEST {
+                    return Ok(is_well);
+                }
+                if self.is_due(target)? {
+                    break;
+                }
+                let busy = self.busy();
+                if *busy > 0 {
+                    drop(self.done.wait_timeout(busy, LOOK_AGAIN));
+                }
+            }
+            *self.busy() += 1;
+        }
+    }
+
+    fn busy(&self) -> MutexGuard<'_, usize> {
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_due(&self, target: &Notifier) -> Result<bool, Error> {
+        Ok(matches!(self.queue().due(target.name(), 1, &Stamp::now())?, Due::Now(_)))
     }
 
     /// Gets TLS ready. Those who do without don't suffer if that fails.
@@ -313,17 +373,29 @@ impl Run<'_> {
     /// Sends one message and judges what came back.
     fn attempt(&self, target: &Notifier, lines: &[String]) -> Outcome {
         match target.render(&Digest { host: &self.config.host, lines }) {
-            Message::Print(text) => {
-                match io::stdout().lock().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
-                    Ok(()) => Outcome::Delivered { pause: None },
-                    Err(why) => Outcome::Failed { why: format!("cannot write to stdout: {why}") },
-                }
-            }
+            Message::Print(text) => match self.print(&text) {
+                Ok(()) => Outcome::Delivered { pause: None },
+                Err(why) => Outcome::Failed { why: format!("cannot write to stdout: {why}") },
+            },
             Message::Post(request) => match http::post(&request, self.config.timeout.min(self.deadline.left())) {
                 Ok(response) => target.judge(response),
                 Err(why) => Outcome::Failed { why: why.to_string() },
             },
         }
+    }
+
+    /// Writes to stdout, but waits for nobody who doesn't read.
+    fn print(&self, text: &str) -> io::Result<()> {
+        let stdout = io::stdout();
+        for part in text.as_bytes().chunks(PIPE_BUF) {
+            let timeout =
+                PollTimeout::try_from(self.config.timeout.min(self.deadline.left())).unwrap_or(PollTimeout::MAX);
+            if poll(&mut [PollFd::new(stdout.as_fd(), PollFlags::POLLOUT)], timeout)? == 0 {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            stdout.lock().write_all(part)?;
+        }
+        stdout.lock().flush()
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {

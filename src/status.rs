@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::event::Stamp;
 use crate::notice::Style;
-use crate::queue::{Queue, Role, TargetState};
+use crate::queue::{Queue, Role, TargetState, spool};
 
 /// Dead letters that are shown; the count has all of them.
 const SHOWN_LIMIT: usize = 100;
@@ -22,6 +22,12 @@ pub fn report(config: &Config) -> Result<String, Error> {
     }
     if text.is_empty() {
         line(&mut text, &format!("{} waiting for the first `send`", queue.count()?));
+    }
+    for spool in [&config.place.spool, &config.stray.spool] {
+        let count = spool::count(spool)?;
+        if count > 0 {
+            line(&mut text, &format!("{count} in {}, for the next `send` to take in", spool.display()));
+        }
     }
     let dead = queue.dead_letters()?;
     if !dead.is_empty() {
@@ -42,7 +48,7 @@ fn state(target: &TargetState, style: &Style<'_>) -> String {
     let worked =
         target.success_ms.map_or_else(|| "never worked".into(), |ms| format!("last worked {}", style.zone.format(ms)));
     let mut text = format!("{}: {} waiting, {} dead, {worked}", target.name, target.waiting, target.dead);
-    if !target.error.is_empty() {
+    if !target.error.is_empty() && target.waiting > 0 {
         let minutes = (target.wait.left(style.now) + 59_999) / 60_000;
         let _ = write!(text, "; next try in {minutes} min: {}", target.error);
     }

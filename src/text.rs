@@ -67,7 +67,8 @@ fn is_visible(character: char) -> bool {
             '\u{00ad}' | '\u{034f}' | '\u{061c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
             | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{e000}'..='\u{f8ff}'
-            | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
+            | '\u{13430}'..='\u{13455}' | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
             | '\u{e0000}'..='\u{10ffff}')
 }
 
@@ -104,7 +105,7 @@ mod tests {
             (b"", ""),
             (b" a b ", "a b"),
             (b"a\nb\tc\x1b[31m", "a\u{fffd}b\u{fffd}c\u{fffd}[31m"),
-            ("a\u{202e}b\u{200b}".as_bytes(), "a\u{fffd}b\u{fffd}"),
+            ("a\u{202e}b\u{200b}\u{1d173}".as_bytes(), "a\u{fffd}b\u{fffd}\u{fffd}"),
             (b"a\xffb", "a\u{fffd}b"),
             ("Zoë 王".as_bytes(), "Zoë 王"),
             (b"@everyone `x` 'y'", "@everyone `x` 'y'"),

@@ -10,9 +10,11 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::config::Config;
+use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::event::Stamp;
 use crate::heartbeat;
+use crate::log::{self, Level};
 use crate::queue::{Queue, Role};
 use crate::send::{self, Lock};
 
@@ -23,23 +25,35 @@ const LONGEST_SLEEP: Duration = Duration::from_mins(1);
 /// After an event, wait for those that come with it (a log-in is often followed by a log-out).
 const GATHER: Duration = Duration::from_millis(100);
 
+/// After a run that failed, also wait so long: what a run writes wakes this one again.
+const REST: Duration = Duration::from_secs(5);
+
 /// Calls the monitor no more often than a scheduler would.
 const HEARTBEAT: Duration = Duration::from_secs(55);
 const _: () = assert!(HEARTBEAT.as_secs() < LONGEST_SLEEP.as_secs());
 
 /// Delivers until SIGTERM or SIGINT comes.
-pub fn run(config: &Config, lock: &Lock) -> Result<bool, Error> {
+pub fn run(config: &Config, mut lock: Lock) -> Result<bool, Error> {
     let signals = end_signals().map_err(failed("watch for signals"))?;
-    let mut last_beat = None;
+    let (mut last_beat, mut is_warned) = (None, false);
     loop {
+        if !lock.is_current() {
+            lock = send::lock(config)?.ok_or(Error::Environment("another `send` is running"))?;
+        }
         // Watches are set before the look at the queue, so that nothing slips in between.
         let changes = watches(config);
-        let is_well = send::run(config, lock, Some(&signals)).unwrap_or_else(|why| send::said(&why));
+        if changes.is_none() && !is_warned {
+            log::say(Level::Warning, "changes can't be watched (inotify): new events are looked for each minute");
+            is_warned = true;
+        }
+        let deadline = Deadline::new(send::RUN_LIMIT, Some(&signals));
+        let is_well = send::run(config, &lock, &deadline).unwrap_or_else(|why| send::said(&why));
         if is_well && last_beat.is_none_or(|beat: Instant| beat.elapsed() >= HEARTBEAT) {
-            heartbeat::beat(config).unwrap_or_else(|why| send::said(&why));
+            heartbeat::beat(config, &deadline).unwrap_or_else(|why| send::said(&why));
             last_beat = Some(Instant::now());
         }
-        if wait(&signals, changes.as_ref(), sleep(config))? && wait(&signals, None, GATHER)? {
+        let gather = if is_well { GATHER } else { REST };
+        if wait(&signals, changes.as_ref(), sleep(config))? && wait(&signals, None, gather)? {
             continue;
         }
         return Ok(true);

@@ -7,8 +7,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::home::{Home, SERVICE};
-use support::{is_root, skip, stderr, stdout};
+use support::home::{Home, SERVICE, hook};
+use support::{has_mount_namespaces, is_root, skip, stderr, stdout};
 
 const STDOUT: &str = "[notification]\nservice = \"stdout\"\n";
 
@@ -105,7 +105,7 @@ fn a_link_in_place_of_any_file_of_the_queue_leads_root_nowhere() {
     if !is_root() {
         return skip("a_link_in_place_of_any_file_of_the_queue_leads_root_nowhere", "needs root");
     }
-    for name in ["", "-wal", "-shm", "-journal", ".lock"] {
+    for name in ["", "-wal", "-shm", "-journal", ".lock", ".turn"] {
         for link in LINKS {
             let home = Home::of_service(STDOUT);
             let victim = victim(&home);
@@ -175,4 +175,68 @@ fn a_pipe_in_place_of_the_database_holds_no_login_up() {
     let output = home.hook(&LATER);
     assert!(output.status.success(), "{output:?}");
     assert_eq!(home.spooled().len(), 1, "{}", stderr(&output));
+}
+
+/// P3, P5
+#[test]
+fn a_configuration_that_is_not_roots_alone_leads_root_nowhere() {
+    let test = "a_configuration_that_is_not_roots_alone_leads_root_nowhere";
+    if !has_mount_namespaces() {
+        return skip(test, "needs root and mount namespaces: the default paths are the machine's own");
+    }
+    for (owner, mode) in [(SERVICE, 0o600), (0, 0o666)] {
+        let home = Home::of_service(STDOUT);
+        fs::create_dir_all(home.at("lib/ssh-session-notifier")).expect("it is ours");
+        fs::create_dir(home.at("run")).expect("it is ours");
+        let (root, victim) = (home.0.display(), victim(&home));
+        home.configure(STDOUT);
+        let configuration = fs::read_to_string(home.at("config.toml")).expect("a configuration");
+        let configuration = configuration.replace(&format!("{root}/spool"), &format!("{}/spool", victim.display()));
+        fs::write(home.at("config.toml"), configuration).expect("it is ours");
+        chown(home.at("config.toml"), Some(owner), None).expect("root may");
+        fs::set_permissions(home.at("config.toml"), Permissions::from_mode(mode)).expect("it is ours");
+        let before = snapshot(&victim);
+        let own = format!("mount --bind {root}/lib /var/lib && mount --bind {root}/run /run");
+        let output = hook(home.command_in_own_dev(&own, &["queue"]), &LATER);
+        assert!(output.status.success() && stderr(&output).contains("config.toml:1: the file "), "{output:?}");
+        assert_eq!(home.send().status.code(), Some(1));
+        assert_eq!(snapshot(&victim), before, "{owner} {mode:o}");
+    }
+}
+
+/// P3, P5
+#[test]
+fn a_link_on_the_way_to_the_state_directory_leads_root_nowhere() {
+    if !is_root() {
+        return skip("a_link_on_the_way_to_the_state_directory_leads_root_nowhere", "needs root");
+    }
+    let home = Home::new(STDOUT);
+    let victim = victim(&home);
+    fs::remove_dir(home.at("state")).expect("it is empty");
+    fs::create_dir(home.at("users")).expect("it is ours");
+    chown(home.at("users"), Some(SERVICE), Some(SERVICE)).expect("root may");
+    let text = fs::read_to_string(home.at("config.toml")).expect("a configuration").replace("/state/", "/users/state/");
+    fs::write(home.at("config.toml"), text).expect("it is ours");
+    symlink(&victim, home.at("users/state")).expect("a link");
+    let before = snapshot(&victim);
+    let output = hook(home.command(&["queue"]), &LATER);
+    assert!(output.status.success() && stderr(&output).contains("waits in"), "{output:?}");
+    assert_eq!(snapshot(&victim), before);
+}
+
+/// P5
+#[test]
+fn root_stays_root_in_no_directory_that_others_can_write_in() {
+    if !is_root() {
+        return skip("root_stays_root_in_no_directory_that_others_can_write_in", "needs root");
+    }
+    let home = Home::new(STDOUT);
+    let victim = victim(&home);
+    fs::set_permissions(home.at("state"), Permissions::from_mode(0o1777)).expect("it is ours");
+    symlink(victim.join("new"), home.at("state/session_events.db.turn")).expect("a link");
+    let before = snapshot(&victim);
+    let output = hook(home.command(&["queue"]), &LATER);
+    assert!(stderr(&output).contains("others can write in it; `chmod go-w` it"), "{output:?}");
+    assert!(stderr(&output).contains("user 'bob'"), "{output:?}");
+    assert_eq!(snapshot(&victim), before);
 }

@@ -231,3 +231,35 @@ fn a_watching_sender_beats() {
     }
     assert_eq!(monitor.requests().len(), 1, "no more than once a minute");
 }
+
+/// P4
+#[test]
+fn a_target_that_rests_holds_up_no_other_one() {
+    let throttled = Server::new(|_, _, stream| reply(stream, 429, "Retry-After: 20\r\n", ""));
+    let well = Server::well();
+    let home = Home::new(&format!(
+        "[notification]\nservice = [\"discord\", \"ntfy\"]\n{}{}",
+        throttled.discord(),
+        well.ntfy()
+    ));
+    home.record("amanda", "192.0.2.7", "open_session");
+    let _watch = Running::watch(&home);
+    assert!(wait_for(|| well.requests().len() == 1 && throttled.requests().len() == 1));
+    home.record("bob", "192.0.2.7", "open_session");
+    assert!(wait_for(|| well.requests().len() == 2), "it is sent while Discord rests for twenty seconds");
+    assert_eq!(throttled.requests().len(), 1);
+}
+
+/// P6
+#[test]
+fn what_cannot_be_settled_makes_no_busy_loop() {
+    let home = Home::new(STDOUT);
+    fs::create_dir(home.at("spool")).expect("it is ours");
+    fs::write(home.at("spool/event-1-1"), "no event").expect("it is ours");
+    let watch = Running::watch(&home);
+    assert!(wait_for(|| watch.is_asleep()));
+    let before = watch.sleeps();
+    thread::sleep(Duration::from_secs(3));
+    let sleeps = watch.sleeps() - before;
+    assert!(sleeps < 20, "{sleeps} in three seconds");
+}

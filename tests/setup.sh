@@ -11,7 +11,12 @@ need() {
 }
 
 if ! command -v cargo >/dev/null 2>&1; then
-	echo "missing: cargo and rustc 1.95 or newer (https://rustup.rs)" >&2
+	echo "missing: cargo and rustc 1.95 or newer" >&2
+	exit 1
+fi
+minor=$(rustc --version | sed -n 's/^rustc 1\.\([0-9]*\).*/\1/p')
+if [ "${minor:-99}" -lt 95 ]; then
+	echo "$(rustc --version) is too old: 1.95 or newer is needed" >&2
 	exit 1
 fi
 need cc gcc
@@ -79,11 +84,11 @@ if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null 2>&1; then
 	fi
 	[ -n "$packages" ] || exit 0
 	echo "installing:$packages"
-	apt-get update -qq
 	# A server that a package brings must not be started here. Word splitting is what is wanted.
 	# shellcheck disable=SC2086
-	RUNLEVEL=1 apt-get install -y -qq --no-install-recommends $packages >/dev/null
-	exit 0
+	if apt-get update -qq && RUNLEVEL=1 apt-get install -y -qq --no-install-recommends $packages >/dev/null; then
+		exit 0
+	fi
 fi
 [ -n "$packages" ] || exit 0
 echo "missing Debian packages:$packages" >&2

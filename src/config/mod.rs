@@ -16,6 +16,8 @@ use std::time::Duration;
 
 pub use section::Section;
 
+use nix::unistd::geteuid;
+
 use crate::config::section::Reader;
 use crate::error::Error;
 use crate::notifier::Notifier;
@@ -28,6 +30,9 @@ const QUEUE: &str = "/var/lib/ssh-session-notifier/session_events.db";
 
 /// Where an event goes that the queue can't take, unless `queue.spool` says otherwise.
 const SPOOL: &str = "/run/ssh-session-notifier";
+
+/// Characters of a configuration file's path that name the strays of it; a file name has 255 at most.
+const STRAY_LIMIT: usize = 150;
 
 /// Bytes of the file. A thousand allowlisted networks take less than a tenth of it.
 const FILE_LIMIT: u64 = 1 << 20;
@@ -58,6 +63,8 @@ pub struct Place {
 pub struct Config {
     /// Where the queue is.
     pub place: Place,
+    /// Where logins kept their events while this file couldn't be read.
+    pub stray: Place,
     /// What the host is called in notices.
     pub host: Field,
     /// The zone that times are shown in.
@@ -91,13 +98,30 @@ impl Default for Place {
     }
 }
 
+impl Place {
+    /// Where a login keeps its event that can't read in this configuration file where to: in a queue
+    /// and a spool of their own, which the sender with the same file looks into when it is mended.
+    pub fn stray(file: &Path) -> Self {
+        let name = file.to_string_lossy().replace('/', "-");
+        let name: String = name.chars().take(STRAY_LIMIT).collect();
+        Self {
+            path: Path::new(QUEUE).with_file_name(format!("stray{name}.db")),
+            spool: format!("{SPOOL}-stray{name}").into(),
+        }
+    }
+}
+
 impl Hook {
     /// Reads what the hook needs. There is always an answer: with a mistake, what could be read of
     /// the paths, an allowlist that is empty, and the mistake to be said.
     pub fn read(file: &Path) -> (Self, Option<Error>) {
-        let nothing = Self { place: Place::default(), allowlist: Allowlist::default() };
-        let text = match read_file(file) {
-            Ok((text, _)) => text,
+        let nothing = Self { place: Place::stray(file), allowlist: Allowlist::default() };
+        let read = read_file(file).and_then(|(text, metadata)| {
+            // Whoever can write the file could send root anywhere, or silence what he does himself.
+            check_owner(file, &metadata, geteuid().as_raw()).map(|_| text)
+        });
+        let text = match read {
+            Ok(text) => text,
             Err(why) => return (nothing, Some(why)),
         };
         let reader = Reader::new(file, &text);
@@ -106,7 +130,7 @@ impl Hook {
             let place = place(&mut root.section("queue"));
             Self { place, allowlist: allowlist(root.section("allowlist")) }
         });
-        let place = hook.as_ref().map_or_else(Place::default, |hook| hook.place.clone());
+        let place = hook.as_ref().map_or_else(|| Place::stray(file), |hook| hook.place.clone());
         match reader.finish(hook) {
             Ok(hook) => (hook, None),
             Err(why) => (Self { place, ..nothing }, Some(why)),
@@ -115,20 +139,28 @@ impl Hook {
 }
 
 impl Config {
-    /// Reads and checks the whole file.
-    pub fn read(file: &Path) -> Result<(Self, Metadata), Error> {
+    /// Reads and checks the whole file, if it is fit to be believed; answers a warning too, if any. The
+    /// files that it names are read last: they may be root's.
+    pub fn read(file: &Path) -> Result<(Self, Option<String>), Error> {
         let (text, metadata) = read_file(file)?;
-        Self::parse(file, &text).map(|config| (config, metadata))
+        let warning = check_owner(file, &metadata, geteuid().as_raw())?;
+        Self::parse(file, &text).map(|config| (config, warning))
+    }
+
+    /// Whether anything is reached over TLS.
+    pub fn is_secure(&self) -> bool {
+        let is_https = |url: &Secret| url.reveal().starts_with("https:");
+        self.targets.iter().any(Notifier::is_secure) || self.heartbeat_url.as_ref().is_some_and(is_https)
     }
 
     /// Checks a text that came from `file`.
     fn parse(file: &Path, text: &str) -> Result<Self, Error> {
         let reader = Reader::new(file, text);
         let document = reader.parse();
-        reader.finish(document.as_ref().and_then(|document| Self::from_root(reader.root(document))))
+        reader.finish(document.as_ref().and_then(|document| Self::from_root(file, reader.root(document))))
     }
 
-    fn from_root(mut root: Section<'_>) -> Option<Self> {
+    fn from_root(file: &Path, mut root: Section<'_>) -> Option<Self> {
         let (host, zone) = host(root.section("host"));
         let targets = Notifier::configure(root.section("notification"));
         allowlist(root.section("allowlist"));
@@ -143,13 +175,14 @@ impl Config {
         let heartbeat_url = heartbeat_url(&mut network);
         network.finish();
         root.finish();
-        Some(Self { place, host: host?, zone: zone?, targets, timeout, ca_file, heartbeat_url, limits })
+        let stray = Place::stray(file);
+        Some(Self { place, stray, host: host?, zone: zone?, targets, timeout, ca_file, heartbeat_url, limits })
     }
 }
 
 /// Refuses a configuration that somebody else could have written, as its opened descriptor says;
-/// `user` is who reads it. The answer is a warning when others can read the secrets in it.
-pub fn check_owner(file: &Path, metadata: &Metadata, user: u32) -> Result<Option<String>, Error> {
+/// `user` is who reads it, and as root believes nobody's file but root's. The answer is a warning when others can read the secrets in it.
+fn check_owner(file: &Path, metadata: &Metadata, user: u32) -> Result<Option<String>, Error> {
     let (owner, mode) = (metadata.uid(), metadata.mode() & 0o7777);
     let name = file.display();
     if owner != 0 && owner != user {

@@ -154,6 +154,10 @@ impl<'t> Section<'t> {
         match (inline, file) {
             (Some(_), Some(file)) => self.wrong(file.line, key_file, &format!("stands beside {key}: give one of them")),
             (Some(inline), None) => Some(Found { value: Secret::new(inline.value), line: inline.line }),
+            (None, Some(file)) if !Path::new(&file.value).is_absolute() => {
+                // Not shown: it may be the secret itself.
+                self.wrong(file.line, key_file, "must be the absolute path of a file that holds the secret")
+            }
             (None, Some(file)) => match first_line(Path::new(&file.value)) {
                 Ok(text) => Some(Found { value: Secret::new(text), line: file.line }),
                 Err(why) => self.wrong(file.line, key_file, &format!("cannot be used: {why}")),

@@ -159,6 +159,9 @@ fn the_hook_finds_its_queue_in_a_file_with_mistakes_and_allows_nobody() {
     let directory = std::env::temp_dir().join(format!("ssn-config-{}", std::process::id()));
     std::fs::create_dir_all(&directory).expect("a temporary directory");
     let file = directory.join("config.toml");
+    let stray = Place::stray(&file);
+    let stray_path = stray.path.to_str().expect("UTF-8");
+    assert!(stray_path.starts_with("/var/lib/ssh-session-notifier/stray-") && stray_path.ends_with("-config.toml.db"));
     let rows = [
         (
             "[queue]\npath = '/x/q.db'\n[allowlist]\nips = ['10.0.0.2']\n[notification]\nservice = 'nonsense'",
@@ -168,7 +171,7 @@ fn the_hook_finds_its_queue_in_a_file_with_mistakes_and_allows_nobody() {
         ),
         ("[queue]\npath = '/x/q.db'\n[allowlist]\nips = ['10.0.0.2', 'nonsense']", "/x/q.db", false, true),
         ("[queue]\npath = 7\n[allowlist]\nips = ['10.0.0.2']", QUEUE, false, true),
-        ("[queue\npath = '/x/q.db'\n[allowlist]\nips = ['10.0.0.2']", QUEUE, false, true),
+        ("[queue\npath = '/x/q.db'\n[allowlist]\nips = ['10.0.0.2']", stray_path, false, true),
     ];
     for (text, path, allows, is_said) in rows {
         std::fs::write(&file, text).expect("a file to write");
@@ -179,6 +182,6 @@ fn the_hook_finds_its_queue_in_a_file_with_mistakes_and_allows_nobody() {
     }
     std::fs::remove_dir_all(&directory).expect("the directory is ours");
     let (hook, why) = Hook::read(&file);
-    assert_eq!(hook.place, Place::default());
+    assert_eq!(hook.place, stray);
     assert!(why.is_some_and(|why| why.to_string().starts_with("cannot read ")));
 }

@@ -91,11 +91,11 @@ impl Notifier {
                 "discord" => targets.extend(Discord::configure(&mut discord).map(Self::Discord)),
                 "ntfy" => targets.extend(Ntfy::configure(&mut ntfy).map(Self::Ntfy)),
                 "stdout" => targets.push(Self::Stdout),
-                other => section.mistake(
-                    found,
-                    "service",
-                    format_args!("is {other:?}; it can be \"discord\", \"ntfy\" or \"stdout\""),
-                ),
+                other => {
+                    // An address in the wrong place is a secret too.
+                    let what = if other.contains('/') { String::new() } else { format!("is {other:?}; it ") };
+                    section.mistake(found, "service", format!("{what}can be \"discord\", \"ntfy\" or \"stdout\""));
+                }
             }
         }
         // A service that isn't chosen may be configured, and must be as right as if it were.

@@ -32,7 +32,8 @@ const FILES: [&str; 4] = ["-wal", "-shm", "-journal", ""];
 /// Answers the new queue and what to tell. No login is let in meanwhile, for it would write into what
 /// is moved aside.
 pub fn repair(path: &Path, why: &str) -> Result<(Queue, String), Error> {
-    let _turn = wait_for_turn(path);
+    let no_turn = || Error::Queue { doing: "repair", path: path.into(), why: "it can't be locked".into() };
+    let _turn = wait_for_turn(path).ok_or_else(no_turn)?;
     let events = salvage(path);
     save(&beside(path, SAVED), &events)?;
     let aside = name_aside(path);
@@ -102,24 +103,28 @@ fn remove(database: &Path) -> Result<(), Error> {
 /// Reads what waits in a file that may be damaged.
 fn salvage(path: &Path) -> Vec<Event> {
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE);
-    connection.map_or_else(|_| Vec::new(), |connection| waiting(&connection).1)
+    connection.map_or_else(|_| Vec::new(), |connection| waiting(&connection))
 }
 
-/// The last event that every target is done with, and those behind it: read from both ends until
-/// damage stops it. Everything, if it can't be told what waits.
-pub fn waiting(connection: &Connection) -> (i64, Vec<Event>) {
+/// The events that some target isn't done with, dead letters too: read from both ends until damage stops
+/// it. Everything, if it can't be told what waits.
+fn waiting(connection: &Connection) -> Vec<Event> {
     let cursor = "SELECT ifnull(min(cursor), 0) FROM target";
     let settled: i64 = connection.query_row(cursor, [], |row| row.get(0)).unwrap_or(0);
     let mut found = Vec::new();
-    for order in ["ASC", "DESC"] {
-        let sql = format!("SELECT {} FROM event WHERE id > ? ORDER BY id {order} LIMIT {SAVED_LIMIT}", rows::COLUMNS);
-        let Ok(mut statement) = connection.prepare(&sql) else { break };
-        let Ok(events) = statement.query_map([settled], rows::read) else { break };
+    for choice in [
+        "id > ?1 ORDER BY id",
+        "id > ?1 ORDER BY id DESC",
+        "id <= ?1 AND id IN (SELECT event FROM delivery) ORDER BY id",
+    ] {
+        let sql = format!("SELECT {} FROM event WHERE {choice} LIMIT {SAVED_LIMIT}", rows::COLUMNS);
+        let Ok(mut statement) = connection.prepare(&sql) else { continue };
+        let Ok(events) = statement.query_map([settled], rows::read) else { continue };
         found.extend(events.map_while(Result::ok));
     }
     found.sort_by_key(|(id, _)| *id);
     found.dedup_by_key(|(id, _)| *id);
-    (settled, found.into_iter().map(|(_, event)| event).collect())
+    found.into_iter().map(|(_, event)| event).collect()
 }
 
 /// `session_events.db.damaged-2026-04-25T100000Z`

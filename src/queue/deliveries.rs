@@ -60,11 +60,13 @@ impl Queue {
             let claim = |events, failures, is_apart| Claim { target: target.into(), is_apart, events, failures };
             let mut is_later = false;
             let (mut fresh, mut suspect) = (Vec::new(), None);
-            for (event, wait, failures) in apart(connection, target)? {
+            for (id, wait, failures) in apart(connection, target)? {
                 match wait.left(now) {
                     // Those that an operator sends again may share a message.
-                    0 if failures == 0 && fresh.len() < most => fresh.push(event),
-                    0 if failures > 0 && suspect.is_none() => suspect = Some((event, failures)),
+                    0 if failures == 0 && fresh.len() < most => fresh.extend(one(connection, id)?),
+                    0 if failures > 0 && suspect.is_none() => {
+                        suspect = one(connection, id)?.map(|event| (event, failures));
+                    }
                     _ => is_later = true,
                 }
             }
@@ -105,14 +107,14 @@ impl Queue {
                         params![failures, setback.wait.ms, since, setback.error, stamp_text(now), target, event],
                     )?;
                 }
-                // A suspect's failure tells nothing of the target.
-                if claim.failures > 0 {
+                // A suspect's failure tells nothing of the target; that it is too much for now does.
+                if claim.failures > 0 && setback.is_failure {
                     return Ok(());
                 }
             }
             connection.execute(
-                "UPDATE target SET failures = ?, wait_ms = ?, since = ?, error = ? WHERE name = ?",
-                params![failures, setback.wait.ms, since, setback.error, target],
+                "UPDATE target SET failures = failures + ?, wait_ms = ?, since = ?, error = ? WHERE name = ?",
+                params![u32::from(setback.is_failure), setback.wait.ms, since, setback.error, target],
             )?;
             if !claim.is_apart {
                 connection.execute(
@@ -218,18 +220,14 @@ fn behind(connection: &Connection, cursor: i64, most: usize) -> rusqlite::Result
     connection.prepare(&sql)?.query_map([cursor, most], rows::read)?.collect()
 }
 
-type Apart = ((i64, Event), Wait, u32);
+type Apart = (i64, Wait, u32);
+
+fn one(connection: &Connection, id: i64) -> rusqlite::Result<Option<(i64, Event)>> {
+    Ok(behind(connection, id - 1, 1)?.pop().filter(|(found, _)| *found == id))
+}
 
 fn apart(connection: &Connection, target: &str) -> rusqlite::Result<Vec<Apart>> {
     let mut statement = connection
         .prepare("SELECT event, wait_ms, since, failures FROM delivery WHERE target = ? AND dead = 0 ORDER BY event")?;
-    let found = statement.query_map([target], |row| Ok((row.get::<_, i64>(0)?, wait(row, 1)?, row.get(3)?)))?;
-    let mut apart = Vec::new();
-    for row in found {
-        let (id, wait, failures) = row?;
-        if let Some(event) = behind(connection, id - 1, 1)?.pop().filter(|(found, _)| *found == id) {
-            apart.push((event, wait, failures));
-        }
-    }
-    Ok(apart)
+    statement.query_map([target], |row| Ok((row.get(0)?, wait(row, 1)?, row.get(3)?)))?.collect()
 }

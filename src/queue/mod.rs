@@ -252,7 +252,7 @@ fn settled(connection: &Connection, targets: &[&str]) -> rusqlite::Result<(bool,
 
 /// Waits for those who came before, for the kernel wakes them one by one and in order: a hundred that
 /// look again and again whether `SQLite`'s locks are free keep each other from work for half a second.
-/// Nothing depends on it. It has no bound of its own: a login has its deadline, and nobody keeps his
+/// A login goes on without it if need be; only a repair depends on it. It has no bound of its own: a login has its deadline, and nobody keeps his
 /// turn for long.
 fn wait_for_turn(path: &Path) -> Option<File> {
     let path = schema::beside(path, ".turn");

@@ -58,17 +58,20 @@ pub fn present<'e>(connection: &Connection, events: &'e [Event]) -> rusqlite::Re
     Ok(present)
 }
 
-/// Reads one row of [`COLUMNS`]; its texts are made safe again, for the file may have been edited.
+/// Reads one row of [`COLUMNS`]. Its texts are made safe again, and what is not of its column's type
+/// counts as missing, for the file may have been edited, or flash have changed a bit of it: one bad row
+/// must not stop the others.
 pub fn read(row: &Row<'_>) -> rusqlite::Result<(i64, Event)> {
     let field = |column: usize| {
-        let bytes = row.get_ref(column)?.as_bytes_or_null()?.unwrap_or_default();
-        Ok::<_, rusqlite::Error>(Field::new(bytes))
+        let bytes = row.get_ref(column)?.as_bytes_or_null().ok().flatten();
+        Ok::<_, rusqlite::Error>(Field::new(bytes.unwrap_or_default()))
     };
+    let number = |column: usize| row.get_ref(column).map(|value| value.as_i64().unwrap_or_default());
     // Nothing else than a note is written with another number; what it says is better than nothing.
-    let action = match row.get::<_, i64>(1)? {
-        OPEN => Some(Action::Open),
-        CLOSE => Some(Action::Close),
-        _ => None,
+    let action = match row.get_ref(1)?.as_i64() {
+        Ok(OPEN) => Some(Action::Open),
+        Ok(CLOSE) => Some(Action::Close),
+        Ok(_) | Err(_) => None,
     };
     let what = match action {
         None => What::Note(field(2)?),
@@ -78,10 +81,10 @@ pub fn read(row: &Row<'_>) -> rusqlite::Result<(i64, Event)> {
             remote_host: field(3)?,
             tty: field(4)?,
             service: field(5)?,
-            id: row.get(6)?,
+            id: field(6)?.as_str().into(),
         }),
     };
-    let at = Stamp { utc_ms: row.get(7)?, boot_ms: row.get(8)?, boot_id: row.get(9)? };
+    let at = Stamp { utc_ms: number(7)?, boot_ms: number(8)?, boot_id: field(9)?.as_str().into() };
     Ok((row.get(0)?, Event { what, at }))
 }
 

@@ -81,7 +81,10 @@ pub fn is_without_shared_memory(why: &rusqlite::Error) -> bool {
 pub fn do_without_log(path: &Path, role: Role) -> rusqlite::Result<Connection> {
     // A process that has the database for itself needs no shared memory to read its log.
     let alone = connect(path, role, Sharing::Alone)?;
+    make_journal(path);
     set_journal(&alone, "TRUNCATE")?;
+    // The log's name is gone for good, and the journal's there, before anything is written.
+    sync_directory(path);
     alone.pragma_update(None, "application_id", WITHOUT_LOG)?;
     drop(alone);
     prepare(connect(path, role, Sharing::Shared)?, path, role)

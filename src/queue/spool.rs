@@ -5,7 +5,8 @@
 //! are [`Field`]s, and so have no line breaks.
 
 use std::fs::{self, DirBuilder, DirEntry, File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process;
@@ -15,6 +16,7 @@ use nix::unistd::geteuid;
 
 use crate::error::Error;
 use crate::event::{Action, Event, Session, Stamp, What};
+use crate::queue::schema::sync_directory;
 use crate::text::Field;
 
 /// Bytes of one file: nine short lines.
@@ -39,7 +41,7 @@ pub fn make(directory: &Path) -> Result<(), Error> {
     if owner == geteuid().as_raw() {
         return Ok(());
     }
-    let why = std::io::Error::other(format!("user {owner} owns it, not user {}", geteuid()));
+    let why = io::Error::other(format!("user {owner} owns it, not user {}", geteuid()));
     Err(Error::file("write into", directory)(why))
 }
 
@@ -57,33 +59,48 @@ pub fn write(directory: &Path, event: &Event) -> Result<(), Error> {
         .and_then(|mut file| put(&mut file))
         .and_then(|()| fs::rename(&hidden, &path))
         .inspect_err(|_| drop(fs::remove_file(&hidden)))
-        .map_err(Error::file("write", &path))
+        .map_err(Error::file("write", &path))?;
+    // The spool may be on a disk.
+    sync_directory(&path);
+    Ok(())
 }
 
-/// Whether there is no event in the spool.
-pub fn is_empty(directory: &Path) -> bool {
-    paths(directory).is_empty()
+/// How many events are in the spool.
+pub fn count(directory: &Path) -> Result<usize, Error> {
+    paths(directory).map(|paths| paths.len())
 }
 
 /// The events in the spool, oldest first, each with its file. What isn't one of ours is left alone;
 /// what is but can't be read is answered as a mistake, and stays there too.
 pub fn read(directory: &Path) -> (Vec<(PathBuf, Event)>, Vec<Error>) {
     let (mut events, mut mistakes) = (Vec::new(), Vec::new());
-    for path in paths(directory) {
+    for path in paths(directory).unwrap_or_else(|why| {
+        mistakes.push(why);
+        Vec::new()
+    }) {
         match read_one(&path) {
             Ok(event) => events.push((path, event)),
-            Err(why) => mistakes.push(why),
+            Err(why) => {
+                // What was cut off while it was hidden counted as kept for nobody.
+                if path.file_name().is_some_and(|name| name.as_bytes().starts_with(b".")) {
+                    let _ = fs::remove_file(&path);
+                }
+                mistakes.push(why);
+            }
         }
     }
     (events, mistakes)
 }
 
-fn paths(directory: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
+fn paths(directory: &Path) -> Result<Vec<PathBuf>, Error> {
+    let entries = match fs::read_dir(directory) {
+        Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(Error::file("read", directory))?,
+    };
     let mut paths: Vec<PathBuf> = entries.flatten().filter(is_event).map(|entry| entry.path()).collect();
     paths.sort();
     paths.truncate(RUN_LIMIT);
-    paths
+    Ok(paths)
 }
 
 fn is_event(entry: &DirEntry) -> bool {
@@ -104,7 +121,7 @@ fn read_one(path: &Path) -> Result<Event, Error> {
     let file = OpenOptions::new().read(true).custom_flags(nofollow).open(path).map_err(Error::file("read", path))?;
     file.take(FILE_LIMIT).read_to_end(&mut bytes).map_err(Error::file("read", path))?;
     let text = String::from_utf8_lossy(&bytes);
-    parse(&text).ok_or_else(|| Error::file("read", path)(std::io::Error::other("this is no event; delete it")))
+    parse(&text).ok_or_else(|| Error::file("read", path)(io::Error::other("this is no event; delete it")))
 }
 
 fn text(event: &Event) -> String {
@@ -174,10 +191,14 @@ mod tests {
         fs::create_dir_all(&directory).expect("a temporary directory");
         let path = directory.join(".event-1-2");
         fs::write(&path, text(&event(b"amanda"))).expect("a file");
-        assert!(is_empty(&directory), "somebody may still be writing it");
+        assert_eq!(count(&directory).ok(), Some(0), "somebody may still be writing it");
         let file = File::options().write(true).open(&path).expect("it is there");
         file.set_modified(std::time::SystemTime::now() - LEFT_BEHIND).expect("it is ours");
-        assert_eq!(read(&directory).0, [(path, event(b"amanda"))]);
+        assert_eq!(read(&directory).0, [(path.clone(), event(b"amanda"))]);
+        let file = File::create(&path).expect("it is ours");
+        file.set_modified(std::time::SystemTime::now() - LEFT_BEHIND).expect("it is ours");
+        assert_eq!(read(&directory).1.len(), 1, "half an event is said to be");
+        assert_eq!(read(&directory).1.len(), 0, "once");
         fs::remove_dir_all(&directory).expect("the directory is ours");
     }
 

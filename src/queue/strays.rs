@@ -1,29 +1,41 @@
-//! Events that a login left in the default place, because it couldn't read in the configuration
-//! where the queue is.
+//! Strays: events of logins that couldn't read in the configuration where the queue is. They have a
+//! queue of their own, from which nobody sends.
 
 use std::path::Path;
 
+use rusqlite::Connection;
+
 use crate::error::Error;
-use crate::queue::damage::waiting;
-use crate::queue::{Queue, Role};
+use crate::event::Event;
+use crate::queue::{Queue, Role, rows};
+
+/// The one target of that queue: its cursor is the last event that was taken in.
+const TAKEN: &str = "taken";
 
 impl Queue {
-    /// Whether anything waits in the queue at `path`, if there is one.
+    /// Whether there is anything to take in at `path`.
     pub fn has_strays(path: &Path) -> Result<bool, Error> {
-        if !path.exists() {
-            return Ok(false);
-        }
-        Self::open(path, Role::Look)?.read(|connection| Ok(!waiting(connection).1.is_empty()))
+        Ok(path.exists() && !Self::open(path, Role::Look)?.read(strays)?.is_empty())
     }
 
-    /// Takes in what waits in the queue at `path`. Nobody sends from there: it is emptied, once its
-    /// events are safe in this one.
+    /// Takes in what there is at `path`. The last event stays there, for an id is never used again.
     pub fn take_strays(&mut self, path: &Path) -> Result<(), Error> {
         let mut other = Self::open(path, Role::Sender)?;
-        let (settled, strays) = other.read(|connection| Ok(waiting(connection)))?;
-        self.import(&strays)?;
-        other.write("empty", |connection| connection.execute("DELETE FROM event WHERE id > ?", [settled]))?;
+        let (ids, events): (Vec<i64>, Vec<Event>) = other.read(strays)?.into_iter().unzip();
+        let Some(last) = ids.last() else { return Ok(()) };
+        self.import(&events)?;
+        other.write("settle strays in", |connection| {
+            connection.execute("INSERT OR REPLACE INTO target (name, cursor) VALUES (?, ?)", (TAKEN, last))?;
+            connection.execute("DELETE FROM event WHERE id < ?", [last])
+        })?;
         other.close();
         Ok(())
     }
+}
+
+fn strays(connection: &Connection) -> rusqlite::Result<Vec<(i64, Event)>> {
+    let columns = rows::COLUMNS;
+    let taken = "ifnull((SELECT max(cursor) FROM target), 0)";
+    let sql = format!("SELECT {columns} FROM event WHERE id > {taken} ORDER BY id");
+    connection.prepare(&sql)?.query_map([], rows::read)?.collect()
 }

@@ -41,7 +41,10 @@ impl Wait {
     pub fn left(&self, now: &Stamp) -> i64 {
         match self.since.until(now) {
             Some(passed) => (self.ms - passed).clamp(0, self.ms.max(0)),
-            None if self.since.boot_id == now.boot_id => self.ms,
+            // Neither boot could be told. In the same one, the boot-time clock has gone on.
+            None if self.since.boot_id == now.boot_id && now.boot_ms >= self.since.boot_ms => {
+                (self.ms - (now.boot_ms - self.since.boot_ms)).clamp(0, self.ms.max(0))
+            }
             None => 0,
         }
     }
@@ -205,6 +208,11 @@ mod tests {
             assert_eq!(wait.left(&now), left, "{now:?}");
         }
         assert_eq!(Wait::default().left(&stamp(0, 0, "b")), 0);
+        // Without /proc, and with a clock that was never set.
+        let wait = Wait { since: Stamp { utc_ms: 5, boot_ms: 9_000, boot_id: String::new() }, ms: 60_000 };
+        for (boot_ms, left) in [(9_000, 60_000), (10_000, 59_000), (900_000, 0), (8_000, 0)] {
+            assert_eq!(wait.left(&Stamp { utc_ms: 6, boot_ms, boot_id: String::new() }), left, "{boot_ms}");
+        }
     }
 
     #[test]

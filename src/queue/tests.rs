@@ -292,3 +292,61 @@ fn a_file_that_is_no_database_and_one_of_a_newer_version_are_told_apart() {
     let Err(why) = Queue::open(&path, Role::Sender) else { panic!("a newer schema was opened") };
     assert!(why.to_string().contains("newer version"), "{why}");
 }
+
+/// P2, P4
+#[test]
+fn one_row_that_flash_has_spoilt_stops_no_other() {
+    let home = Home::new();
+    let mut queue = home.queue();
+    fill(&mut queue, 3);
+    queue.set_targets(&["a"]).expect("targets");
+    let spoil = "UPDATE event SET kind = 'x', user = 5, boot_ms = 'y', boot_id = x'ff', session = 1 WHERE id = 2";
+    queue.connection.execute(spoil, []).expect("an event");
+    let due = claim(&queue, "a", 0);
+    assert_eq!(ids(&due), [1, 2, 3]);
+    assert!(matches!(due.events[1].1.what, What::Note(_)), "{due:?}");
+    queue.import(&[event("zoe", EARLIEST_MS + 9)]).expect("room");
+    assert_eq!(ids(&claim(&queue, "a", 0)), [1, 2, 3, 4]);
+}
+
+/// P2
+#[test]
+fn a_repair_saves_what_stands_apart_too() {
+    let home = Home::new();
+    let mut queue = home.queue();
+    fill(&mut queue, 4);
+    queue.set_targets(&["a"]).expect("targets");
+    let mut pair = claim(&queue, "a", 0);
+    pair.shorten(2);
+    queue.set_apart(pair, &setback(0), &now(0)).expect("settled");
+    let mut dead = claim(&queue, "a", 0);
+    dead.shorten(1);
+    queue.rejected(dead, "HTTP 400").expect("settled");
+    drop(queue);
+    let (mut queue, _) = Queue::repair(&home.0.join("q.db"), "for a test").expect("a repair");
+    queue.set_targets(&["a"]).expect("targets");
+    let users: Vec<String> =
+        claim(&queue, "a", 0).events.iter().map(|(_, event)| format!("{:?}", event.what)).collect();
+    assert_eq!(users.len(), 3, "{users:?}");
+    assert!(["u0", "u2", "u3"].iter().zip(&users).all(|(user, what)| what.contains(user)), "{users:?}");
+}
+
+/// P2
+#[test]
+fn each_stray_is_taken_once() {
+    let (here, there) = (Home::new(), Home::new());
+    let (mut queue, path) = (here.queue(), there.0.join("q.db"));
+    queue.set_targets(&["a"]).expect("targets");
+    assert!(!Queue::has_strays(&path).expect("there is no queue yet"));
+    for round in 1..4 {
+        fill(&mut there.queue(), round);
+        assert!(Queue::has_strays(&path).expect("readable"));
+        queue.take_strays(&path).expect("strays");
+        queue.take_strays(&path).expect("nothing more");
+        assert!(!Queue::has_strays(&path).expect("readable"));
+        let due = claim(&queue, "a", 0);
+        queue.delivered(due, 0, &now(0)).expect("settled");
+    }
+    // Those of a later round that were the very same as before are known.
+    assert_eq!(queue.count().expect("readable"), 3);
+}
