@@ -3,11 +3,13 @@
 #
 # Runs what `make dist` built: for each target (default: those in dist/) the tests of the real binary
 # that need nobody else's sshd, PAM or strace, with the appliance build and the lan build in place of
-# the one that cargo would build; under qemu where the processor is a foreign one. Then
+# the one that cargo would build; under qemu where the processor is a foreign one, and otherwise with
+# sshd, PAM and strace too. Then
 # tests/static.rs, which locks the x86_64 binary into root directories with nothing else in them.
 set -eu
 cd "$(dirname "$0")/.."
 sh tests/setup.sh dist-test
+sh tests/setup.sh test
 
 # Adds the test files of these names that there are.
 tests() {
@@ -17,6 +19,7 @@ tests() {
 }
 plain=$(tests wire digest letters takeover)
 secure=$(tests servers targets tls config)
+native=$(tests login environment privileges links surroundings hostile fallbacks crash powercut crowd cost schedule)
 
 if [ $# -eq 0 ]; then
 	for binary in dist/ssh-session-notifier-appliance-*; do
@@ -30,9 +33,9 @@ without() {
 	echo "SKIP: $1: $2" >&2
 }
 for target in "$@"; do
-	run='' skips=''
+	run='' skips='' more=''
 	case $target in
-	"$(uname -m)"-*) ;;
+	"$(uname -m)"-*) more=$native ;;
 	*)
 		run=qemu-$(echo "${target%%-*}" | sed 's/^armv7/arm/; s/gc$//')-static
 		without the_go_programs_configuration_works_as_it_was "qemu-user turns the order of the environment round"
@@ -42,7 +45,7 @@ for target in "$@"; do
 	for build in lan appliance; do
 		binary=$PWD/dist/ssh-session-notifier-$build-$target
 		[ -e "$binary" ] || continue
-		options='' names="$plain $secure"
+		options='' names="$plain $secure $more"
 		[ "$build" != lan ] || options=--no-default-features names=$plain
 		echo "testing $build for $target"
 		# shellcheck disable=SC2086 # one word an option
