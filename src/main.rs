@@ -15,6 +15,8 @@ mod event;
 mod heartbeat;
 mod hook;
 mod http;
+mod intake;
+mod lock;
 mod log;
 mod notice;
 mod notifier;
@@ -65,14 +67,14 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Result<bool, Error> {
     match args.command {
         Command::Queue => hook::run(&args.config, &env::vars_os().collect::<Vec<_>>()).map(|()| true),
-        Command::Send => with_config(&args.config, |config| match send::lock(config)? {
+        Command::Send => with_config(&args.config, |config| match lock::take(config)? {
             Some(lock) => {
                 let deadline = Deadline::new(send::RUN_LIMIT, None);
                 Ok(send::run(config, &lock, &deadline)? && heartbeat::beat(config, &deadline)?)
             }
             None => Ok(true),
         }),
-        Command::Watch => with_config(&args.config, |config| match send::lock(config)? {
+        Command::Watch => with_config(&args.config, |config| match lock::take(config)? {
             Some(lock) => watch::run(config, lock),
             None => Err(Error::Environment("another `send` is running")),
         }),

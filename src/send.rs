@@ -1,10 +1,7 @@
 //! The sender: due → digest → render → post → judge → settle, for every target by itself.
 
-use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -13,15 +10,17 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, setrlimit};
 
 use crate::backoff;
-use crate::config::{Config, Place};
+use crate::config::Config;
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::event::{Event, Stamp, What};
 use crate::http;
+use crate::intake;
+use crate::lock::Lock;
 use crate::log::{self, Level};
 use crate::notice::Style;
 use crate::notifier::{Digest, Message, Notifier, Outcome};
-use crate::queue::{Claim, Due, Queue, Role, Setback, Wait, spool};
+use crate::queue::{Claim, Due, Queue, Role, Setback, Wait};
 use crate::text::Field;
 
 /// A run begins nothing after this; the next one carries on. With what then is settled it ends within
@@ -57,21 +56,6 @@ const SUSPECT_AFTER: u32 = 2;
 /// Events behind the suspect of which one is tried alone, each time the next.
 const WITNESSES: u32 = 8;
 
-/// The one process that sends, for as long as this lives.
-pub struct Lock {
-    file: File,
-    path: PathBuf,
-}
-
-impl Lock {
-    /// Whether the file is still the one that others would lock: its directory may have been replaced.
-    pub fn is_current(&self) -> bool {
-        let place = |file: std::fs::Metadata| (file.dev(), file.ino());
-        let there = std::fs::metadata(&self.path).map(place);
-        there.is_ok_and(|there| self.file.metadata().map(place).is_ok_and(|here| here == there))
-    }
-}
-
 /// One run over one queue.
 struct Run<'a> {
     config: &'a Config,
@@ -101,20 +85,6 @@ enum Next {
     Stop,
 }
 
-/// Locks out every other sender, or answers `None` when there is one.
-pub fn lock(config: &Config) -> Result<Option<Lock>, Error> {
-    let mut name = config.place.path.clone().into_os_string();
-    name.push(".lock");
-    let path = PathBuf::from(name);
-    let open = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
-    let file = open.map_err(Error::file("open", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(Some(Lock { file, path })),
-        Err(TryLockError::WouldBlock) => Ok(None),
-        Err(TryLockError::Error(why)) => Err(Error::file("lock", &path)(why)),
-    }
-}
-
 /// Delivers what is due, once, with the lock held. `Ok(false)`: something failed, and was said. With
 /// nothing due it writes nothing at all.
 pub fn run(config: &Config, _lock: &Lock, deadline: &Deadline<'_>) -> Result<bool, Error> {
@@ -138,14 +108,7 @@ fn is_idle(config: &Config) -> bool {
         let queue = Queue::open(&config.place.path, Role::Look)?;
         queue.is_idle(&target_names(config), &config.limits, &Stamp::now())
     };
-    let is_empty = |place: &Place| spool::count(&place.spool).is_ok_and(|count| count == 0);
-    let is_calm = is_empty(&config.place) && is_empty(&config.stray) && config.place.path.exists();
-    is_calm && look().unwrap_or(false) && !has_strays(config)
-}
-
-/// Whether logins left something where they could, because this configuration was broken then.
-fn has_strays(config: &Config) -> bool {
-    Queue::has_strays(&config.stray.path).unwrap_or_else(|why| said(&why))
+    intake::is_empty(config) && config.place.path.exists() && look().unwrap_or(false)
 }
 
 /// Says an error that stops nothing else, and answers that something failed.
@@ -160,10 +123,7 @@ fn target_names(config: &Config) -> Vec<&'static str> {
 
 fn attempt(config: &Config, queue: Result<Queue, Error>, deadline: &Deadline<'_>) -> Result<bool, Error> {
     let mut queue = queue?;
-    let mut is_well = import(&config.place.spool, &mut queue)? & import(&config.stray.spool, &mut queue)?;
-    if has_strays(config) {
-        is_well &= queue.take_strays(&config.stray.path).map_or_else(|why| said(&why), |()| true);
-    }
+    let mut is_well = intake::take(config, &mut queue)?;
     for (gone, count) in queue.set_targets(&target_names(config))? {
         log::say(Level::Warning, &format!("{gone} is no target any more; {count} deliveries to it are forgotten"));
     }
@@ -182,22 +142,6 @@ fn attempt(config: &Config, queue: Result<Queue, Error>, deadline: &Deadline<'_>
     }
     run.queue.into_inner().unwrap_or_else(PoisonError::into_inner).close();
     Ok(is_well)
-}
-
-/// Takes in what logins had to leave in the spool.
-fn import(spool: &Path, queue: &mut Queue) -> Result<bool, Error> {
-    let (spooled, mistakes) = spool::read(spool);
-    for mistake in &mistakes {
-        log::say(Level::Error, &mistake.to_string());
-    }
-    if !spooled.is_empty() {
-        let (paths, events): (Vec<PathBuf>, Vec<Event>) = spooled.into_iter().unzip();
-        queue.import(&events)?;
-        for path in paths {
-            std::fs::remove_file(&path).map_err(Error::file("remove", &path))?;
-        }
-    }
-    Ok(mistakes.is_empty())
 }
 
 impl Run<'_> {

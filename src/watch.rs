@@ -14,9 +14,10 @@ use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::event::Stamp;
 use crate::heartbeat;
+use crate::lock::{self, Lock};
 use crate::log::{self, Level};
 use crate::queue::{Queue, Role};
-use crate::send::{self, Lock};
+use crate::send;
 
 /// Without any event, look again after this: for the heartbeat, and because a directory may have
 /// been replaced meanwhile.
@@ -38,7 +39,7 @@ pub fn run(config: &Config, mut lock: Lock) -> Result<bool, Error> {
     let (mut last_beat, mut is_warned) = (None, false);
     loop {
         if !lock.is_current() {
-            lock = send::lock(config)?.ok_or(Error::Environment("another `send` is running"))?;
+            lock = lock::take(config)?.ok_or(Error::Environment("another `send` is running"))?;
         }
         // Watches are set before the look at the queue, so that nothing slips in between.
         let changes = watches(config);
