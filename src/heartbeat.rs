@@ -9,10 +9,8 @@ use crate::error::Error;
 use crate::http::{self, Request, Response};
 use crate::log::{self, Level};
 use crate::queue::{Queue, Role};
+use crate::send::SHORTEST_REQUEST;
 use crate::text::Secret;
-
-/// With less time left, the call is left to the next run.
-const SHORTEST: Duration = Duration::from_secs(1);
 
 /// Calls the monitor, if there is one and nothing is overdue. `Ok(false)`: it didn't answer well,
 /// and that was said; the address is not, for it lets anybody call.
@@ -22,7 +20,8 @@ pub fn beat(config: &Config, deadline: &Deadline<'_>) -> Result<bool, Error> {
         return Ok(true);
     }
     let timeout = config.timeout.min(deadline.left());
-    if timeout < SHORTEST {
+    // With less time left, the call is the next run's.
+    if timeout < SHORTEST_REQUEST {
         return Ok(true);
     }
     if url.reveal().starts_with("https:") {

@@ -35,6 +35,9 @@ pub fn give_up_root(place: &Place) -> Result<(), Error> {
         return refuse_if_shared(home);
     }
     // A spool that can't be had is no reason to lose an event; who needs it will say so.
+    if let Some(above) = place.spool.parent().filter(|above| !above.exists()) {
+        let _ = create_for(above, uid, gid);
+    }
     let _ = create_for(&place.spool, uid, gid);
     become_user(Uid::from_raw(uid), Gid::from_raw(gid))
 }

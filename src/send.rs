@@ -38,7 +38,7 @@ const MEMORY_PER_TARGET: u64 = 8 << 20;
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// No request is begun with less time left; the library counts in whole seconds.
-const SHORTEST_REQUEST: Duration = Duration::from_secs(1);
+pub const SHORTEST_REQUEST: Duration = Duration::from_secs(1);
 
 /// Bytes that a pipe takes without a wait, once it takes any (POSIX.1-2024, `<limits.h>`).
 const PIPE_BUF: usize = 4096;

@@ -105,6 +105,35 @@ fn a_login_is_recorded_whatever_is_wrong_with_the_configuration() {
     }
 }
 
+/// P2
+#[test]
+fn where_neither_configuration_nor_queue_can_be_used_the_spool_of_strays_keeps_the_login() {
+    let test = "where_neither_configuration_nor_queue_can_be_used_the_spool_of_strays_keeps_the_login";
+    if !has_mount_namespaces() {
+        return skip(test, "needs root and mount namespaces: the default paths are the machine's own");
+    }
+    for owner in [0, SERVICE] {
+        let home = Home::new("[allowlist\n");
+        fs::create_dir_all(home.at("lib/ssh-session-notifier")).expect("it is ours");
+        fs::create_dir(home.at("run")).expect("it is ours");
+        let name = home.at("config.toml").to_string_lossy().replace('/', "-");
+        fs::create_dir(home.at(&format!("lib/ssh-session-notifier/stray{name}.db"))).expect("it is ours");
+        for path in ["lib/ssh-session-notifier", "state"] {
+            chown(home.at(path), Some(owner), Some(owner)).expect("root may");
+        }
+        let root = home.0.display();
+        let own = format!("mount --bind {root}/lib /var/lib && mount --bind {root}/run /run");
+        let output = hook(home.command_in_own_dev(&own, &["queue"]), &LOGIN);
+        // A unit that may write in /run/ssh-session-notifier alone can take it out of there.
+        let spool = format!("/run/ssh-session-notifier/stray{name}");
+        assert!(stderr(&output).contains(&format!("the event waits in {spool}")), "{output:?}");
+        home.configure(STDOUT);
+        let output = home.command_in_own_dev(&own, &["send"]).output().expect("it starts");
+        assert!(stdout(&output).starts_with("'amanda'"), "{output:?}");
+        assert_eq!(fs::read_dir(home.at(&spool[1..])).expect("it is there").count(), 0, "{owner}");
+    }
+}
+
 #[test]
 fn secrets_may_be_in_files_of_their_own() {
     let server = support::server::Server::well();

@@ -106,7 +106,7 @@ impl Place {
         let name: String = name.chars().take(STRAY_LIMIT).collect();
         Self {
             path: Path::new(QUEUE).with_file_name(format!("stray{name}.db")),
-            spool: format!("{SPOOL}-stray{name}").into(),
+            spool: Path::new(SPOOL).join(format!("stray{name}")),
         }
     }
 }

@@ -35,7 +35,7 @@ const LEFT_BEHIND: Duration = Duration::from_mins(1);
 /// owns, he could swap a file for a link.
 pub fn make(directory: &Path) -> Result<(), Error> {
     if !directory.exists() {
-        DirBuilder::new().mode(0o700).create(directory).map_err(Error::file("create", directory))?;
+        DirBuilder::new().mode(0o700).recursive(true).create(directory).map_err(Error::file("create", directory))?;
     }
     let owner = fs::metadata(directory).map_err(Error::file("examine", directory))?.uid();
     if owner == geteuid().as_raw() {
