@@ -4,6 +4,8 @@
 //! name too. Redirects are not followed: a token must not travel to another host.
 
 #[cfg(feature = "tls")]
+mod anchors;
+#[cfg(feature = "tls")]
 mod roots;
 #[cfg(test)]
 mod tests;

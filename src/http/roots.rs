@@ -20,7 +20,7 @@ use rustls::sign::SigningKey;
 use rustls::{AlertDescription, CertificateError};
 
 use crate::error::Error;
-use crate::http;
+use crate::http::{self, anchors};
 use crate::queue::spool;
 
 /// Where hosts keep their authorities in one file, the commonest first: Debian and `OpenWrt`, Red Hat,
@@ -35,9 +35,6 @@ const STORES: [&str; 5] = [
 
 /// Bytes of a file of authorities. Mozilla's, with comments, are a quarter of a megabyte.
 const STORE_LIMIT: u64 = 8 << 20;
-
-/// Characters of base 64 in a line of PEM (RFC 7468 §2).
-const PEM_LINE: usize = 64;
 
 /// The file in the spool with the built-in authorities.
 const IN_SPOOL: &str = "authorities.pem";
@@ -81,7 +78,7 @@ fn set_environment(path: &Path) {
 
 /// Writes Mozilla's authorities into memory that can be opened like a file, or else into the spool.
 fn built_in(spool: &Path) -> Result<PathBuf, Error> {
-    let pem = built_in_pem();
+    let pem = anchors::pem();
     let path = match in_memory(&pem) {
         Ok(path) if path.exists() => return Ok(path),
         Ok(_) | Err(_) => spool.join(IN_SPOOL),
@@ -102,33 +99,6 @@ fn in_memory(pem: &str) -> io::Result<PathBuf> {
     // It stays open until the process ends: each verifier reads it again.
     let _ = file.into_raw_fd();
     Ok(path)
-}
-
-/// Mozilla's authorities as PEM (RFC 7468).
-fn built_in_pem() -> String {
-    let mut pem = String::new();
-    for certificate in webpki_root_certs::TLS_SERVER_ROOT_CERTS {
-        pem.push_str("-----BEGIN CERTIFICATE-----\n");
-        push_base64(&mut pem, certificate);
-        pem.push_str("-----END CERTIFICATE-----\n");
-    }
-    pem
-}
-
-/// Appends base 64 (RFC 4648 §4) in lines.
-fn push_base64(text: &mut String, bytes: &[u8]) {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    for line in bytes.chunks(PEM_LINE / 4 * 3) {
-        for three in line.chunks(3) {
-            let number =
-                three.iter().fold(0_usize, |number, byte| number << 8 | usize::from(*byte)) << (8 * (3 - three.len()));
-            for place in 0..4 {
-                let digit = DIGITS[number >> (18 - 6 * place) & 63];
-                text.push(if place <= three.len() { char::from(digit) } else { '=' });
-            }
-        }
-        text.push('\n');
-    }
 }
 
 /// Reads no private keys, for nobody here has a certificate of his own to show. It spares the binary
@@ -173,25 +143,4 @@ fn doubt(why: &CertificateError) -> String {
         other => return format!("the server's certificate is refused: {other}"),
     };
     format!("the server's certificate {what}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn base_64_is_that_of_the_standard() {
-        for (bytes, expected) in [
-            ("", ""),
-            ("f", "Zg==\n"),
-            ("fo", "Zm8=\n"),
-            ("foo", "Zm9v\n"),
-            ("foob", "Zm9vYg==\n"),
-            ("foobar", "Zm9vYmFy\n"),
-        ] {
-            let mut text = String::new();
-            push_base64(&mut text, bytes.as_bytes());
-            assert_eq!(text, expected);
-        }
-    }
 }

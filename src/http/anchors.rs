@@ -1,0 +1,139 @@
+//! Mozilla's authorities, for a host that has none of its own.
+//!
+//! Of an authority a verifier uses three things: its name, its key, and for which names it may speak
+//! (RFC 5280 §6.1.1). Those the crate `webpki-roots` has, in less than half the room of whole certificates.
+//! It also has the limits on names that Mozilla sets where the authority's certificate has none. But what
+//! minreq's verifier reads is certificates, as PEM. So each authority gets the smallest certificate that
+//! holds it. The rest of it is empty, and its signature too: nobody asks who vouches for an authority that
+//! is trusted anyway.
+
+use rustls::pki_types::TrustAnchor;
+
+/// Characters of base 64 in a line of PEM (RFC 7468 §2).
+const PEM_LINE: usize = 64;
+
+/// Tags of DER (X.690 §8).
+const SEQUENCE: u8 = 0x30;
+const OCTET_STRING: u8 = 0x04;
+const EXTENSIONS: u8 = 0xa3;
+
+/// Version 3, and serial number 1 (RFC 5280 §4.1.2).
+const VERSION_AND_SERIAL: &[u8] = &[0xa0, 3, 2, 1, 2, 2, 1, 1];
+
+/// What stands for the algorithm, the issuer and the validity.
+const EMPTY: &[u8] = &[SEQUENCE, 0];
+
+/// A bit string without bits.
+const NO_SIGNATURE: &[u8] = &[3, 1, 0];
+
+/// The extension `nameConstraints`, and that it is critical (RFC 5280 §4.2.1.10).
+const NAME_CONSTRAINTS: &[u8] = &[6, 3, 0x55, 0x1d, 30, 1, 1, 0xff];
+
+/// All of them, as PEM (RFC 7468).
+pub fn pem() -> String {
+    let mut pem = String::new();
+    for anchor in webpki_roots::TLS_SERVER_ROOTS {
+        pem.push_str("-----BEGIN CERTIFICATE-----\n");
+        push_base64(&mut pem, &certificate(anchor));
+        pem.push_str("-----END CERTIFICATE-----\n");
+    }
+    pem
+}
+
+/// The smallest certificate that holds an authority (RFC 5280 §4.1), as DER.
+fn certificate(anchor: &TrustAnchor) -> Vec<u8> {
+    let subject = der(SEQUENCE, &[&anchor.subject]);
+    let key = der(SEQUENCE, &[&anchor.subject_public_key_info]);
+    let extensions = anchor.name_constraints.as_ref().map_or_else(Vec::new, |constraints| {
+        let constraints = der(OCTET_STRING, &[&der(SEQUENCE, &[constraints])]);
+        let extension = der(SEQUENCE, &[NAME_CONSTRAINTS, &constraints]);
+        der(EXTENSIONS, &[&der(SEQUENCE, &[&extension])])
+    });
+    let signed = der(SEQUENCE, &[VERSION_AND_SERIAL, EMPTY, EMPTY, EMPTY, &subject, &key, &extensions]);
+    der(SEQUENCE, &[&signed, EMPTY, NO_SIGNATURE])
+}
+
+/// A value in DER: its tag, its length (X.690 §10.1), and what it is made of.
+fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let content = parts.concat();
+    let [high, low] = u16::try_from(content.len()).expect("an authority has less than 64 KiB").to_be_bytes();
+    let head: &[u8] = match (high, low) {
+        (0, ..0x80) => &[tag, low],
+        (0, _) => &[tag, 0x81, low],
+        _ => &[tag, 0x82, high, low],
+    };
+    [head, &content].concat()
+}
+
+/// Appends base 64 (RFC 4648 §4) in lines.
+fn push_base64(text: &mut String, bytes: &[u8]) {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    for line in bytes.chunks(PEM_LINE / 4 * 3) {
+        for three in line.chunks(3) {
+            let number =
+                three.iter().fold(0_usize, |number, byte| number << 8 | usize::from(*byte)) << (8 * (3 - three.len()));
+            for place in 0..4 {
+                let digit = DIGITS[number >> (18 - 6 * place) & 63];
+                text.push(if place <= three.len() { char::from(digit) } else { '=' });
+            }
+        }
+        text.push('\n');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::RootCertStore;
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject;
+
+    use super::*;
+
+    /// What a verifier makes of certificates.
+    fn read(pem: &str) -> Vec<TrustAnchor<'static>> {
+        let mut store = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+            store.add(certificate.expect("it is PEM")).expect("it is a certificate");
+        }
+        store.roots
+    }
+
+    #[test]
+    fn a_verifier_reads_every_authority_as_mozilla_has_it() {
+        let anchors = read(&pem());
+        assert_eq!(anchors, webpki_roots::TLS_SERVER_ROOTS);
+        assert!(anchors.len() > 100, "Mozilla has more than {}", anchors.len());
+        assert!(anchors.iter().any(|anchor| anchor.name_constraints.is_some()), "one of them is limited to names");
+    }
+
+    #[test]
+    fn lengths_are_those_of_der() {
+        for (length, head) in [
+            (0, &[4, 0][..]),
+            (0x7f, &[4, 0x7f]),
+            (0x80, &[4, 0x81, 0x80]),
+            (0xff, &[4, 0x81, 0xff]),
+            (0x100, &[4, 0x82, 1, 0]),
+            (0xffff, &[4, 0x82, 0xff, 0xff]),
+        ] {
+            let content = vec![7; length];
+            assert_eq!(der(OCTET_STRING, &[&content]), [head, &content].concat(), "{length}");
+        }
+    }
+
+    #[test]
+    fn base_64_is_that_of_the_standard() {
+        for (bytes, expected) in [
+            ("", ""),
+            ("f", "Zg==\n"),
+            ("fo", "Zm8=\n"),
+            ("foo", "Zm9v\n"),
+            ("foob", "Zm9vYg==\n"),
+            ("foobar", "Zm9vYmFy\n"),
+        ] {
+            let mut text = String::new();
+            push_base64(&mut text, bytes.as_bytes());
+            assert_eq!(text, expected);
+        }
+    }
+}
