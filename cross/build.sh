@@ -49,10 +49,6 @@ for target in $targets; do
 		options=$(features "$build")
 		binary=$out/ssh-session-notifier-$build-$target
 		rm -f "$binary"
-		if is_same "$build" && [ -e "$out/ssh-session-notifier-appliance-$target" ]; then
-			ln "$out/ssh-session-notifier-appliance-$target" "$binary"
-			continue
-		fi
 		echo "building $build for $target"
 		# RUST_LIBC_…: the C library's 64-bit time on 32-bit machines; without it, 2038 is the end.
 		# shellcheck disable=SC2086 # one word an option

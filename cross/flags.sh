@@ -17,11 +17,6 @@ features() {
 	esac
 }
 
-# Where the default features are those of the appliance build, the full build is the same binary.
-is_same() {
-	[ "$1" = full ] && grep -q '^default = \["tls"\]$' Cargo.toml
-}
-
 std='-Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size'
 
 # A panic aborts at once: no unwinder, no tables for it, no messages.

@@ -19,8 +19,6 @@ for binary in "$@"; do
 	name=${binary##*/ssh-session-notifier-}
 	build=${name%%-*} target=${name#*-}
 	size=$(stat -c %s "$binary")
-	# The full build may be the appliance build by another name.
-	[ "$build" != full ] || [ -e "$work/$name.map" ] || name=appliance-$target
 	if [ -e "$work/$name.map" ]; then
 		# shellcheck disable=SC2046 # seven numbers
 		row "$build" "$target" $(awk -v "file=$size" -f cross/size.awk "$work/$name.map")

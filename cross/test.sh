@@ -2,9 +2,9 @@
 # Usage: sh cross/test.sh [TARGET…]
 #
 # Runs what `make dist` built: for each target (default: those in dist/) the tests of the real binary
-# that need nobody else's sshd, PAM or strace, with the appliance build and the lan build in place of
-# the one that cargo would build; under qemu where the processor is a foreign one, and otherwise with
-# sshd, PAM and strace too. Then
+# that need nobody else's sshd, PAM or strace, with each build in place of the one that cargo would
+# build; under qemu where the processor is a foreign one, and otherwise with sshd, PAM and strace too.
+# The full build takes those of what it has more than the appliance build. Then
 # tests/static.rs, which locks the x86_64 binary into root directories with nothing else in them.
 set -eu
 cd "$(dirname "$0")/.."
@@ -18,7 +18,8 @@ tests() {
 	done
 }
 plain=$(tests wire digest letters takeover)
-secure=$(tests servers targets tls config)
+secure=$(tests servers targets tls algorithms config)
+extra=$(tests tls algorithms)
 native=$(tests login environment privileges links surroundings hostile fallbacks crash powercut crowd cost schedule)
 
 if [ $# -eq 0 ]; then
@@ -42,11 +43,14 @@ for target in "$@"; do
 		without headers_without_end_keep_the_event_however_long_each_line_is "qemu-user limits nobody's memory"
 		;;
 	esac
-	for build in lan appliance; do
+	for build in lan appliance full; do
 		binary=$PWD/dist/ssh-session-notifier-$build-$target
 		[ -e "$binary" ] || continue
-		options='' names="$plain $secure $more"
-		[ "$build" != lan ] || options=--no-default-features names=$plain
+		case $build in
+		lan) options=--no-default-features names=$plain ;;
+		appliance) options='--no-default-features --features tls' names="$plain $secure $more" ;;
+		full) options='' names=$extra ;;
+		esac
 		echo "testing $build for $target"
 		# shellcheck disable=SC2086 # one word an option
 		SSN_BINARY="$run $binary" ${CARGO:-cargo} test --locked --no-fail-fast $options $names -- $skips

@@ -12,25 +12,13 @@ use std::time::{Duration, Instant};
 
 use support::home::{Home, Syslog};
 use support::server::{Server, hold};
-use support::tls::{Authority, END, EXPIRED, FUTURE, Nginx, PAST, Pair, Process, is_possible, text};
+use support::tls::{Authority, END, EXPIRED, FUTURE, Nginx, PAST, Pair, Process, is_possible, ntfy, text, trusting};
 use support::{stderr, stdout};
 
 const GOOD: &str = "DNS:localhost,IP:127.0.0.1";
 const UNKNOWN: &str = "the server's certificate is from an unknown authority (see network.ca_file)";
 const SELF_SIGNED: &str = "the server's certificate is self-signed, as only an authority's may be: \
     the server needs one that the authority has signed";
-
-/// One ntfy target over TLS, and settings of `[network]`.
-fn ntfy(host: &str, port: u16, network: &str) -> String {
-    format!(
-        "[network]\ntimeout = 5\n{network}\n[notification]\nservice = \"ntfy\"\n[notification.ntfy]\n\
-         topic_url = \"https://{host}:{port}/mytopic\"\ntoken = \"tk_s3cret\"\n"
-    )
-}
-
-fn trusting(authority: &Authority) -> String {
-    format!("ca_file = \"{}\"", authority.pair.certificate.display())
-}
 
 /// A server behind nginx that presents a good certificate, and a login to tell of.
 fn scene(settings: &str) -> (Home, Authority, Server, Nginx) {

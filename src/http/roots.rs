@@ -14,12 +14,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use rustls::crypto::{CryptoProvider, KeyProvider, ring};
+use rustls::crypto::KeyProvider;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::sign::SigningKey;
 use rustls::{AlertDescription, CertificateError};
 
 use crate::error::Error;
+#[cfg(feature = "tls-extra")]
+use crate::http::full as algorithms;
+#[cfg(not(feature = "tls-extra"))]
+use crate::http::lean as algorithms;
 use crate::http::{self, anchors};
 use crate::queue::spool;
 
@@ -46,7 +50,7 @@ pub fn install(ca_file: Option<&Path>, spool: &Path) -> Result<(), Error> {
         check_store(path).map_err(Error::file("use network.ca_file", path))?;
     }
     // Fails only if one is installed already, and then it is this one.
-    let _ = CryptoProvider { key_provider: &NoKeys, ..ring::default_provider() }.install_default();
+    let _ = algorithms::provider(&NoKeys).install_default();
     let store = STORES.iter().map(Path::new).find(|path| check_store(path).is_ok());
     let path = match ca_file.or(store) {
         Some(path) => path.to_path_buf(),
@@ -119,6 +123,10 @@ pub fn explain(error: &rustls::Error) -> http::Error {
         rustls::Error::AlertReceived(AlertDescription::ProtocolVersion) => {
             "the server knows neither TLS 1.2 nor 1.3".into()
         }
+        // What a server says that finds nothing it accepts among what it was offered (RFC 8446 §6.2).
+        rustls::Error::AlertReceived(AlertDescription::HandshakeFailure | AlertDescription::InsufficientSecurity) => {
+            format!("the server accepts no algorithm that this build knows{}", algorithms::ELSEWHERE)
+        }
         other => other.to_string(),
     };
     http::Error::Broken(format!("TLS failed: {what}"))
@@ -136,6 +144,10 @@ fn doubt(why: &CertificateError) -> String {
             "is not yet valid: is this host's clock behind?"
         }
         CertificateError::UnknownIssuer => "is from an unknown authority (see network.ca_file)",
+        CertificateError::UnsupportedSignatureAlgorithmContext { .. } => {
+            let what = "is signed with an algorithm that this build doesn't know";
+            return format!("the server's certificate {what}{}", algorithms::ELSEWHERE);
+        }
         // An error of the library below, of which rustls makes no variant of its own.
         CertificateError::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => {
             "is self-signed, as only an authority's may be: the server needs one that the authority has signed"

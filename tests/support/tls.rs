@@ -19,6 +19,24 @@ pub fn is_possible() -> bool {
     has("openssl") && has("nginx")
 }
 
+/// A kind of key, as `openssl req -newkey` takes it, and how `openssl ca` is to sign with it.
+#[derive(Clone, Copy, Debug)]
+pub struct Kind(&'static [&'static str], &'static [&'static str]);
+
+/// ECDSA on P-256, with SHA-256.
+pub const P256: Kind = Kind(&["ec", "-pkeyopt", "ec_paramgen_curve:P-256"], &[]);
+/// ECDSA on P-384, with SHA-384.
+pub const P384: Kind = Kind(&["ec", "-pkeyopt", "ec_paramgen_curve:P-384"], &["-md", "sha384"]);
+/// RSA with 2048 bits, by PKCS #1 1.5 with SHA-256.
+pub const RSA_2048: Kind = Kind(&["rsa:2048"], &[]);
+/// RSA with 4096 bits, by PKCS #1 1.5 with SHA-512.
+pub const RSA_4096: Kind = Kind(&["rsa:4096"], &["-md", "sha512"]);
+/// RSA with 3072 bits, by PSS with SHA-256.
+pub const RSA_PSS: Kind =
+    Kind(&["rsa:3072"], &["-sigopt", "rsa_padding_mode:pss", "-sigopt", "rsa_pss_saltlen:digest"]);
+/// Ed25519.
+pub const ED25519: Kind = Kind(&["ed25519"], &[]);
+
 /// A certificate and its key, as files.
 #[derive(Clone)]
 pub struct Pair {
@@ -31,6 +49,7 @@ pub struct Pair {
 /// An authority, with a directory of its own below a host's.
 pub struct Authority {
     home: PathBuf,
+    kind: Kind,
     /// What is to be trusted.
     pub pair: Pair,
 }
@@ -38,6 +57,11 @@ pub struct Authority {
 impl Authority {
     /// Makes one that is valid from 2020 to 2099.
     pub fn new(home: &Home, name: &str) -> Self {
+        Self::with(home, name, P256)
+    }
+
+    /// Makes one with a key of some kind.
+    pub fn with(home: &Home, name: &str, kind: Kind) -> Self {
         let root = home.at(name);
         fs::create_dir(&root).expect("a new directory");
         let config = format!(
@@ -50,15 +74,20 @@ impl Authority {
         fs::write(root.join("index"), "").expect("a file");
         fs::write(root.join("serial"), "1000\n").expect("a file");
         let pair = Pair { certificate: root.join("ca.pem"), key: root.join("ca.key") };
-        let authority = Self { home: root, pair };
-        authority.request("ca", name);
+        let authority = Self { home: root, kind, pair };
+        authority.request("ca", name, kind);
         authority.sign("ca", &["-selfsign", "-keyfile", "ca.key", "-extensions", "authority"], PAST, END);
         authority
     }
 
     /// Signs a certificate for `names` (`DNS:localhost,IP:127.0.0.1`), valid between two moments.
     pub fn issue(&self, file: &str, names: &str, from: &str, to: &str) -> Pair {
-        self.request(file, file);
+        self.issue_with(file, P256, names, from, to)
+    }
+
+    /// The same, for a key of some kind.
+    pub fn issue_with(&self, file: &str, kind: Kind, names: &str, from: &str, to: &str) -> Pair {
+        self.request(file, file, kind);
         let extensions = self.home.join("extensions");
         fs::write(&extensions, format!("basicConstraints = CA:FALSE\nsubjectAltName = {names}\n")).expect("a file");
         self.sign(file, &["-cert", "ca.pem", "-keyfile", "ca.key", "-extfile", "extensions"], from, to);
@@ -76,18 +105,16 @@ impl Authority {
         self.pair_of(file)
     }
 
-    fn request(&self, file: &str, name: &str) {
+    fn request(&self, file: &str, name: &str, kind: Kind) {
         let (key, request, subject) = (format!("{file}.key"), format!("{file}.csr"), format!("/CN={name}"));
-        self.openssl(&[
-            &["req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"][..],
-            &["-subj", &subject, "-keyout", &key, "-out", &request],
-        ]);
+        let how = ["-nodes", "-subj", &subject, "-keyout", &key, "-out", &request];
+        self.openssl(&[&["req", "-new", "-newkey"], kind.0, &how]);
     }
 
     fn sign(&self, file: &str, how: &[&str], from: &str, to: &str) {
         let (request, certificate) = (format!("{file}.csr"), format!("{file}.pem"));
         let what = ["ca", "-batch", "-notext", "-config", "config", "-in", &request, "-out", &certificate];
-        self.openssl(&[&what, how, &["-startdate", from, "-enddate", to]]);
+        self.openssl(&[&what, how, self.kind.1, &["-startdate", from, "-enddate", to]]);
     }
 
     fn pair_of(&self, file: &str) -> Pair {
@@ -162,6 +189,19 @@ fn server(Pair { certificate, key }: &Pair, port: u16, upstream: u16) -> String 
         certificate.display(),
         key.display()
     )
+}
+
+/// One ntfy target over TLS, and settings of `[network]`.
+pub fn ntfy(host: &str, port: u16, network: &str) -> String {
+    format!(
+        "[network]\ntimeout = 5\n{network}\n[notification]\nservice = \"ntfy\"\n[notification.ntfy]\n\
+         topic_url = \"https://{host}:{port}/mytopic\"\ntoken = \"tk_s3cret\"\n"
+    )
+}
+
+/// The setting that trusts an authority.
+pub fn trusting(authority: &Authority) -> String {
+    format!("ca_file = \"{}\"", authority.pair.certificate.display())
 }
 
 /// The text of a file of authorities.
