@@ -19,8 +19,9 @@ features() {
 
 std='-Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size'
 
-# A panic aborts at once: no unwinder, no tables for it, no messages.
-rust_flags='-Clink-self-contained=no -Crelocation-model=static -Csymbol-mangling-version=v0 -Zunstable-options -Cpanic=immediate-abort -Cforce-unwind-tables=no -Cllvm-args=-enable-machine-outliner=always'
+# A panic aborts at once: no unwinder, no tables for it, no messages. `{:?}` prints names without what they
+# hold; no message of ours needs more.
+rust_flags='-Clink-self-contained=no -Crelocation-model=static -Csymbol-mangling-version=v0 -Zunstable-options -Zfmt-debug=shallow -Cpanic=immediate-abort -Cforce-unwind-tables=no -Cllvm-args=-enable-machine-outliner=always'
 c_flags='-Oz -fno-pic -fno-asynchronous-unwind-tables -fno-unwind-tables'
 for prefix in ${prefixes:?}; do
 	rust_flags="$rust_flags --remap-path-prefix=$prefix"

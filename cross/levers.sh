@@ -48,6 +48,7 @@ lever 'link-time optimisation: fat, not thin' Cargo.toml 's/lto = "fat"/lto = "t
 lever 'a panic aborts at once: no message' cross/flags.sh \
 	's/-Cpanic=immediate-abort/-Cpanic=abort -Clink-arg=-Wl,--unresolved-symbols=ignore-all/'
 lever 'std: optimize_for_size' cross/flags.sh 's/ -Zbuild-std-features=optimize_for_size//'
+lever 'Rust: {:?} prints names only' cross/flags.sh 's/ -Zfmt-debug=shallow//'
 lever 'Rust: machine outliner' cross/flags.sh 's/ -Cllvm-args=-enable-machine-outliner=always//'
 lever 'Rust: no unwind tables' cross/flags.sh 's/ -Cforce-unwind-tables=no//'
 lever 'loaded at a fixed address, not a random one (static-pie)' cross/flags.sh 's/ -Crelocation-model=static//;s/ -fno-pic/ -fPIE/'

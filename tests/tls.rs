@@ -102,7 +102,7 @@ fn a_certificate_that_proves_nothing_is_refused_with_the_reason_and_the_event_is
     }
     let home = Home::new("");
     let (authority, other) = (Authority::new(&home, "authority"), Authority::new(&home, "other"));
-    let rows: [(Pair, &str); 6] = [
+    let rows: [(Pair, &str); 7] = [
         (
             authority.issue("name", "DNS:elsewhere.example,IP:192.0.2.1", PAST, END),
             "the server's certificate is not valid for its name",
@@ -114,6 +114,10 @@ fn a_certificate_that_proves_nothing_is_refused_with_the_reason_and_the_event_is
         (
             authority.issue("early", GOOD, FUTURE, END),
             "the server's certificate is not yet valid: is this host's clock behind?",
+        ),
+        (
+            authority.issue("critical", &format!("{GOOD}\n1.2.3.4 = critical, ASN1:NULL"), PAST, END),
+            "the server's certificate is refused: UnsupportedCriticalExtension",
         ),
         (other.issue("unknown", GOOD, PAST, END), UNKNOWN),
         (other.self_signed("self", "basicConstraints=CA:FALSE"), UNKNOWN),

@@ -149,9 +149,12 @@ fn doubt(why: &CertificateError) -> String {
             return format!("the server's certificate {what}{}", algorithms::ELSEWHERE);
         }
         // An error of the library below, of which rustls makes no variant of its own.
-        CertificateError::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => {
-            "is self-signed, as only an authority's may be: the server needs one that the authority has signed"
-        }
+        CertificateError::Other(why) => match why.to_string().as_str() {
+            "CaUsedAsEndEntity" => {
+                "is self-signed, as only an authority's may be: the server needs one that the authority has signed"
+            }
+            why => return format!("the server's certificate is refused: {why}"),
+        },
         other => return format!("the server's certificate is refused: {other}"),
     };
     format!("the server's certificate {what}")
