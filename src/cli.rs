@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use lexopt::prelude::{Long, Short, Value, ValueExt};
 
-use crate::error::Error;
+use crate::error::{Error, Kind};
 
 /// Where the configuration is unless `--config` names another place.
 const CONFIG: &str = "/etc/ssh-session-notifier/config.toml";
@@ -59,13 +59,13 @@ pub enum Command {
 }
 
 impl Args {
-    /// Reads the arguments, the program's name first; a mistake is [`Error::Usage`].
+    /// Reads the arguments, the program's name first; a mistake is [`Kind::Usage`].
     pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, Error> {
         let mut parser = lexopt::Parser::from_iter(arguments);
         let mut config = PathBuf::from(CONFIG);
         let mut words: Vec<OsString> = Vec::new();
         let (mut watch, mut all) = (false, false);
-        let misuse = |why: lexopt::Error| Error::Usage(why.to_string());
+        let misuse = |why: lexopt::Error| Error::from(Kind::Usage(why.to_string()));
         while let Some(argument) = parser.next().map_err(misuse)? {
             match argument {
                 Short('h') | Long("help") => return Ok(Self { config, command: Command::Help }),
@@ -92,14 +92,14 @@ fn command(words: &[OsString], watch: bool, all: bool) -> Result<Command, Error>
         (["retry"], false, true) => Ok(Command::Retry(None)),
         (["retry", id], false, false) => Ok(Command::Retry(Some(number(id)?))),
         (["drop", id], false, false) => Ok(Command::Drop(number(id)?)),
-        ([], ..) => Err(Error::Usage("which command? see --help".into())),
-        ([name @ ("retry" | "drop"), ..], ..) => Err(Error::Usage(format!("{name} takes one ID; see --help"))),
-        ([first, ..], ..) => Err(Error::Usage(format!("cannot do {first:?} with these arguments; see --help"))),
+        ([], ..) => Err(Kind::Usage("which command? see --help".into()).into()),
+        ([name @ ("retry" | "drop"), ..], ..) => Err(Kind::Usage(format!("{name} takes one ID; see --help")).into()),
+        ([first, ..], ..) => Err(Kind::Usage(format!("cannot do {first:?} with these arguments; see --help")).into()),
     }
 }
 
 fn number(word: &str) -> Result<i64, Error> {
-    OsString::from(word).parse().map_err(|_| Error::Usage(format!("{word:?} is no ID; `status` lists them")))
+    OsString::from(word).parse().map_err(|_| Kind::Usage(format!("{word:?} is no ID; `status` lists them")).into())
 }
 
 #[cfg(test)]
@@ -122,7 +122,7 @@ mod tests {
         assert_eq!(parse("-h").ok(), Some(Command::Help));
         assert_eq!(parse("--version send").ok(), Some(Command::Version));
         for line in ["", "sned", "send now", "queue --watch", "drop", "drop x", "retry", "--conf x send", "send -c"] {
-            assert!(matches!(parse(line), Err(Error::Usage(_))), "{line}");
+            assert!(parse(line).is_err_and(|why| matches!(why.kind(), Kind::Usage(_))), "{line}");
         }
     }
 }

@@ -5,8 +5,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// A failure that a person is told of. `main` alone decides where it is shown.
+///
+/// In a box, for every `?` would move it.
 #[derive(Debug)]
-pub enum Error {
+pub struct Error(Box<Kind>);
+
+/// What failed.
+#[derive(Debug)]
+pub enum Kind {
     /// The command line was misused.
     Usage(String),
     /// `cannot read /etc/…: Permission denied (os error 13)`
@@ -19,7 +25,7 @@ pub enum Error {
     Damaged { path: PathBuf, why: String },
     /// PAM's environment is incomplete, or not there.
     Environment(&'static str),
-    /// `cannot become user 61001: …`
+    /// `cannot become the state directory's owner: …`
     Privileges { doing: &'static str, why: String },
     /// Nothing else to say than that something failed, which was said where it happened.
     Said,
@@ -28,21 +34,37 @@ pub enum Error {
 impl Error {
     /// Attaches what was done to which file: `.map_err(Error::file("read", path))`.
     pub fn file(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |why| Self::File { doing, path: path.into(), why }
+        move |why| Kind::File { doing, path: path.into(), why }.into()
+    }
+
+    /// Attaches what was done to a system call's error: `.map_err(Error::system("fork"))`.
+    pub fn system(doing: &'static str) -> impl FnOnce(nix::Error) -> Self {
+        move |why| Kind::Privileges { doing, why: io::Error::from(why).to_string() }.into()
+    }
+
+    /// What failed.
+    pub fn kind(&self) -> &Kind {
+        &self.0
+    }
+}
+
+impl From<Kind> for Error {
+    fn from(kind: Kind) -> Self {
+        Self(Box::new(kind))
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Usage(what) => f.write_str(what),
-            Self::File { doing, path, why } => write!(f, "cannot {doing} {}: {why}", path.display()),
-            Self::Config(mistakes) => f.write_str(&mistakes.join("\n")),
-            Self::Queue { doing, path, why } => write!(f, "cannot {doing} {}: {why}", path.display()),
-            Self::Damaged { path, why } => write!(f, "{} is damaged: {why}; `send` repairs it", path.display()),
-            Self::Environment(what) => f.write_str(what),
-            Self::Privileges { doing, why } => write!(f, "cannot {doing}: {why}"),
-            Self::Said => f.write_str("something failed; see above"),
+        match self.kind() {
+            Kind::Usage(what) => f.write_str(what),
+            Kind::File { doing, path, why } => write!(f, "cannot {doing} {}: {why}", path.display()),
+            Kind::Config(mistakes) => f.write_str(&mistakes.join("\n")),
+            Kind::Queue { doing, path, why } => write!(f, "cannot {doing} {}: {why}", path.display()),
+            Kind::Damaged { path, why } => write!(f, "{} is damaged: {why}; `send` repairs it", path.display()),
+            Kind::Environment(what) => f.write_str(what),
+            Kind::Privileges { doing, why } => write!(f, "cannot {doing}: {why}"),
+            Kind::Said => f.write_str("something failed; see above"),
         }
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::child;
 use crate::config::{Hook, Place};
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::event::{Action, Environment, Event, Session, Stamp, Trust, What};
 use crate::log::{self, Level};
 use crate::privileges;
@@ -30,7 +30,7 @@ pub fn run(config: &Path, block: &[(OsString, OsString)]) -> Result<(), Error> {
     let (session, trust) = match Session::from_environment(block) {
         Environment::Session(session, trust) => (session, trust),
         Environment::Other => return Ok(()),
-        Environment::Missing => return Err(Error::Environment("queue is for pam_exec: PAM_TYPE is not set")),
+        Environment::Missing => return Err(Kind::Environment("queue is for pam_exec: PAM_TYPE is not set").into()),
     };
     let remote_host = session.remote_host.clone();
     let event = Event { what: What::Session(session), at: Stamp::now() };

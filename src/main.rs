@@ -38,7 +38,7 @@ use std::process::ExitCode;
 use crate::cli::{Args, Command};
 use crate::config::Config;
 use crate::deadline::Deadline;
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::log::Level;
 use crate::queue::{Queue, Role};
 
@@ -54,10 +54,10 @@ fn main() -> ExitCode {
     if let Some(why) = &why {
         log::say(Level::Error, &why.to_string());
     }
-    match why {
+    match why.as_ref().map(Error::kind) {
         // Nothing of ours keeps anybody out.
         _ if is_pam => ExitCode::SUCCESS,
-        Some(Error::Usage(_)) => ExitCode::from(MISUSED),
+        Some(Kind::Usage(_)) => ExitCode::from(MISUSED),
         _ if is_well => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
     }
@@ -67,24 +67,24 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Result<bool, Error> {
     match args.command {
         Command::Queue => hook::run(&args.config, &env::vars_os().collect::<Vec<_>>()).map(|()| true),
-        Command::Send => with_config(&args.config, |config| match lock::take(config)? {
+        Command::Send => with_config(&args.config, &|config| match lock::take(config)? {
             Some(lock) => {
                 let deadline = Deadline::new(send::RUN_LIMIT, None);
                 Ok(send::run(config, &lock, &deadline)? && heartbeat::beat(config, &deadline)?)
             }
             None => Ok(true),
         }),
-        Command::Watch => with_config(&args.config, |config| match lock::take(config)? {
+        Command::Watch => with_config(&args.config, &|config| match lock::take(config)? {
             Some(lock) => watch::run(config, lock),
-            None => Err(Error::Environment("another `send` is running")),
+            None => Err(Kind::Environment("another `send` is running").into()),
         }),
-        Command::Status => with_config(&args.config, |config| print(&status::report(config)?)),
-        Command::Retry(id) => with_queue(&args.config, |queue| match queue.retry(id)? {
-            0 => Err(Error::Environment("there is no such dead letter; `status` lists them")),
+        Command::Status => with_config(&args.config, &|config| print(&status::report(config)?)),
+        Command::Retry(id) => with_queue(&args.config, &|queue| match queue.retry(id)? {
+            0 => Err(Kind::Environment("there is no such dead letter; `status` lists them").into()),
             count => print(&format!("{count} will be sent again\n")),
         }),
-        Command::Drop(id) => with_queue(&args.config, |queue| match queue.drop_dead(id)? {
-            0 => Err(Error::Environment("there is no such dead letter; `status` lists them")),
+        Command::Drop(id) => with_queue(&args.config, &|queue| match queue.drop_dead(id)? {
+            0 => Err(Kind::Environment("there is no such dead letter; `status` lists them").into()),
             count => print(&format!("{count} forgotten\n")),
         }),
         Command::Help => print(cli::USAGE),
@@ -93,7 +93,7 @@ fn run(args: &Args) -> Result<bool, Error> {
 }
 
 /// Reads the configuration, gives up root if it is fit to be believed, and only then does the work.
-fn with_config(file: &Path, work: impl FnOnce(&Config) -> Result<bool, Error>) -> Result<bool, Error> {
+fn with_config(file: &Path, work: &dyn Fn(&Config) -> Result<bool, Error>) -> Result<bool, Error> {
     let (config, warning) = Config::read(file)?;
     privileges::give_up_root(&config.place)?;
     if let Some(warning) = warning {
@@ -102,8 +102,8 @@ fn with_config(file: &Path, work: impl FnOnce(&Config) -> Result<bool, Error>) -
     work(&config)
 }
 
-fn with_queue(file: &Path, work: impl FnOnce(&mut Queue) -> Result<bool, Error>) -> Result<bool, Error> {
-    with_config(file, |config| work(&mut Queue::open(&config.place.path, Role::Sender)?))
+fn with_queue(file: &Path, work: &dyn Fn(&mut Queue) -> Result<bool, Error>) -> Result<bool, Error> {
+    with_config(file, &|config| work(&mut Queue::open(&config.place.path, Role::Sender)?))
 }
 
 /// Writes data to stdout. A reader that went away is no failure.

@@ -11,7 +11,7 @@ use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Uid, User, geteuid, getgroups, getresgid, getresuid, setgroups, setresgid, setresuid};
 
 use crate::config::Place;
-use crate::error::Error;
+use crate::error::{Error, Kind};
 
 /// The service user, whose directory it is where nobody made one yet.
 const SERVICE_USER: &str = "ssh-session-notifier";
@@ -67,7 +67,7 @@ fn refuse_if_shared(directory: &Path) -> Result<(), Error> {
         return Ok(());
     }
     let why = format!("{} is root's, but others can write in it; `chmod go-w` it", directory.display());
-    Err(Error::Privileges { doing: "open the queue as root", why })
+    Err(Kind::Privileges { doing: "open the queue as root", why }.into())
 }
 
 fn create_home(home: &Path) -> Result<(u32, u32), Error> {
@@ -105,14 +105,16 @@ fn create_for(directory: &Path, uid: u32, gid: u32) -> io::Result<()> {
 
 /// Changes all user and group ids for good, and makes sure that it happened.
 fn become_user(uid: Uid, gid: Gid) -> Result<(), Error> {
-    let failed = |doing| move |why: nix::Error| Error::Privileges { doing, why: why.desc().into() };
-    setgroups(&[]).map_err(failed("leave root's groups"))?;
-    setresgid(gid, gid, gid).map_err(failed("become the state directory's group"))?;
-    setresuid(uid, uid, uid).map_err(failed("become the state directory's owner"))?;
+    setgroups(&[]).map_err(Error::system("leave root's groups"))?;
+    setresgid(gid, gid, gid).map_err(Error::system("become the state directory's group"))?;
+    setresuid(uid, uid, uid).map_err(Error::system("become the state directory's owner"))?;
     let (users, groups) = (getresuid(), getresgid());
     let is_gone = users.is_ok_and(|ids| [ids.real, ids.effective, ids.saved] == [uid; 3])
         && groups.is_ok_and(|ids| [ids.real, ids.effective, ids.saved] == [gid; 3])
         && getgroups().is_ok_and(|groups| groups.is_empty())
         && setresuid(Uid::from_raw(0), Uid::from_raw(0), Uid::from_raw(0)).is_err();
-    if is_gone { Ok(()) } else { Err(Error::Privileges { doing: "give up root", why: "some of it is left".into() }) }
+    if is_gone {
+        return Ok(());
+    }
+    Err(Kind::Privileges { doing: "give up root", why: "some of it is left".into() }.into())
 }

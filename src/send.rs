@@ -12,7 +12,7 @@ use nix::sys::resource::{Resource, setrlimit};
 use crate::backoff;
 use crate::config::Config;
 use crate::deadline::Deadline;
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::event::{Event, Stamp, What};
 use crate::http;
 use crate::intake;
@@ -92,13 +92,14 @@ pub fn run(config: &Config, _lock: &Lock, deadline: &Deadline<'_>) -> Result<boo
         return Ok(true);
     }
     match attempt(config, Queue::open(&config.place.path, Role::Sender), deadline) {
-        Err(Error::Damaged { path, why }) => {
-            let (mut queue, said) = Queue::repair(&path, &why)?;
+        Err(damaged) => {
+            let Kind::Damaged { path, why } = damaged.kind() else { return Err(damaged) };
+            let (mut queue, said) = Queue::repair(path, why)?;
             log::say(Level::Error, &said);
             queue.append(&[note(&said)])?;
             attempt(config, Ok(queue), deadline).map(|_| false)
         }
-        other => other,
+        well => well,
     }
 }
 
@@ -165,7 +166,7 @@ impl Run<'_> {
             [only] => vec![self.target(only)],
             several => thread::scope(|scope| {
                 let threads: Vec<_> = several.iter().map(|target| scope.spawn(|| self.beside_others(target))).collect();
-                threads.into_iter().map(|thread| thread.join().unwrap_or(Err(Error::Said))).collect()
+                threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(Kind::Said.into()))).collect()
             }),
         };
         self.queue().prune(&self.config.limits, &self.now)?;

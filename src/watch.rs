@@ -11,7 +11,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::config::Config;
 use crate::deadline::Deadline;
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::event::Stamp;
 use crate::heartbeat;
 use crate::lock::{self, Lock};
@@ -35,11 +35,11 @@ const _: () = assert!(HEARTBEAT.as_secs() < LONGEST_SLEEP.as_secs());
 
 /// Delivers until SIGTERM or SIGINT comes.
 pub fn run(config: &Config, mut lock: Lock) -> Result<bool, Error> {
-    let signals = end_signals().map_err(failed("watch for signals"))?;
+    let signals = end_signals().map_err(Error::system("watch for signals"))?;
     let (mut last_beat, mut is_warned) = (None, false);
     loop {
         if !lock.is_current() {
-            lock = lock::take(config)?.ok_or(Error::Environment("another `send` is running"))?;
+            lock = lock::take(config)?.ok_or(Kind::Environment("another `send` is running"))?;
         }
         // Watches are set before the look at the queue, so that nothing slips in between.
         let changes = watches(config);
@@ -68,7 +68,7 @@ fn wait(signals: &SignalFd, changes: Option<&Inotify>, longest: Duration) -> Res
     match poll(&mut ready, PollTimeout::try_from(longest).unwrap_or(PollTimeout::MAX)) {
         Ok(_) => Ok(!ready[0].any().unwrap_or(false)),
         Err(nix::Error::EINTR) => Ok(true),
-        Err(why) => Err(failed("wait")(why)),
+        Err(why) => Err(Error::system("wait")(why)),
     }
 }
 
@@ -101,8 +101,4 @@ fn sleep(config: &Config) -> Duration {
     let next = next.ok().flatten().and_then(|ms| u64::try_from(ms).ok());
     // At least a second, so that a queue that can't be settled isn't tried without a rest.
     next.map_or(LONGEST_SLEEP, Duration::from_millis).clamp(Duration::from_secs(1), LONGEST_SLEEP)
-}
-
-fn failed(doing: &'static str) -> impl FnOnce(nix::Error) -> Error {
-    move |why| Error::Privileges { doing, why: why.desc().into() }
 }

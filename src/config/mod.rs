@@ -19,7 +19,7 @@ pub use section::Section;
 use nix::unistd::geteuid;
 
 use crate::config::section::Reader;
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::notifier::Notifier;
 use crate::rules::{Allowlist, Network};
 use crate::text::{Field, Secret};
@@ -188,11 +188,11 @@ fn check_owner(file: &Path, metadata: &Metadata, user: u32) -> Result<Option<Str
     if owner != 0 && owner != user {
         let what =
             format!("{name}:1: the file is owned by user {owner}; `chown root` it: its owner decides what is sent");
-        return Err(Error::Config(vec![what]));
+        return Err(Kind::Config(vec![what]).into());
     }
     if mode & 0o022 != 0 {
         let what = format!("{name}:1: the file can be written by others (mode {mode:04o}); `chmod go-w` it");
-        return Err(Error::Config(vec![what]));
+        return Err(Kind::Config(vec![what]).into());
     }
     Ok((mode & 0o004 != 0).then(|| format!("{name} can be read by everybody (mode {mode:04o}); `chmod o-r` it")))
 }
@@ -204,7 +204,7 @@ fn read_file(path: &Path) -> Result<(String, Metadata), Error> {
     let file: File =
         OpenOptions::new().read(true).custom_flags(nonblock).open(path).map_err(Error::file("read", path))?;
     let metadata = file.metadata().map_err(Error::file("read", path))?;
-    let refuse = |what: &str| Error::Config(vec![format!("{}:1: {what}", path.display())]);
+    let refuse = |what: &str| Error::from(Kind::Config(vec![format!("{}:1: {what}", path.display())]));
     if !metadata.is_file() {
         return Err(refuse("this is not a regular file"));
     }

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use toml_edit::{Document, Item, TableLike};
 
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::http::Address;
 use crate::text::Secret;
 
@@ -62,13 +62,13 @@ impl<'t> Reader<'t> {
         Section { reader: self, name: String::new(), line: 1, table: Some(document.as_table()), known: Vec::new() }
     }
 
-    /// What was read, or [`Error::Config`] with every mistake, in the order of the lines.
+    /// What was read, or [`Kind::Config`] with every mistake, in the order of the lines.
     pub fn finish<T>(&self, value: Option<T>) -> Result<T, Error> {
         let mut mistakes = self.mistakes.take();
         mistakes.sort_by_key(|(line, _)| *line);
         match value {
             Some(value) if mistakes.is_empty() => Ok(value),
-            _ => Err(Error::Config(mistakes.into_iter().map(|(_, text)| text).collect())),
+            _ => Err(Kind::Config(mistakes.into_iter().map(|(_, text)| text).collect()).into()),
         }
     }
 

@@ -6,11 +6,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, params};
 
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::event::{Event, Stamp};
 use crate::queue::schema::beside;
+use crate::queue::sql::{SqlResult, each, every, number};
 use crate::queue::{Queue, Role, failed, rows, wait_for_turn};
 use crate::tz::Zone;
 
@@ -32,7 +33,7 @@ const FILES: [&str; 4] = ["-wal", "-shm", "-journal", ""];
 /// Answers the new queue and what to tell. No login is let in meanwhile, for it would write into what
 /// is moved aside.
 pub fn repair(path: &Path, why: &str) -> Result<(Queue, String), Error> {
-    let no_turn = || Error::Queue { doing: "repair", path: path.into(), why: "it can't be locked".into() };
+    let no_turn = || Kind::Queue { doing: "repair", path: path.into(), why: "it can't be locked".into() };
     let _turn = wait_for_turn(path).ok_or_else(no_turn)?;
     let events = salvage(path);
     save(&beside(path, SAVED), &events)?;
@@ -67,16 +68,16 @@ pub fn restore(queue: &mut Queue) -> Result<(), Error> {
     }
     let read = |saved_queue: Queue| saved_queue.read(all);
     let events = match Queue::open_in_turn(&saved, Role::Sender).map_err(failed("read", &saved)).and_then(read) {
-        Err(Error::Damaged { .. }) => salvage(&saved),
+        Err(why) if matches!(why.kind(), Kind::Damaged { .. }) => salvage(&saved),
         read => read?,
     };
     queue.import(&events)?;
     remove(&saved)
 }
 
-fn all(connection: &Connection) -> rusqlite::Result<Vec<Event>> {
+fn all(connection: &Connection) -> SqlResult<Vec<Event>> {
     let sql = format!("SELECT {} FROM event ORDER BY id", rows::COLUMNS);
-    connection.prepare(&sql)?.query_map([], |row| rows::read(row).map(|(_, event)| event))?.collect()
+    every(connection, &sql, &[], |row| rows::read(row).map(|(_, event)| event))
 }
 
 /// Saves events beside those that a repair which was cut off has saved before.
@@ -86,7 +87,7 @@ fn save(saved: &Path, events: &[Event]) -> Result<(), Error> {
         queue.import(events)
     };
     match save() {
-        Err(Error::Damaged { .. }) => remove(saved).and_then(|()| save()),
+        Err(why) if matches!(why.kind(), Kind::Damaged { .. }) => remove(saved).and_then(|()| save()),
         done => done,
     }
 }
@@ -110,7 +111,7 @@ fn salvage(path: &Path) -> Vec<Event> {
 /// it. Everything, if it can't be told what waits.
 fn waiting(connection: &Connection) -> Vec<Event> {
     let cursor = "SELECT ifnull(min(cursor), 0) FROM target";
-    let settled: i64 = connection.query_row(cursor, [], |row| row.get(0)).unwrap_or(0);
+    let settled = number(connection, cursor, &[]).unwrap_or(0);
     let mut found = Vec::new();
     for choice in [
         "id > ?1 ORDER BY id",
@@ -118,9 +119,10 @@ fn waiting(connection: &Connection) -> Vec<Event> {
         "id <= ?1 AND id IN (SELECT event FROM delivery) ORDER BY id",
     ] {
         let sql = format!("SELECT {} FROM event WHERE {choice} LIMIT {SAVED_LIMIT}", rows::COLUMNS);
-        let Ok(mut statement) = connection.prepare(&sql) else { continue };
-        let Ok(events) = statement.query_map([settled], rows::read) else { continue };
-        found.extend(events.map_while(Result::ok));
+        let _ = each(connection, &sql, params![settled], &mut |row| {
+            found.push(rows::read(row)?);
+            Ok(())
+        });
     }
     found.sort_by_key(|(id, _)| *id);
     found.dedup_by_key(|(id, _)| *id);

@@ -1,11 +1,12 @@
 //! Dead letters: deliveries that were given up, kept aside for an operator with the reason.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, Row, params};
 
 use crate::config::Limits;
 use crate::error::Error;
 use crate::event::{EARLIEST_MS, Event, Stamp};
 use crate::queue::deliveries::{advance, bury};
+use crate::queue::sql::{SqlResult, each, every, execute, first, is};
 use crate::queue::targets::{newest, stamp, state};
 use crate::queue::{Queue, rows};
 
@@ -36,7 +37,7 @@ impl Queue {
     pub fn is_time_over(&self, target: &str, limits: &Limits, now: &Stamp) -> Result<bool, Error> {
         let over = self.over(target, limits, now)?;
         let sql = "SELECT EXISTS (SELECT 1 FROM delivery WHERE target = ? AND dead = 1 AND told = 0)";
-        let is_untold: bool = self.read(|connection| connection.query_row(sql, [target], |row| row.get(0)))?;
+        let is_untold = self.read(|connection| is(connection, sql, params![target]))?;
         Ok(is_untold || !over.is_empty())
     }
 
@@ -77,9 +78,9 @@ impl Queue {
     /// Dead letters that nobody was told of yet, by target and reason: they count as told from now
     /// on, for `notes` makes the notes to record of them, in the same transaction.
     pub fn tell_dead(&mut self, notes: impl Fn(&str, i64, &str) -> Event) -> Result<bool, Error> {
-        let untold = |connection: &Connection| -> rusqlite::Result<Vec<(String, i64, String)>> {
+        let untold = |connection: &Connection| -> SqlResult<Vec<(String, i64, String)>> {
             let sql = "SELECT target, count(*), error FROM delivery WHERE dead = 1 AND told = 0 GROUP BY target, error";
-            connection.prepare(sql)?.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect()
+            every(connection, sql, &[], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         };
         if self.read(untold)?.is_empty() {
             return Ok(false);
@@ -88,7 +89,7 @@ impl Queue {
             for (target, count, error) in untold(connection)? {
                 rows::insert(connection, &notes(&target, count, &error))?;
             }
-            connection.execute("UPDATE delivery SET told = 1 WHERE dead = 1", [])?;
+            execute(connection, "UPDATE delivery SET told = 1 WHERE dead = 1", &[])?;
             Ok(true)
         })
     }
@@ -99,15 +100,15 @@ impl Queue {
         let before = now.utc_ms.saturating_sub(age);
         let condition = "utc_ms <= ? AND id <= (SELECT min(cursor) FROM target) AND id < (SELECT max(id) FROM event)
                          AND id NOT IN (SELECT event FROM delivery)";
-        let found: bool = self.read(|connection| {
+        let found = self.read(|connection| {
             let sql = format!("SELECT EXISTS (SELECT 1 FROM event WHERE {condition})");
-            connection.query_row(&sql, [before], |row| row.get(0))
+            is(connection, &sql, params![before])
         })?;
         if !found {
             return Ok(());
         }
         self.write("delete delivered events in", |connection| {
-            connection.execute(&format!("DELETE FROM event WHERE {condition}"), [before]).map(|_| ())
+            execute(connection, &format!("DELETE FROM event WHERE {condition}"), params![before]).map(|_| ())
         })
     }
 
@@ -124,14 +125,15 @@ impl Queue {
                 let (id, event) = rows::read(row)?;
                 Ok(DeadLetter { id, event, target: row.get(10)?, error: row.get(11)? })
             };
-            connection.prepare(&sql)?.query_map([], read)?.collect()
+            every(connection, &sql, &[], read)
         })
     }
 
     /// Makes the dead letters of one event, or all, due again; answers how many.
     pub fn retry(&mut self, id: Option<i64>) -> Result<usize, Error> {
         self.write("retry dead letters in", |connection| {
-            connection.execute(
+            execute(
+                connection,
                 "UPDATE delivery SET dead = 0, told = 0, failures = 0, wait_ms = 0, since = '', first = ''
                  WHERE dead = 1 AND (?1 IS NULL OR event = ?1)",
                 params![id],
@@ -142,34 +144,34 @@ impl Queue {
     /// Forgets the dead letters of one event; answers how many.
     pub fn drop_dead(&mut self, id: i64) -> Result<usize, Error> {
         self.write("drop a dead letter in", |connection| {
-            connection.execute("DELETE FROM delivery WHERE dead = 1 AND event = ?", [id])
+            execute(connection, "DELETE FROM delivery WHERE dead = 1 AND event = ?", params![id])
         })
     }
 }
 
 /// The last event whose first attempt is too long ago.
-fn expired(connection: &Connection, target: &str, patience: i64, now: &Stamp) -> rusqlite::Result<Option<i64>> {
-    let mut statement = connection.prepare("SELECT upto, first FROM attempt WHERE target = ? ORDER BY upto")?;
-    let rows = statement.query_map([target], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;
+fn expired(connection: &Connection, target: &str, patience: i64, now: &Stamp) -> SqlResult<Option<i64>> {
+    let sql = "SELECT upto, first FROM attempt WHERE target = ? ORDER BY upto";
     let mut last = None;
-    for row in rows {
-        let (upto, first) = row?;
-        last = if is_over(&stamp(&first), patience, now) { Some(upto) } else { last };
-    }
+    each(connection, sql, params![target], &mut |row| {
+        if is_over(&stamp(row.get_ref(1)?.as_str()?), patience, now) {
+            last = Some(row.get(0)?);
+        }
+        Ok(())
+    })?;
     Ok(last)
 }
 
-fn expired_apart(connection: &Connection, target: &str, patience: i64, now: &Stamp) -> rusqlite::Result<Vec<Over>> {
-    let mut statement = connection.prepare("SELECT event, error, first FROM delivery WHERE target = ? AND dead = 0")?;
-    let rows =
-        statement.query_map([target], |row| Ok((row.get::<_, i64>(0)?, row.get(1)?, row.get::<_, String>(2)?)))?;
+fn expired_apart(connection: &Connection, target: &str, patience: i64, now: &Stamp) -> SqlResult<Vec<Over>> {
+    let sql = "SELECT event, error, first FROM delivery WHERE target = ? AND dead = 0";
     let mut over = Vec::new();
-    for row in rows {
-        let (event, error, first) = row?;
-        if is_over(&stamp(&first), patience, now) {
-            over.push(Over { after: event - 1, upto: event, is_apart: true, error });
+    each(connection, sql, params![target], &mut |row| {
+        if is_over(&stamp(row.get_ref(2)?.as_str()?), patience, now) {
+            let event: i64 = row.get(0)?;
+            over.push(Over { after: event - 1, upto: event, is_apart: true, error: row.get(1)? });
         }
-    }
+        Ok(())
+    })?;
     Ok(over)
 }
 
@@ -180,10 +182,10 @@ fn is_over(first: &Stamp, patience: i64, now: &Stamp) -> bool {
 
 /// The last of the oldest events behind `after` that are too many. Notes don't count: one on what was
 /// given up would push out the next event, of which there would be a note, and so on.
-fn excess(connection: &Connection, after: i64, most: i64) -> rusqlite::Result<Option<i64>> {
+fn excess(connection: &Connection, after: i64, most: i64) -> SqlResult<Option<i64>> {
     if newest(connection)? - after <= most {
         return Ok(None);
     }
     let sql = "SELECT id FROM event WHERE id > ? AND kind <> ? ORDER BY id DESC LIMIT 1 OFFSET ?";
-    connection.query_row(sql, [after, rows::NOTE, most], |row| row.get(0)).optional()
+    first(connection, sql, params![after, rows::NOTE, most])
 }

@@ -8,6 +8,7 @@ use rusqlite::{Connection, params};
 
 use crate::error::Error;
 use crate::event::{Event, Stamp};
+use crate::queue::sql::{SqlResult, every, execute};
 use crate::queue::targets::{newest, stamp_text, state, wait};
 use crate::queue::{Queue, Wait, rows};
 
@@ -101,7 +102,8 @@ impl Queue {
             let target = &claim.target;
             if claim.is_apart {
                 for (event, _) in &claim.events {
-                    connection.execute(
+                    execute(
+                        connection,
                         "UPDATE delivery SET failures = ?, wait_ms = ?, since = ?, error = ?,
                          first = CASE first WHEN '' THEN ? ELSE first END WHERE target = ? AND event = ?",
                         params![failures, setback.wait.ms, since, setback.error, stamp_text(now), target, event],
@@ -112,12 +114,14 @@ impl Queue {
                     return Ok(());
                 }
             }
-            connection.execute(
+            execute(
+                connection,
                 "UPDATE target SET failures = failures + ?, wait_ms = ?, since = ?, error = ? WHERE name = ?",
                 params![u32::from(setback.is_failure), setback.wait.ms, since, setback.error, target],
             )?;
             if !claim.is_apart {
-                connection.execute(
+                execute(
+                    connection,
                     "INSERT INTO attempt SELECT ?1, ?2, ?3
                      WHERE NOT EXISTS (SELECT 1 FROM attempt WHERE target = ?1 AND upto >= ?2)",
                     params![target, claim.last(), stamp_text(now)],
@@ -144,7 +148,8 @@ impl Queue {
             let (since, now_text) = (stamp_text(&setback.wait.since), stamp_text(now));
             let failures = claim.failures.max(1);
             for (event, _) in claim.events.iter().filter(|(event, _)| *event < last) {
-                connection.execute(
+                execute(
+                    connection,
                     "INSERT OR REPLACE INTO delivery (target, event, dead, error, failures, wait_ms, since, first)
                      VALUES (?, ?, 0, ?, ?, ?, ?, ifnull((SELECT first FROM attempt WHERE target = ?1 AND upto >= ?2 LIMIT 1), ?))",
                     params![claim.target, event, setback.error, failures, setback.wait.ms, since, now_text],
@@ -175,11 +180,11 @@ impl Claim {
     }
 
     /// Takes the events up to `upto` off the list of what is due.
-    fn forget(&self, connection: &Connection, upto: i64) -> rusqlite::Result<()> {
+    fn forget(&self, connection: &Connection, upto: i64) -> SqlResult<()> {
         if self.is_apart {
             for (event, _) in self.events.iter().filter(|(event, _)| *event <= upto) {
-                connection
-                    .execute("DELETE FROM delivery WHERE target = ? AND event = ?", params![self.target, event])?;
+                let sql = "DELETE FROM delivery WHERE target = ? AND event = ?";
+                execute(connection, sql, params![self.target, event])?;
             }
             return Ok(());
         }
@@ -188,8 +193,9 @@ impl Claim {
 }
 
 /// Notes that a target took something; it is left alone for `rest_ms` from `since` on.
-fn succeeded(connection: &Connection, target: &str, rest_ms: i64, since: &str, now: &Stamp) -> rusqlite::Result<()> {
-    connection.execute(
+fn succeeded(connection: &Connection, target: &str, rest_ms: i64, since: &str, now: &Stamp) -> SqlResult<()> {
+    execute(
+        connection,
         "UPDATE target SET failures = 0, wait_ms = ?, since = ?, error = '', success_ms = ? WHERE name = ?",
         params![rest_ms, since, now.utc_ms, target],
     )?;
@@ -197,16 +203,17 @@ fn succeeded(connection: &Connection, target: &str, rest_ms: i64, since: &str, n
 }
 
 /// Moves a target's cursor. It never moves back.
-pub fn advance(connection: &Connection, target: &str, upto: i64) -> rusqlite::Result<()> {
-    connection.execute("UPDATE target SET cursor = max(cursor, ?) WHERE name = ?", params![upto, target])?;
-    connection.execute("DELETE FROM attempt WHERE target = ? AND upto <= ?", params![target, upto])?;
+pub fn advance(connection: &Connection, target: &str, upto: i64) -> SqlResult<()> {
+    execute(connection, "UPDATE target SET cursor = max(cursor, ?) WHERE name = ?", params![upto, target])?;
+    execute(connection, "DELETE FROM attempt WHERE target = ? AND upto <= ?", params![target, upto])?;
     Ok(())
 }
 
 /// Makes the events behind `after` up to `upto` dead letters. Nobody is told of a note's death: that
 /// would be one more note, and so on.
-pub fn bury(connection: &Connection, target: &str, after: i64, upto: i64, error: &str) -> rusqlite::Result<()> {
-    connection.execute(
+pub fn bury(connection: &Connection, target: &str, after: i64, upto: i64, error: &str) -> SqlResult<()> {
+    execute(
+        connection,
         "INSERT OR REPLACE INTO delivery (target, event, dead, error, told)
          SELECT ?1, id, 1, ?4, kind = ?5 FROM event WHERE id > ?2 AND id <= ?3",
         params![target, after, upto, error, rows::NOTE],
@@ -214,20 +221,19 @@ pub fn bury(connection: &Connection, target: &str, after: i64, upto: i64, error:
     Ok(())
 }
 
-fn behind(connection: &Connection, cursor: i64, most: usize) -> rusqlite::Result<Vec<(i64, Event)>> {
+fn behind(connection: &Connection, cursor: i64, most: usize) -> SqlResult<Vec<(i64, Event)>> {
     let sql = format!("SELECT {} FROM event WHERE id > ? ORDER BY id LIMIT ?", rows::COLUMNS);
     let most = i64::try_from(most).unwrap_or(i64::MAX);
-    connection.prepare(&sql)?.query_map([cursor, most], rows::read)?.collect()
+    every(connection, &sql, params![cursor, most], rows::read)
 }
 
 type Apart = (i64, Wait, u32);
 
-fn one(connection: &Connection, id: i64) -> rusqlite::Result<Option<(i64, Event)>> {
+fn one(connection: &Connection, id: i64) -> SqlResult<Option<(i64, Event)>> {
     Ok(behind(connection, id - 1, 1)?.pop().filter(|(found, _)| *found == id))
 }
 
-fn apart(connection: &Connection, target: &str) -> rusqlite::Result<Vec<Apart>> {
-    let mut statement = connection
-        .prepare("SELECT event, wait_ms, since, failures FROM delivery WHERE target = ? AND dead = 0 ORDER BY event")?;
-    statement.query_map([target], |row| Ok((row.get(0)?, wait(row, 1)?, row.get(3)?)))?.collect()
+fn apart(connection: &Connection, target: &str) -> SqlResult<Vec<Apart>> {
+    let sql = "SELECT event, wait_ms, since, failures FROM delivery WHERE target = ? AND dead = 0 ORDER BY event";
+    every(connection, sql, params![target], |row| Ok((row.get(0)?, wait(row, 1)?, row.get(3)?)))
 }

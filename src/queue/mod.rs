@@ -11,6 +11,7 @@ mod deliveries;
 mod rows;
 mod schema;
 pub mod spool;
+mod sql;
 mod strays;
 mod takeover;
 mod targets;
@@ -29,8 +30,9 @@ pub use deliveries::{Claim, Due, Setback};
 pub use targets::{TargetState, Wait};
 
 use crate::config::Limits;
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::event::{Event, Stamp};
+use crate::queue::sql::{SqlResult, every, number};
 
 /// How long a login waits for another writer. All of it must stay within a second.
 const HOOK_PATIENCE: Duration = Duration::from_millis(500);
@@ -90,13 +92,13 @@ impl Queue {
         Ok(queue)
     }
 
-    /// Moves a damaged database aside ([`Error::Damaged`] said so), saves what can be read of it into
+    /// Moves a damaged database aside ([`Kind::Damaged`] said so), saves what can be read of it into
     /// a new one, and answers that and what to tell the administrator.
     pub fn repair(path: &Path, why: &str) -> Result<(Self, String), Error> {
         damage::repair(path, why)
     }
 
-    fn try_open(path: &Path, role: Role) -> rusqlite::Result<Self> {
+    fn try_open(path: &Path, role: Role) -> SqlResult<Self> {
         let turn = wait_for_turn(path);
         let mut queue = Self::open_in_turn(path, role)?;
         // The sender stays for long, and what it writes is written between two logins.
@@ -104,7 +106,7 @@ impl Queue {
         Ok(queue)
     }
 
-    fn open_in_turn(path: &Path, role: Role) -> rusqlite::Result<Self> {
+    fn open_in_turn(path: &Path, role: Role) -> SqlResult<Self> {
         let has_log_file = schema::beside(path, "-wal").metadata().is_ok_and(|log| log.len() > 0);
         let alone = match role {
             Role::Hook | Role::Look => Self::open_alone(path, role)?,
@@ -122,7 +124,7 @@ impl Queue {
 
     /// Opens the database for this process alone; `None` if somebody else has it open, or if it is
     /// without a write-ahead log, whose readers would meet our lock only later.
-    fn open_alone(path: &Path, role: Role) -> rusqlite::Result<Option<Connection>> {
+    fn open_alone(path: &Path, role: Role) -> SqlResult<Option<Connection>> {
         let prepared = connect(path, role, Sharing::Alone).and_then(|alone| schema::prepare(alone, path, role));
         match prepared {
             Ok(connection) => Ok(schema::has_log(&connection)?.then_some(connection)),
@@ -175,7 +177,8 @@ impl Queue {
     fn shorten_log(&self, limit: i64) {
         let checkpoint = |mode: &str| {
             let sql = format!("PRAGMA wal_checkpoint({mode})");
-            self.connection.query_row(&sql, [], |row| Ok((row.get::<_, bool>(0)?, row.get::<_, i64>(1)?)))
+            let answer: Vec<(bool, i64)> = every(&self.connection, &sql, &[], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            Ok::<_, Box<rusqlite::Error>>(answer.first().copied().unwrap_or((true, 0)))
         };
         let is_long = checkpoint("NOOP").is_ok_and(|(_, pages)| pages >= limit);
         if !is_long || self.connection.busy_timeout(Duration::ZERO).is_err() {
@@ -183,7 +186,7 @@ impl Queue {
         }
         if checkpoint("RESTART").is_ok_and(|(is_busy, _)| !is_busy) {
             // What was moved counts as moved for others only when the next page is in its place.
-            let _ = self.connection.pragma_update(None, "journal_size_limit", LOG_BYTES);
+            let _ = self.connection.execute_batch(&format!("PRAGMA journal_size_limit = {LOG_BYTES}"));
             let _ = schema::write_version(&self.connection);
         }
     }
@@ -213,39 +216,51 @@ impl Queue {
 
     /// How many events there are, delivered ones included.
     pub fn count(&self) -> Result<i64, Error> {
-        self.read(|connection| connection.query_row("SELECT count(*) FROM event", [], |row| row.get(0)))
+        self.read(|connection| number(connection, "SELECT count(*) FROM event", &[]))
     }
 
     /// Runs `change` in one transaction.
     fn write<T>(
         &mut self,
         doing: &'static str,
-        change: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+        mut change: impl FnMut(&Connection) -> SqlResult<T>,
     ) -> Result<T, Error> {
+        let mut result = None;
+        self.transact(doing, &mut |connection| {
+            result = Some(change(connection)?);
+            Ok(())
+        })?;
+        result.ok_or_else(|| Kind::Said.into())
+    }
+
+    /// What of that is the same for every change, and so need be in the program only once.
+    fn transact(
+        &mut self,
+        doing: &'static str,
+        change: &mut dyn FnMut(&Connection) -> SqlResult<()>,
+    ) -> Result<(), Error> {
         self.keep_log_name();
-        let path = &self.path;
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate);
-        let run = |transaction: rusqlite::Transaction<'_>| {
-            let result = change(&transaction)?;
-            transaction.commit().map(|()| result)
+        let connection = &mut self.connection;
+        let mut run = || {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            change(&transaction)?;
+            Ok(transaction.commit()?)
         };
-        transaction.and_then(run).map_err(failed(doing, path))
+        run().map_err(failed(doing, &self.path))
     }
 
     /// Runs `question`, which only reads.
-    fn read<T>(&self, question: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Error> {
+    fn read<T>(&self, question: impl FnOnce(&Connection) -> SqlResult<T>) -> Result<T, Error> {
         question(&self.connection).map_err(failed("read the queue", &self.path))
     }
 }
 
 /// Whether the known targets are these, and whether there is nothing that waits for any of them, now or
 /// later, or that nobody was told of: in one statement, for that is how it is nearly every minute.
-fn settled(connection: &Connection, targets: &[&str]) -> rusqlite::Result<(bool, bool)> {
+fn settled(connection: &Connection, targets: &[&str]) -> SqlResult<(bool, bool)> {
     let sql = "SELECT name, cursor >= (SELECT ifnull(max(id), 0) FROM event),
                       NOT EXISTS (SELECT 1 FROM delivery WHERE dead = 0 OR told = 0) FROM target";
-    let mut statement = connection.prepare(sql)?;
-    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, bool>(1)? && row.get(2)?)))?;
-    let rows = rows.collect::<rusqlite::Result<Vec<(String, bool)>>>()?;
+    let rows: Vec<(String, bool)> = every(connection, sql, &[], |row| Ok((row.get(0)?, row.get(1)? && row.get(2)?)))?;
     let is_known = |name: &&str| rows.iter().any(|(known, _)| known == name);
     Ok((rows.len() == targets.len() && targets.iter().all(is_known), rows.iter().all(|(_, is_settled)| *is_settled)))
 }
@@ -261,7 +276,7 @@ fn wait_for_turn(path: &Path) -> Option<File> {
 }
 
 /// Opens the file with the settings that every connection has.
-fn connect(path: &Path, role: Role, sharing: Sharing) -> rusqlite::Result<Connection> {
+fn connect(path: &Path, role: Role, sharing: Sharing) -> SqlResult<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     let patience = match role {
@@ -272,7 +287,7 @@ fn connect(path: &Path, role: Role, sharing: Sharing) -> rusqlite::Result<Connec
         Sharing::Shared => connection.busy_timeout(patience)?,
         Sharing::Alone => {
             connection.busy_timeout(Duration::ZERO)?;
-            connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+            connection.execute_batch("PRAGMA locking_mode = EXCLUSIVE")?;
         }
     }
     // The file is the service user's, and may hold anything: nothing in its schema is to run.
@@ -280,19 +295,16 @@ fn connect(path: &Path, role: Role, sharing: Sharing) -> rusqlite::Result<Connec
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
     // A checkpoint costs two more syncs; it is made when the log has grown, not at every close.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
-    // Sorting never needs a file, and /tmp may be full or somebody else's.
-    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0")?;
     Ok(connection)
 }
 
 /// Attaches what was done to which database: `.map_err(failed("open", path))`.
-fn failed(doing: &'static str, path: &Path) -> impl Fn(rusqlite::Error) -> Error {
+fn failed(doing: &'static str, path: &Path) -> impl Fn(Box<rusqlite::Error>) -> Error {
     move |why| {
         if damage::is_damage(&why) {
-            return Error::Damaged { path: path.into(), why: why.to_string() };
+            return Kind::Damaged { path: path.into(), why: why.to_string() }.into();
         }
-        Error::Queue { doing, path: path.into(), why: why.to_string() }
+        Kind::Queue { doing, path: path.into(), why: why.to_string() }.into()
     }
 }

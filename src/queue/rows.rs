@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use rusqlite::{Connection, Row, params};
 
 use crate::event::{Action, Event, Session, Stamp, What};
+use crate::queue::sql::{SqlResult, each, execute};
 use crate::text::Field;
 
 /// Columns in the order that [`read`] expects.
@@ -17,14 +18,15 @@ const CLOSE: i64 = 1;
 pub const NOTE: i64 = 2;
 
 /// Appends one event.
-pub fn insert(connection: &Connection, event: &Event) -> rusqlite::Result<()> {
+pub fn insert(connection: &Connection, event: &Event) -> SqlResult<()> {
     let nothing = Field::default();
     let (kind, user, session) = match &event.what {
         What::Session(session) => (kind(session.action), &session.user, Some(session)),
         What::Note(text) => (NOTE, text, None),
     };
     let field = |get: fn(&Session) -> &Field| session.map_or(&nothing, get).as_str();
-    connection.execute(
+    execute(
+        connection,
         "INSERT INTO event (kind, user, remote_host, tty, service, session, utc_ms, boot_ms, boot_id)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         params![
@@ -44,17 +46,15 @@ pub fn insert(connection: &Connection, event: &Event) -> rusqlite::Result<()> {
 
 /// Those of the events that are there already: the same session, action and moment. One look through
 /// the table, however many they are.
-pub fn present<'e>(connection: &Connection, events: &'e [Event]) -> rusqlite::Result<HashSet<&'e Event>> {
+pub fn present<'e>(connection: &Connection, events: &'e [Event]) -> SqlResult<HashSet<&'e Event>> {
     let wanted: HashSet<&Event> = events.iter().collect();
     let moments = || events.iter().map(|event| event.at.utc_ms);
     let sql = format!("SELECT {COLUMNS} FROM event WHERE utc_ms BETWEEN ? AND ?");
-    let mut statement = connection.prepare(&sql)?;
-    let found = statement.query_map([moments().min(), moments().max()], read)?;
     let mut present = HashSet::new();
-    for row in found {
-        let (_, event) = row?;
-        present.extend(wanted.get(&event));
-    }
+    each(connection, &sql, params![moments().min(), moments().max()], &mut |row| {
+        present.extend(wanted.get(&read(row)?.1));
+        Ok(())
+    })?;
     Ok(present)
 }
 

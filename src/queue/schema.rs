@@ -5,16 +5,20 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
 
+use crate::queue::sql::{self, SqlResult, is};
 use crate::queue::{Role, Sharing, connect, takeover};
 
 /// `PRAGMA user_version` of a database with these tables.
-const VERSION: i32 = 1;
+const VERSION: i64 = 1;
 
 /// `PRAGMA application_id` of a database on a file system that can't do a write-ahead log (`SSNt`),
 /// so that nobody tries it again at every login.
-const WITHOUT_LOG: i32 = 0x5353_4e74;
+const WITHOUT_LOG: i64 = 0x5353_4e74;
+
+/// A rollback journal; emptying it costs flash less than making and deleting a file each time.
+const NO_LOG: &str = "PRAGMA journal_mode = TRUNCATE";
 
 /// Bytes of a page in a database that is made here. A login writes one page, and now and then two
 /// more: with 1 KiB that is a third of what it is with `SQLite`'s 4 KiB, and with 512 bytes, where
@@ -43,10 +47,10 @@ CREATE TABLE delivery (
 ";
 
 /// Gives a connection back with our tables in its database, whatever was in it before.
-pub fn prepare(mut connection: Connection, path: &Path, role: Role) -> rusqlite::Result<Connection> {
+pub fn prepare(mut connection: Connection, path: &Path, role: Role) -> SqlResult<Connection> {
     let version = number(&connection, "user_version")?;
     if version > VERSION {
-        return Err(newer(version));
+        return Err(newer(version).into());
     }
     if version < VERSION {
         make_journal(path);
@@ -62,8 +66,7 @@ pub fn prepare(mut connection: Connection, path: &Path, role: Role) -> rusqlite:
         }
         let is_hopeless = number(&connection, "application_id")? == WITHOUT_LOG;
         if role != Role::Sender || is_hopeless || !begin_log(&connection)? {
-            // Emptying the journal costs flash less than making and deleting a file each time.
-            set_journal(&connection, "TRUNCATE")?;
+            journal(&connection, NO_LOG)?;
         }
     }
     Ok(connection)
@@ -78,14 +81,14 @@ pub fn is_without_shared_memory(why: &rusqlite::Error) -> bool {
 }
 
 /// Opens a database whose file system can't share memory: with a rollback journal from now on.
-pub fn do_without_log(path: &Path, role: Role) -> rusqlite::Result<Connection> {
+pub fn do_without_log(path: &Path, role: Role) -> SqlResult<Connection> {
     // A process that has the database for itself needs no shared memory to read its log.
     let alone = connect(path, role, Sharing::Alone)?;
     make_journal(path);
-    set_journal(&alone, "TRUNCATE")?;
+    journal(&alone, NO_LOG)?;
     // The log's name is gone for good, and the journal's there, before anything is written.
     sync_directory(path);
-    alone.pragma_update(None, "application_id", WITHOUT_LOG)?;
+    write_number(&alone, "application_id", WITHOUT_LOG)?;
     drop(alone);
     prepare(connect(path, role, Sharing::Shared)?, path, role)
 }
@@ -110,16 +113,14 @@ fn make_journal(path: &Path) -> bool {
 }
 
 /// Whether the database has a write-ahead log.
-pub fn has_log(connection: &Connection) -> rusqlite::Result<bool> {
-    connection.pragma_query_value(None, "journal_mode", |row| {
-        row.get_ref(0)?.as_str().map(|mode| mode == "wal").map_err(Into::into)
-    })
+pub fn has_log(connection: &Connection) -> SqlResult<bool> {
+    journal(connection, "PRAGMA journal_mode")
 }
 
 /// Makes the tables in one transaction. Another process may have been faster. A Go program's database
 /// keeps the pages that it has: to give it others (VACUUM) is more than a login should risk.
-fn create(connection: &mut Connection) -> rusqlite::Result<()> {
-    connection.pragma_update(None, "page_size", PAGE_SIZE)?;
+fn create(connection: &mut Connection) -> SqlResult<()> {
+    write_number(connection, "page_size", PAGE_SIZE)?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Exclusive)?;
     if number(&transaction, "user_version")? == 0 {
         transaction.execute_batch(TABLES)?;
@@ -128,40 +129,43 @@ fn create(connection: &mut Connection) -> rusqlite::Result<()> {
         }
         write_version(&transaction)?;
     }
-    transaction.commit()
+    Ok(transaction.commit()?)
 }
 
 /// Writes the version of the tables: the shortest transaction that writes a page.
-pub fn write_version(connection: &Connection) -> rusqlite::Result<()> {
-    connection.pragma_update(None, "user_version", VERSION)
+pub fn write_version(connection: &Connection) -> SqlResult<()> {
+    write_number(connection, "user_version", VERSION)
 }
 
 /// Turns the write-ahead log on. Whether that worked; where it can't, the database says so.
-fn begin_log(connection: &Connection) -> rusqlite::Result<bool> {
-    let mode: String = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
-    if mode == "wal" {
+fn begin_log(connection: &Connection) -> SqlResult<bool> {
+    if journal(connection, "PRAGMA journal_mode = WAL")? {
         number(connection, "user_version")?;
         return Ok(true);
     }
-    connection.pragma_update(None, "application_id", WITHOUT_LOG)?;
+    write_number(connection, "application_id", WITHOUT_LOG)?;
     Ok(false)
 }
 
-fn set_journal(connection: &Connection, mode: &str) -> rusqlite::Result<()> {
-    connection.pragma_update_and_check(None, "journal_mode", mode, |_| Ok(()))
+/// Asks for the journal's mode, or sets it. Whether it is a write-ahead log then.
+fn journal(connection: &Connection, pragma: &str) -> SqlResult<bool> {
+    let modes: Vec<String> = sql::every(connection, pragma, &[], |row| row.get(0))?;
+    Ok(modes.first().is_some_and(|mode| mode == "wal"))
 }
 
-fn number(connection: &Connection, pragma: &str) -> rusqlite::Result<i32> {
-    connection.pragma_query_value(None, pragma, |row| row.get(0))
+fn number(connection: &Connection, pragma: &str) -> SqlResult<i64> {
+    sql::number(connection, &format!("PRAGMA {pragma}"), &[])
 }
 
-fn has_table(transaction: &Transaction<'_>, name: &str) -> rusqlite::Result<bool> {
-    transaction.query_row("SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?", [name], |row| {
-        row.get::<_, i64>(0).map(|count| count > 0)
-    })
+fn write_number(connection: &Connection, pragma: &str, number: i64) -> SqlResult<()> {
+    Ok(connection.execute_batch(&format!("PRAGMA {pragma} = {number}"))?)
 }
 
-fn newer(version: i32) -> rusqlite::Error {
+fn has_table(transaction: &Transaction<'_>, name: &str) -> SqlResult<bool> {
+    is(transaction, "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?", params![name])
+}
+
+fn newer(version: i64) -> rusqlite::Error {
     let why = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_MISMATCH);
     let what = format!("it was made by a newer version of this program (schema {version}, this one knows {VERSION})");
     rusqlite::Error::SqliteFailure(why, Some(what))

@@ -3,10 +3,11 @@
 
 use std::path::Path;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, params};
 
 use crate::error::Error;
 use crate::event::Event;
+use crate::queue::sql::{SqlResult, every, execute};
 use crate::queue::{Queue, Role, rows};
 
 /// The one target of that queue: its cursor is the last event that was taken in.
@@ -25,17 +26,17 @@ impl Queue {
         let Some(last) = ids.last() else { return Ok(()) };
         self.import(&events)?;
         other.write("settle strays in", |connection| {
-            connection.execute("INSERT OR REPLACE INTO target (name, cursor) VALUES (?, ?)", (TAKEN, last))?;
-            connection.execute("DELETE FROM event WHERE id < ?", [last])
+            execute(connection, "INSERT OR REPLACE INTO target (name, cursor) VALUES (?, ?)", params![TAKEN, last])?;
+            execute(connection, "DELETE FROM event WHERE id < ?", params![last])
         })?;
         other.close();
         Ok(())
     }
 }
 
-fn strays(connection: &Connection) -> rusqlite::Result<Vec<(i64, Event)>> {
+fn strays(connection: &Connection) -> SqlResult<Vec<(i64, Event)>> {
     let columns = rows::COLUMNS;
     let taken = "ifnull((SELECT max(cursor) FROM target), 0)";
     let sql = format!("SELECT {columns} FROM event WHERE id > {taken} ORDER BY id");
-    connection.prepare(&sql)?.query_map([], rows::read)?.collect()
+    every(connection, &sql, &[], rows::read)
 }

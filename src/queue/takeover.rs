@@ -4,23 +4,19 @@ use rusqlite::{Row, Transaction};
 
 use crate::event::{Action, Event, Session, Stamp, What};
 use crate::queue::rows;
+use crate::queue::sql::{SqlResult, each};
 use crate::text::Field;
 use crate::tz::days_from_civil;
 
 /// Moves every event, also those that a dead sender had locked, and drops the old tables.
-pub fn take_over(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
-    let mut statement = transaction.prepare(
-        "SELECT event_type, user, remote_host, terminal, service, session_datetime FROM session_events ORDER BY id",
-    )?;
-    let mut old = statement.query([])?;
-    while let Some(row) = old.next()? {
-        if let Some(event) = read(row)? {
-            rows::insert(transaction, &event)?;
-        }
-    }
-    drop(old);
-    drop(statement);
-    transaction.execute_batch("DROP TABLE session_events; DROP TABLE IF EXISTS schema_version;")
+pub fn take_over(transaction: &Transaction<'_>) -> SqlResult<()> {
+    let sql =
+        "SELECT event_type, user, remote_host, terminal, service, session_datetime FROM session_events ORDER BY id";
+    each(transaction, sql, &[], &mut |row| match read(row)? {
+        Some(event) => rows::insert(transaction, &event).map_err(|why| *why),
+        None => Ok(()),
+    })?;
+    Ok(transaction.execute_batch("DROP TABLE session_events; DROP TABLE IF EXISTS schema_version;")?)
 }
 
 /// Reads one row; a time that can't be read becomes 1970, which is shown as uncertain.

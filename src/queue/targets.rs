@@ -1,10 +1,11 @@
 //! Targets: how far each has come, and when it is tried next.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, Row, params};
 
 use crate::error::Error;
 use crate::event::Stamp;
 use crate::queue::Queue;
+use crate::queue::sql::{SqlResult, each, every, execute, is, number};
 
 /// A moment, and how long to wait from it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -62,7 +63,7 @@ impl Queue {
         self.write("change the targets of", |connection| {
             let start = if known.is_empty() { 0 } else { newest(connection)? };
             for name in names.iter().filter(|name| !known.iter().any(|known| known == *name)) {
-                connection.execute("INSERT INTO target (name, cursor) VALUES (?, ?)", params![name, start])?;
+                execute(connection, "INSERT INTO target (name, cursor) VALUES (?, ?)", params![name, start])?;
             }
             let gone = known.iter().filter(|known| !names.contains(&known.as_str()));
             gone.map(|name| Ok((name.clone(), remove(connection, name)?))).collect()
@@ -89,7 +90,7 @@ impl Queue {
     pub fn is_overdue(&self) -> Result<bool, Error> {
         let sql = "SELECT EXISTS (SELECT 1 FROM target WHERE error <> '' AND cursor < (SELECT max(id) FROM event))
                        OR EXISTS (SELECT 1 FROM delivery WHERE dead = 0)";
-        self.read(|connection| connection.query_row(sql, [], |row| row.get(0)))
+        self.read(|connection| is(connection, sql, &[]))
     }
 
     /// The shortest time, in milliseconds, after which something is due for a target that waits now.
@@ -102,12 +103,11 @@ impl Queue {
                 if target.cursor < newest {
                     waits.push(target.wait.left(now));
                 }
-                let mut apart =
-                    connection.prepare("SELECT wait_ms, since FROM delivery WHERE target = ? AND dead = 0")?;
-                let left = apart.query_map([&name], |row| Ok(wait(row, 0)?.left(now)))?;
-                for left in left {
-                    waits.push(left?.max(target.wait.left(now)));
-                }
+                let sql = "SELECT wait_ms, since FROM delivery WHERE target = ? AND dead = 0";
+                each(connection, sql, params![name], &mut |row| {
+                    waits.push(wait(row, 0)?.left(now).max(target.wait.left(now)));
+                    Ok(())
+                })?;
             }
             Ok(waits.into_iter().min())
         })
@@ -115,7 +115,7 @@ impl Queue {
 }
 
 /// Reads a target's state, and how much waits for it if `counted`: that reads the whole queue.
-pub fn state(connection: &Connection, name: &str, counted: bool) -> rusqlite::Result<Option<TargetState>> {
+pub fn state(connection: &Connection, name: &str, counted: bool) -> SqlResult<Option<TargetState>> {
     let read = |row: &Row<'_>| {
         Ok(TargetState {
             name: name.into(),
@@ -128,12 +128,11 @@ pub fn state(connection: &Connection, name: &str, counted: bool) -> rusqlite::Re
         })
     };
     let sql = "SELECT cursor, failures, wait_ms, since, error, success_ms FROM target WHERE name = ?";
-    let mut state = connection.query_row(sql, [name], read).optional()?;
+    let mut state = every(connection, sql, params![name], read)?.pop();
     if let Some(state) = state.as_mut().filter(|_| counted) {
         state.waiting = waiting(connection, name, state.cursor)?;
-        state.dead =
-            connection
-                .query_row("SELECT count(*) FROM delivery WHERE target = ? AND dead = 1", [name], |row| row.get(0))?;
+        let sql = "SELECT count(*) FROM delivery WHERE target = ? AND dead = 1";
+        state.dead = number(connection, sql, params![name])?;
     }
     Ok(state)
 }
@@ -144,8 +143,8 @@ pub fn wait(row: &Row<'_>, column: usize) -> rusqlite::Result<Wait> {
 }
 
 /// The id of the newest event; 0 when there never was one.
-pub fn newest(connection: &Connection) -> rusqlite::Result<i64> {
-    connection.query_row("SELECT ifnull(max(id), 0) FROM event", [], |row| row.get(0))
+pub fn newest(connection: &Connection) -> SqlResult<i64> {
+    number(connection, "SELECT ifnull(max(id), 0) FROM event", &[])
 }
 
 /// A moment as text: `UTC_MS BOOT_MS BOOT_ID`.
@@ -164,23 +163,23 @@ pub fn stamp(text: &str) -> Stamp {
     }
 }
 
-fn names_of(connection: &Connection) -> rusqlite::Result<Vec<String>> {
-    connection.prepare("SELECT name FROM target ORDER BY name")?.query_map([], |row| row.get(0))?.collect()
+fn names_of(connection: &Connection) -> SqlResult<Vec<String>> {
+    every(connection, "SELECT name FROM target ORDER BY name", &[], |row| row.get(0))
 }
 
-fn waiting(connection: &Connection, name: &str, cursor: i64) -> rusqlite::Result<i64> {
+fn waiting(connection: &Connection, name: &str, cursor: i64) -> SqlResult<i64> {
     let sql = "SELECT (SELECT count(*) FROM event WHERE id > ?2)
                     + (SELECT count(*) FROM delivery WHERE target = ?1 AND dead = 0)";
-    connection.query_row(sql, params![name, cursor], |row| row.get(0))
+    number(connection, sql, params![name, cursor])
 }
 
 /// Forgets a target; answers how many deliveries went with it.
-fn remove(connection: &Connection, name: &str) -> rusqlite::Result<i64> {
+fn remove(connection: &Connection, name: &str) -> SqlResult<i64> {
     let state = state(connection, name, true)?.unwrap_or_default();
     for table in ["delivery", "attempt"] {
-        connection.execute(&format!("DELETE FROM {table} WHERE target = ?"), [name])?;
+        execute(connection, &format!("DELETE FROM {table} WHERE target = ?"), params![name])?;
     }
-    connection.execute("DELETE FROM target WHERE name = ?", [name])?;
+    execute(connection, "DELETE FROM target WHERE name = ?", params![name])?;
     Ok(state.waiting + state.dead)
 }
 

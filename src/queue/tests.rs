@@ -284,7 +284,8 @@ fn a_file_that_is_no_database_and_one_of_a_newer_version_are_told_apart() {
     let home = Home::new();
     let path = home.0.join("q.db");
     fs::write(&path, "this is no database at all, and long enough to be sure of it".repeat(100)).expect("a file");
-    assert!(matches!(Queue::open(&path, Role::Hook), Err(Error::Damaged { .. })));
+    let opened = Queue::open(&path, Role::Hook);
+    assert!(opened.is_err_and(|why| matches!(why.kind(), Kind::Damaged { .. })));
     fs::write(&path, "").expect("a file");
     let queue = Queue::open(&path, Role::Hook).expect("an empty file is a new database");
     queue.connection.pragma_update(None, "user_version", 99).expect("writable");
