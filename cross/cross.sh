@@ -67,13 +67,13 @@ unset RUSTC RUSTFLAGS CFLAGS RUSTUP_TOOLCHAIN
 [ -e "$work/tools/bin/cross" ] || cargo install cross --version 0.2.5 --locked --root "$work/tools"
 
 export CROSS_CONFIG=cross/Cross.toml CROSS_CUSTOM_TOOLCHAIN=1 XARGO_HOME="$work/xargo-home"
-export CARGO_TARGET_DIR="$work/container" RUSTC_BOOTSTRAP=1 RUST_LIBC_UNSTABLE_MUSL_V1_2_3=1 CFLAGS="$c_flags"
+export CARGO_TARGET_DIR="$work/container" RUSTC_BOOTSTRAP=1 RUST_LIBC_UNSTABLE_MUSL_V1_2_3=1
 targets=${*:-$all_targets}
 for target in $targets; do
 	for build in ${BUILDS:-appliance}; do
 		options=$(features "$build")
 		# shellcheck disable=SC2086 # one word an option
-		RUSTFLAGS=$(rust_flags_for "$target") cross build --release --locked --target "$target" $std $options
+		CFLAGS=$(c_flags_for "$target") RUSTFLAGS=$(rust_flags_for "$target") cross build --release --locked --target "$target" $std $options
 		binary=$out/ssh-session-notifier-$build-$target
 		rm -f "$binary"
 		cp "$CARGO_TARGET_DIR/$target/release/ssh-session-notifier" "$binary"
