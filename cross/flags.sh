@@ -20,8 +20,8 @@ features() {
 std='-Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size'
 
 # A panic aborts at once: no unwinder, no tables for it, no messages. `{:?}` prints names without what they
-# hold; no message of ours needs more. RELRO would be for nothing: in a static program
-# that is loaded at a fixed address nobody makes that memory read-only.
+# hold; no message of ours needs more. RELRO would be for nothing: in a static program that is loaded at a
+# fixed address nobody makes that memory read-only.
 rust_flags='-Clink-self-contained=no -Crelocation-model=static -Crelro-level=off -Csymbol-mangling-version=v0 -Zunstable-options -Cpanic=immediate-abort -Cforce-unwind-tables=no -Zfmt-debug=shallow -Cllvm-args=-enable-machine-outliner=always'
 c_flags='-Oz -fno-pic -fno-asynchronous-unwind-tables -fno-unwind-tables -fno-tree-dominator-opts -fno-move-loop-invariants -fno-caller-saves'
 for prefix in ${prefixes:?}; do
@@ -29,8 +29,8 @@ for prefix in ${prefixes:?}; do
 	c_flags="$c_flags -ffile-prefix-map=$prefix"
 done
 
-# Statements that SQLite's parser knows (ALTER TABLE, ANALYZE, VACUUM), but none of ours is, and nothing in
-# a database's schema can be: what the parser would call for them ends the program.
+# ALTER TABLE, ANALYZE and VACUUM: SQLite's parser knows them, but no statement of ours is one, and nothing
+# in a database's schema can be. What the parser would call for them ends the program.
 c_flags="$c_flags -DSQLITE_OMIT_ALTERTABLE -DSQLITE_OMIT_ANALYZE -DSQLITE_OMIT_VACUUM"
 left_out='sqlite3AlterAddConstraint sqlite3AlterBeginAddColumn sqlite3AlterDropColumn sqlite3AlterDropConstraint
 sqlite3AlterFinishAddColumn sqlite3AlterRenameColumn sqlite3AlterRenameTable sqlite3AlterSetNotNull
@@ -50,8 +50,8 @@ c_flags_for() {
 	esac
 }
 
-# Prints rustc's flags for a target. Thumb-2, which every ARMv7 has, is 30 % smaller. On x86_64 an address in a large
-# stack frame takes three bytes more: functions that need much of it stay on their own.
+# Prints rustc's flags for a target. Thumb-2, which every ARMv7 has, is 30 % smaller. On x86_64 an address
+# in a large stack frame takes three bytes more: functions that need much of it stay on their own.
 rust_flags_for() {
 	case $1 in
 	armv7-*) echo "$rust_flags -Ctarget-feature=+thumb-mode" ;;

@@ -40,6 +40,13 @@ lever 'SQLite: no date functions' .cargo/config.toml 's/ -DSQLITE_OMIT_DATETIME_
 lever 'SQLite: no auto-vacuum' .cargo/config.toml 's/ -DSQLITE_OMIT_AUTOVACUUM//'
 lever 'SQLite: no EXPLAIN' .cargo/config.toml 's/ -DSQLITE_OMIT_EXPLAIN//'
 lever 'SQLite: no authorizer' .cargo/config.toml 's/-DSQLITE_OMIT_AUTHORIZATION//'
+lever 'SQLite: no plans for large tables' .cargo/config.toml '/OMIT_AUTOMATIC_INDEX/,/OMIT_XFER_OPT/d'
+lever 'SQLite: no interfaces that nobody here calls' .cargo/config.toml '/OMIT_COMPILEOPTION_DIAGS/,/UNTESTABLE/d'
+lever 'SQLite: no ALTER TABLE, ANALYZE, VACUUM' cross/flags.sh \
+	's/ -DSQLITE_OMIT_ALTERTABLE -DSQLITE_OMIT_ANALYZE -DSQLITE_OMIT_VACUUM//'
+lever 'C library: neither calendar nor printf' cross/flags.sh 's/ gmtime strftime//;/pthread_setname_np/d'
+lever 'C: three optimizations and two more on x86_64' cross/flags.sh \
+	's/ -fno-tree-dominator-opts -fno-move-loop-invariants -fno-caller-saves//;s/ -fno-jump-tables [-a-z]*//'
 lever 'C: no unwind tables' cross/flags.sh 's/ -fno-asynchronous-unwind-tables -fno-unwind-tables//'
 lever 'C: -Oz, not -Os' cross/flags.sh "s/c_flags='-Oz/c_flags='-Os/"
 lever 'optimised for size: opt-level z, not s' Cargo.toml 's/opt-level = "z"/opt-level = "s"/'
@@ -50,6 +57,9 @@ lever 'a panic aborts at once: no message' cross/flags.sh \
 lever 'std: optimize_for_size' cross/flags.sh 's/ -Zbuild-std-features=optimize_for_size//'
 lever 'Rust: {:?} prints names only' cross/flags.sh 's/ -Zfmt-debug=shallow//'
 lever 'Rust: machine outliner' cross/flags.sh 's/ -Cllvm-args=-enable-machine-outliner=always//'
+[ "${target%%-*}" != x86_64 ] ||
+	lever 'Rust: functions with large frames stay apart' cross/flags.sh 's/ -Cllvm-args=-inline-max-stacksize=256//'
+lever 'no RELRO' cross/flags.sh 's/ -Crelro-level=off//'
 lever 'Rust: no unwind tables' cross/flags.sh 's/ -Cforce-unwind-tables=no//'
 lever 'loaded at a fixed address, not a random one (static-pie)' cross/flags.sh 's/ -Crelocation-model=static//;s/ -fno-pic/ -fPIE/'
 [ "$build" = lan ] || lever '(not taken) TLS 1.3 alone' Cargo.toml 's/, "tls12"//'
