@@ -10,10 +10,11 @@ use crate::log::{self, Level};
 use crate::queue::{Queue, spool};
 use crate::send::said;
 
-/// Whether there is nothing to take in.
+/// Whether there is nothing to take in. To be asked before the queue is opened.
 pub fn is_empty(config: &Config) -> bool {
     let is_empty = |place: &Place| spool::count(&place.spool).is_ok_and(|count| count == 0);
-    is_empty(&config.place) && is_empty(&config.stray) && !has_strays(config)
+    let has_no_strays = || Queue::has_no_strays(&config.stray.path) || !has_strays(config);
+    is_empty(&config.place) && is_empty(&config.stray) && has_no_strays()
 }
 
 /// Takes everything in. `Ok(false)`: something failed, and was said.

@@ -35,27 +35,33 @@ pub fn give_up_root(place: &Place) -> Result<(), Error> {
         return refuse_if_shared(home);
     }
     // A spool that can't be had is no reason to lose an event; who needs it will say so.
-    if let Some(above) = place.spool.parent().filter(|above| !above.exists()) {
-        let _ = create_for(above, uid, gid);
+    if fs::symlink_metadata(&place.spool).is_err() {
+        if let Some(above) = place.spool.parent().filter(|above| !above.exists()) {
+            let _ = create_for(above, uid, gid);
+        }
+        let _ = create_for(&place.spool, uid, gid);
     }
-    let _ = create_for(&place.spool, uid, gid);
     become_user(Uid::from_raw(uid), Gid::from_raw(gid))
 }
 
 /// The owner of a directory: the first one on the way to it who isn't root, for he can put a link to
 /// anywhere in place of the rest.
 fn owner_on_the_way(directory: &Path) -> io::Result<(u32, u32)> {
-    let mut ways = vec![directory.to_path_buf()];
-    if directory.ancestors().any(Path::is_symlink) {
-        ways.push(directory.canonicalize()?);
-    }
-    for way in ways {
+    let mut way = directory.to_path_buf();
+    // The way as it is named, and where it leads by root's own links.
+    for _ in 0..2 {
+        let mut has_link = false;
         for above in way.ancestors().collect::<Vec<_>>().iter().rev() {
             let metadata = fs::symlink_metadata(above)?;
             if metadata.uid() != 0 {
                 return Ok((metadata.uid(), metadata.gid()));
             }
+            has_link |= metadata.is_symlink();
         }
+        if !has_link {
+            break;
+        }
+        way = way.canonicalize()?;
     }
     Ok((0, 0))
 }

@@ -20,7 +20,7 @@ use crate::lock::Lock;
 use crate::log::{self, Level};
 use crate::notice::Style;
 use crate::notifier::{Digest, Message, Notifier, Outcome};
-use crate::queue::{Claim, Due, Queue, Role, Setback, Wait};
+use crate::queue::{Claim, Due, Queue, Role, Setback, Wait, glance};
 use crate::text::Field;
 
 /// A run begins nothing after this; the next one carries on. With what then is settled it ends within
@@ -105,11 +105,9 @@ pub fn run(config: &Config, _lock: &Lock, deadline: &Deadline<'_>) -> Result<boo
 
 /// Whether a short look finds nothing to do. Any trouble is something to do.
 fn is_idle(config: &Config) -> bool {
-    let look = || {
-        let queue = Queue::open(&config.place.path, Role::Look)?;
-        queue.is_idle(&target_names(config), &config.limits, &Stamp::now())
-    };
-    intake::is_empty(config) && config.place.path.exists() && look().unwrap_or(false)
+    let (path, targets) = (&config.place.path, target_names(config));
+    let look = || Queue::open(path, Role::Look)?.is_idle(&targets, &config.limits, &Stamp::now());
+    intake::is_empty(config) && path.exists() && (glance::is_settled(path, &targets) || look().unwrap_or(false))
 }
 
 /// Says an error that stops nothing else, and answers that something failed.

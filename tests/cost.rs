@@ -13,6 +13,10 @@ use support::{is_root, program, skip};
 /// Bytes that a login may write, with its share of what is moved into the database now and then.
 const LOGIN_BYTES: u64 = 4403;
 
+/// System calls that a sender with nothing to do may make beyond those of an allowlisted login: to give
+/// up root, look into the spool, and read half a dozen pages of the queue. `SQLite` would add ninety.
+const IDLE_CALLS: usize = 40;
+
 const CONFIG: &str = "[notification]\nservice = \"stdout\"\n[allowlist]\nips = [\"10.0.0.0/8\"]\n";
 
 /// What one run did, as strace saw it.
@@ -150,6 +154,25 @@ fn an_allowlisted_login_writes_nothing_and_syncs_nothing() {
     assert_eq!((cost.bytes, cost.syncs, cost.sockets, cost.shared_maps), (0, 0, 0, 0), "{cost:?}");
     assert!(cost.calls > 0, "strace saw nothing");
     assert_eq!(home.query("SELECT count(*) FROM event"), "4");
+}
+
+/// P6
+#[test]
+fn an_idle_send_makes_few_more_calls_than_an_allowlisted_login() {
+    let test = "an_idle_send_makes_few_more_calls_than_an_allowlisted_login";
+    if !is_possible(test) {
+        return;
+    }
+    let home = home();
+    // Also while the log is long, and after it was moved into the database.
+    for round in 0..3 {
+        send(&home);
+        let (idle, allowed) = (send(&home), login_from(&home, "10.0.0.2"));
+        assert!(idle.calls > 0 && idle.calls <= allowed.calls + IDLE_CALLS, "round {round}: {idle:?}, {allowed:?}");
+        for _ in 0..30 {
+            home.record("bob", "192.0.2.7", "open_session");
+        }
+    }
 }
 
 /// P6

@@ -8,6 +8,8 @@
 mod damage;
 mod dead;
 mod deliveries;
+pub mod glance;
+mod image;
 mod rows;
 mod schema;
 pub mod spool;

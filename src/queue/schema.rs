@@ -11,7 +11,7 @@ use crate::queue::sql::{self, SqlResult, is};
 use crate::queue::{Role, Sharing, connect, takeover};
 
 /// `PRAGMA user_version` of a database with these tables.
-const VERSION: i64 = 1;
+pub const VERSION: i64 = 1;
 
 /// `PRAGMA application_id` of a database on a file system that can't do a write-ahead log (`SSNt`),
 /// so that nobody tries it again at every login.
@@ -29,7 +29,7 @@ const PAGE_SIZE: i64 = 1024;
 /// An event id is never used again (the newest row is never deleted), so that cursors stay right.
 /// `attempt` remembers that the events up to `upto` were first tried at `first`. Moments are
 /// `UTC_MS BOOT_MS BOOT_ID`.
-const TABLES: &str = "
+pub const TABLES: &str = "
 CREATE TABLE event (
   id INTEGER PRIMARY KEY, kind INTEGER NOT NULL, user TEXT NOT NULL, remote_host TEXT NOT NULL,
   tty TEXT NOT NULL, service TEXT NOT NULL, session TEXT NOT NULL,

@@ -8,12 +8,17 @@ use rusqlite::{Connection, params};
 use crate::error::Error;
 use crate::event::Event;
 use crate::queue::sql::{SqlResult, every, execute};
-use crate::queue::{Queue, Role, rows};
+use crate::queue::{Queue, Role, glance, rows};
 
 /// The one target of that queue: its cursor is the last event that was taken in.
 const TAKEN: &str = "taken";
 
 impl Queue {
+    /// Whether it is plain that there is nothing to take in; see [`glance::is_settled`].
+    pub fn has_no_strays(path: &Path) -> bool {
+        !path.exists() || glance::is_settled(path, &[TAKEN])
+    }
+
     /// Whether there is anything to take in at `path`.
     pub fn has_strays(path: &Path) -> Result<bool, Error> {
         Ok(path.exists() && !Self::open(path, Role::Look)?.read(strays)?.is_empty())
