@@ -5,6 +5,7 @@ mod support;
 
 use std::fs;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
 use support::home::{Home, LOGIN, Syslog, hook};
@@ -167,6 +168,23 @@ fn a_queue_that_somebody_else_has_open_is_no_idle_one() {
     assert!(home.sent().contains("'erin'"), "what an outsider wrote, who is still there");
     drop(other);
     assert_eq!(home.sent(), "");
+}
+
+/// P2: what somebody else is just writing is waited for.
+#[test]
+fn a_queue_that_somebody_else_keeps_for_himself_is_no_idle_one() {
+    let home = idle();
+    let other = home.sqlite();
+    let begin = "PRAGMA locking_mode = EXCLUSIVE; BEGIN IMMEDIATE; UPDATE target SET cursor = 1";
+    other.execute_batch(begin).expect("nobody else has it open");
+    let sender = home.command(&["send"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let files = format!("/proc/{}/fd", sender.id());
+    let has_open = |entry: fs::DirEntry| fs::read_link(entry.path()).is_ok_and(|path| path == home.database());
+    assert!(wait_for(|| fs::read_dir(&files).is_ok_and(|entries| entries.flatten().any(has_open))), "it looks");
+    other.execute_batch("COMMIT").expect("a change");
+    drop(other);
+    let output = sender.wait_with_output().expect("it ends");
+    assert!(output.status.success() && stdout(&output).contains("'carol'"), "{output:?}");
 }
 
 /// P2
