@@ -30,7 +30,7 @@ fn look(path: &Path, targets: &[&str]) -> Option<bool> {
     let page = image.page(target)?;
     let mut known = 0;
     for row in page.entries()? {
-        let [Value::Text(name), Value::Number(cursor)] = columns(row?)? else { return None };
+        let [Value::Text(name), Value::Number(cursor), ..] = columns(row?)? else { return None };
         if cursor < newest || !targets.iter().any(|target| target.as_bytes() == name) {
             return Some(false);
         }
@@ -39,29 +39,28 @@ fn look(path: &Path, targets: &[&str]) -> Option<bool> {
     Some(known == targets.len())
 }
 
-/// The first page of each table, in the order of [`schema::TABLES`]: if those are all that there is,
-/// each made by the very statement there, so that it is known what is in which column.
+/// The first page of each table of [`schema::TABLES`]: if those are all that there is, each made by the
+/// very statement there, so that it is known what is in which column.
 fn roots(image: &Image) -> Option<[u32; 4]> {
-    let statements = schema::TABLES.split(';').map(|statement| statement.trim().as_bytes());
-    let leaves = image.leaves(1)?;
-    let mut found = Vec::new();
-    for leaf in &leaves {
+    let mut roots = [0; 4];
+    for leaf in image.leaves(1)? {
         for row in leaf.rows()? {
             let [Value::Text(b"table"), Value::Text(name), Value::Text(table), Value::Number(root), Value::Text(sql)] =
                 columns(row?.1)?
             else {
                 return None;
             };
-            let rest = sql.strip_prefix(b"CREATE TABLE ")?.strip_prefix(name)?;
-            if name != table || !rest.starts_with(b" ") {
+            let is_this = |(known, made): &(&str, &str)| {
+                [known.as_bytes(), known.as_bytes(), made.as_bytes()] == [name, table, sql]
+            };
+            let place = schema::TABLES.iter().position(is_this)?;
+            if roots[place] != 0 {
                 return None;
             }
-            found.push((sql, u32::try_from(root).ok()?));
+            roots[place] = u32::try_from(root).ok()?;
         }
     }
-    let root = |statement| found.iter().find(|(sql, _)| *sql == statement).map(|(_, root)| *root);
-    let roots: Vec<u32> = statements.filter(|statement| !statement.is_empty()).map(root).collect::<Option<_>>()?;
-    roots.try_into().ok().filter(|_| found.len() == 4)
+    (!roots.contains(&0)).then_some(roots)
 }
 
 #[cfg(test)]

@@ -139,10 +139,15 @@ impl Image {
     /// The leaves of a small table: of one branch at most.
     pub fn leaves(&self, root: u32) -> Option<Vec<Page<'_>>> {
         let page = self.page(root)?;
-        if page.is(Kind::TableBranch) {
-            return page.children()?.map(|child| self.page(child?)).collect();
+        if !page.is(Kind::TableBranch) {
+            return Some(vec![page]);
         }
-        Some(vec![page])
+        let mut leaves = Vec::new();
+        for cell in page.cells(12)? {
+            leaves.push(self.page(number(cell?, 0)?)?);
+        }
+        leaves.push(self.page(page.last_child()?)?);
+        Some(leaves)
     }
 
     /// The largest row id of a table, which is the last; 0 when it is empty.
@@ -150,8 +155,7 @@ impl Image {
         let mut page = self.page(root)?;
         for level in 0..DEPTH_LIMIT {
             if page.is(Kind::TableBranch) {
-                let last = page.children()?.last()??;
-                page = self.page(last)?;
+                page = self.page(page.last_child()?)?;
                 continue;
             }
             return match page.rows()?.next_back() {
@@ -211,7 +215,7 @@ impl Page<'_> {
     }
 
     /// The cells of a page, by the array of their places behind its header (§1.6).
-    fn cells(&self, header: usize) -> Option<impl DoubleEndedIterator<Item = Option<&[u8]>> + ExactSizeIterator> {
+    fn cells(&self, header: usize) -> Option<impl DoubleEndedIterator<Item = Option<&[u8]>>> {
         // A cell and its place take six bytes at least.
         let most = (self.bytes.len() - 8) / 6;
         let count = short(&self.bytes, self.start + 3).map(usize::from).filter(|count| *count <= most)?;
@@ -219,11 +223,10 @@ impl Page<'_> {
         Some(places.iter().map(|place| self.bytes.get(usize::from(u16::from_be_bytes(*place))..)))
     }
 
-    /// The pages below a branch, of which there are two at least.
-    fn children(&self) -> Option<impl Iterator<Item = Option<u32>>> {
-        let last = number(&self.bytes, self.start + 8);
-        let cells = self.cells(12).filter(|cells| cells.len() > 0)?;
-        Some(cells.map(|cell| number(cell?, 0)).chain([last]))
+    /// The last page below a branch, which has another one at least.
+    fn last_child(&self) -> Option<u32> {
+        self.cells(12)?.next()?;
+        number(&self.bytes, self.start + 8)
     }
 
     /// The rows of a table's leaf, each with its id.
@@ -253,12 +256,12 @@ fn payload(bytes: &[u8], length: u64, longest: usize) -> Option<&[u8]> {
     bytes.get(..usize::try_from(length).ok().filter(|length| *length <= longest)?)
 }
 
-/// The first columns of a row (§2.1).
-pub fn columns<const COUNT: usize>(row: &[u8]) -> Option<[Value<'_>; COUNT]> {
+/// The first five columns of a row (§2.1).
+pub fn columns(row: &[u8]) -> Option<[Value<'_>; 5]> {
     let (length, _) = varint(row)?;
     let (header, mut body) = row.split_at_checked(usize::try_from(length).ok()?)?;
     let (_, mut kinds) = varint(header)?;
-    let mut values = [Value::Other; COUNT];
+    let mut values = [Value::Other; 5];
     for value in &mut values {
         let (kind, rest) = varint(kinds)?;
         kinds = rest;

@@ -25,26 +25,41 @@ const NO_LOG: &str = "PRAGMA journal_mode = TRUNCATE";
 /// hardly four events fit, it takes longer again.
 const PAGE_SIZE: i64 = 1024;
 
+/// Each table's name, and the statement that makes it. A table is known by it, too (`glance`): were a
+/// space changed, each look at a queue made before would take the long way.
+///
 /// A target's `cursor` is the last event that is settled for it: delivered, or in `delivery`.
 /// An event id is never used again (the newest row is never deleted), so that cursors stay right.
 /// `attempt` remembers that the events up to `upto` were first tried at `first`. Moments are
 /// `UTC_MS BOOT_MS BOOT_ID`.
-pub const TABLES: &str = "
-CREATE TABLE event (
+pub const TABLES: [(&str, &str); 4] = [
+    (
+        "event",
+        "CREATE TABLE event (
   id INTEGER PRIMARY KEY, kind INTEGER NOT NULL, user TEXT NOT NULL, remote_host TEXT NOT NULL,
   tty TEXT NOT NULL, service TEXT NOT NULL, session TEXT NOT NULL,
-  utc_ms INTEGER NOT NULL, boot_ms INTEGER NOT NULL, boot_id TEXT NOT NULL);
-CREATE TABLE target (
+  utc_ms INTEGER NOT NULL, boot_ms INTEGER NOT NULL, boot_id TEXT NOT NULL)",
+    ),
+    (
+        "target",
+        "CREATE TABLE target (
   name TEXT PRIMARY KEY, cursor INTEGER NOT NULL, failures INTEGER NOT NULL DEFAULT 0,
   wait_ms INTEGER NOT NULL DEFAULT 0, since TEXT NOT NULL DEFAULT '',
-  error TEXT NOT NULL DEFAULT '', success_ms INTEGER) WITHOUT ROWID;
-CREATE TABLE attempt (
-  target TEXT NOT NULL, upto INTEGER NOT NULL, first TEXT NOT NULL, PRIMARY KEY (target, upto)) WITHOUT ROWID;
-CREATE TABLE delivery (
+  error TEXT NOT NULL DEFAULT '', success_ms INTEGER) WITHOUT ROWID",
+    ),
+    (
+        "attempt",
+        "CREATE TABLE attempt (
+  target TEXT NOT NULL, upto INTEGER NOT NULL, first TEXT NOT NULL, PRIMARY KEY (target, upto)) WITHOUT ROWID",
+    ),
+    (
+        "delivery",
+        "CREATE TABLE delivery (
   target TEXT NOT NULL, event INTEGER NOT NULL, dead INTEGER NOT NULL, error TEXT NOT NULL,
   told INTEGER NOT NULL DEFAULT 0, failures INTEGER NOT NULL DEFAULT 0, wait_ms INTEGER NOT NULL DEFAULT 0,
-  since TEXT NOT NULL DEFAULT '', first TEXT NOT NULL DEFAULT '', PRIMARY KEY (target, event)) WITHOUT ROWID;
-";
+  since TEXT NOT NULL DEFAULT '', first TEXT NOT NULL DEFAULT '', PRIMARY KEY (target, event)) WITHOUT ROWID",
+    ),
+];
 
 /// Gives a connection back with our tables in its database, whatever was in it before.
 pub fn prepare(mut connection: Connection, path: &Path, role: Role) -> SqlResult<Connection> {
@@ -123,7 +138,9 @@ fn create(connection: &mut Connection) -> SqlResult<()> {
     write_number(connection, "page_size", PAGE_SIZE)?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Exclusive)?;
     if number(&transaction, "user_version")? == 0 {
-        transaction.execute_batch(TABLES)?;
+        for (_, statement) in TABLES {
+            transaction.execute_batch(statement)?;
+        }
         if has_table(&transaction, "session_events")? {
             takeover::take_over(&transaction)?;
         }

@@ -27,10 +27,9 @@ impl Home {
     /// A queue with pages of this size, in this journal mode.
     fn new(page_size: u32, mode: &str) -> Self {
         let home = Self::empty();
-        let setup = format!(
-            "PRAGMA page_size = {page_size}; PRAGMA journal_mode = {mode}; {TABLES} PRAGMA user_version = {VERSION};"
-        );
-        home.sql(&setup);
+        let tables = TABLES.map(|(_, statement)| statement).join(";");
+        let pages = format!("PRAGMA page_size = {page_size}; PRAGMA journal_mode = {mode}");
+        home.sql(&format!("{pages}; {tables}; PRAGMA user_version = {VERSION}"));
         home
     }
 
