@@ -17,7 +17,7 @@ tests() {
 		[ ! -e "tests/$name.rs" ] || echo "--test $name"
 	done
 }
-plain=$(tests wire digest letters takeover)
+plain=$(tests wire digest letters takeover idle)
 secure=$(tests servers targets tls algorithms config)
 extra=$(tests tls algorithms)
 native=$(tests login environment privileges links surroundings hostile fallbacks crash powercut crowd cost schedule)

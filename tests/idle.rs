@@ -11,7 +11,7 @@ use std::time::Duration;
 use support::home::{Home, LOGIN, Syslog, hook};
 use support::inject::{self, Fault, Where};
 use support::server::{Server, reply, taken};
-use support::{has_mount_namespaces, skip, stderr, stdout, wait_for};
+use support::{has_mount_namespaces, program, skip, stderr, stdout, wait_for};
 
 const PRINTED: &str = "[notification]\nservice = \"stdout\"\n";
 
@@ -208,9 +208,9 @@ fn a_damaged_queue_is_no_idle_one() {
 
 /// Whether a process can be killed on order here; says so if not.
 fn is_possible(test: &str) -> bool {
-    let can = has_mount_namespaces() && inject::is_possible();
+    let can = has_mount_namespaces() && inject::is_possible() && program().len() == 1;
     if !can {
-        skip(test, "needs root, mount namespaces and strace");
+        skip(test, "needs root, mount namespaces, strace, and a binary of this machine");
     }
     can
 }
