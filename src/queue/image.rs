@@ -170,7 +170,9 @@ impl Image {
 impl Log {
     /// Reads a log up to its last commit (§4.1 to §4.4); one that isn't there is empty.
     fn read(path: &Path, page_size: usize) -> Option<Self> {
-        let file = match File::open(path) {
+        // Not what a link leads to, and without a wait for the other end of a pipe.
+        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+        let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
             Err(why) if why.kind() == io::ErrorKind::NotFound => return Some(Self::default()),
             file => file.ok()?,
         };

@@ -258,7 +258,8 @@ impl Queue {
 }
 
 /// Whether the known targets are these, and whether there is nothing that waits for any of them, now or
-/// later, or that nobody was told of: in one statement, for that is how it is nearly every minute.
+/// later, or that nobody was told of: in one statement, for that is how it is nearly every minute where
+/// a `glance` doesn't tell.
 fn settled(connection: &Connection, targets: &[&str]) -> SqlResult<(bool, bool)> {
     let sql = "SELECT name, cursor >= (SELECT ifnull(max(id), 0) FROM event),
                       NOT EXISTS (SELECT 1 FROM delivery WHERE dead = 0 OR told = 0) FROM target";
@@ -269,8 +270,8 @@ fn settled(connection: &Connection, targets: &[&str]) -> SqlResult<(bool, bool)>
 
 /// Waits for those who came before, for the kernel wakes them one by one and in order: a hundred that
 /// look again and again whether `SQLite`'s locks are free keep each other from work for half a second.
-/// A login goes on without it if need be; only a repair depends on it. It has no bound of its own: a login has its deadline, and nobody keeps his
-/// turn for long.
+/// A login goes on without it if need be; only a repair depends on it. It has no bound of its own: a login
+/// has its deadline, and nobody keeps his turn for long.
 fn wait_for_turn(path: &Path) -> Option<File> {
     let path = schema::beside(path, ".turn");
     let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path).ok()?;
