@@ -106,6 +106,30 @@ fn a_corrupt_database_sends_the_event_to_the_spool_and_the_next_send_mends_it() 
     }
 }
 
+/// P2, P3: the file is the service user's, and so is what its schema says.
+#[test]
+fn what_somebody_adds_to_the_databases_schema_neither_runs_nor_stops_anything() {
+    let home = Home::new(PRINTED);
+    home.record("bob", "192.0.2.9", "open_session");
+    let additions = "
+        CREATE TABLE remark (event INTEGER, text TEXT DEFAULT CURRENT_TIMESTAMP);
+        CREATE INDEX by_user ON event (user);
+        CREATE VIEW latest AS SELECT user, rank() OVER (ORDER BY id) FROM event;
+        CREATE TRIGGER forget AFTER INSERT ON event BEGIN DELETE FROM event; END;
+        PRAGMA writable_schema = ON;
+        INSERT INTO sqlite_schema VALUES
+            ('table', 'search', 'search', 0, 'CREATE VIRTUAL TABLE search USING fts5 (user)');";
+    home.sqlite().execute_batch(additions).expect("SQLite takes it");
+    let output = home.hook(&LOGIN);
+    assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""));
+    assert_eq!(home.spooled(), [""; 0]);
+    let sent = home.sent();
+    assert!(sent.contains("'bob'") && sent.contains(LINE) && sent.lines().count() == 2, "{sent}");
+    assert_eq!(home.sent(), "");
+    home.record("zoe", "192.0.2.9", "open_session");
+    assert_eq!(home.sent().lines().count(), 1);
+}
+
 /// P2: real causes, made by a line of shell in a mount namespace, before a login.
 #[test]
 fn a_full_and_a_read_only_disk_send_the_event_to_the_spool() {

@@ -296,6 +296,7 @@ fn connect(path: &Path, role: Role, sharing: Sharing) -> SqlResult<Connection> {
     // The file is the service user's, and may hold anything: nothing in its schema is to run.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
     // A checkpoint costs two more syncs; it is made when the log has grown, not at every close.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0")?;
