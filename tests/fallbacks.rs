@@ -112,10 +112,13 @@ fn what_somebody_adds_to_the_databases_schema_neither_runs_nor_stops_anything() 
     let home = Home::new(PRINTED);
     home.record("bob", "192.0.2.9", "open_session");
     let additions = "
-        CREATE TABLE remark (event INTEGER, text TEXT DEFAULT CURRENT_TIMESTAMP);
+        CREATE TABLE remark (
+            id INTEGER PRIMARY KEY AUTOINCREMENT, event INTEGER REFERENCES event (id) CHECK (event > 0),
+            at TEXT DEFAULT CURRENT_TIMESTAMP, day TEXT AS (substr(at, 1, 10)) STORED);
         CREATE INDEX by_user ON event (user);
         CREATE VIEW latest AS SELECT user, rank() OVER (ORDER BY id) FROM event;
         CREATE TRIGGER forget AFTER INSERT ON event BEGIN DELETE FROM event; END;
+        ANALYZE;
         PRAGMA writable_schema = ON;
         INSERT INTO sqlite_schema VALUES
             ('table', 'search', 'search', 0, 'CREATE VIRTUAL TABLE search USING fts5 (user)');";
