@@ -35,17 +35,21 @@ c_flags="$c_flags -DSQLITE_OMIT_ALTERTABLE -DSQLITE_OMIT_ANALYZE -DSQLITE_OMIT_V
 left_out='sqlite3AlterAddConstraint sqlite3AlterBeginAddColumn sqlite3AlterDropColumn sqlite3AlterDropConstraint
 sqlite3AlterFinishAddColumn sqlite3AlterRenameColumn sqlite3AlterRenameTable sqlite3AlterSetNotNull
 sqlite3Analyze sqlite3PagerClearCache sqlite3Vacuum'
-# The same for SQL's CURRENT_TIME, for which SQLite would bring in the C library's calendar and its printf;
-# so would a thread's name, which nobody needs: to set it does nothing (sched_yield does, and answers 0).
-for function in $left_out gmtime strftime; do
+for function in $left_out; do
 	rust_flags="$rust_flags -Clink-arg=-Wl,--defsym=$function=abort"
 done
-rust_flags="$rust_flags -Clink-arg=-Wl,--defsym=pthread_setname_np=sched_yield"
+# For SQL's CURRENT_TIME, which no statement of ours has, SQLite would bring in the C library's calendar and
+# its printf, and so would a thread's name. Instead of both stands what does nothing and answers 0: a thread
+# has no name then, and CURRENT_TIME is NULL, for without a result of gmtime SQLite doesn't go on to strftime.
+for function in gmtime strftime pthread_setname_np; do
+	rust_flags="$rust_flags -Clink-arg=-Wl,--defsym=$function=sched_yield"
+done
 
 # Prints the C compiler's flags for a target.
 c_flags_for() {
 	case $1 in
 	x86_64-*) echo "$c_flags -fno-jump-tables -fno-inline-functions-called-once" ;;
+	aarch64-*) echo "$c_flags -fno-shrink-wrap" ;;
 	*) echo "$c_flags" ;;
 	esac
 }

@@ -19,6 +19,10 @@ use support::{stderr, stdout};
 const ELSEWHERE: &str =
     if cfg!(feature = "tls-extra") { "" } else { "; the build with the feature `tls-extra` knows more" };
 
+/// How a server's refusal is told.
+const REFUSED: &str = "TLS failed: the server refuses the handshake (HandshakeFailure): \
+    perhaps it accepts no algorithm that this build knows";
+
 const VERSIONS: [&str; 2] = ["TLSv1.2", "TLSv1.3"];
 
 /// Sends to a server with these settings, whose certificate and authority have keys of these kinds;
@@ -97,7 +101,7 @@ fn what_only_the_full_build_knows_works_there_and_the_appliance_build_says_so() 
     if !is_possible() {
         return support::skip(test, "needs nginx and openssl");
     }
-    let nothing_in_common = "TLS failed: the server accepts no algorithm that this build knows";
+    let nothing_in_common = REFUSED;
     let unknown_signature = "the server's certificate is signed with an algorithm that this build doesn't know";
     let chacha20 = "ssl_ciphers ECDHE-ECDSA-CHACHA20-POLY1305; \
         ssl_conf_command Ciphersuites TLS_CHACHA20_POLY1305_SHA256;";
@@ -124,10 +128,9 @@ fn a_server_with_which_nothing_is_in_common_is_refused_in_words() {
     if !is_possible() {
         return support::skip(test, "needs nginx and openssl");
     }
-    let said = "TLS failed: the server accepts no algorithm that this build knows";
     for settings in
         ["ssl_protocols TLSv1.3; ssl_ecdh_curve X448;", "ssl_protocols TLSv1.2; ssl_ciphers ECDHE-ECDSA-AES128-SHA;"]
     {
-        assert_kept(settings, P256, P256, said);
+        assert_kept(settings, P256, P256, REFUSED);
     }
 }

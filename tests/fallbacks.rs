@@ -110,6 +110,9 @@ fn a_corrupt_database_sends_the_event_to_the_spool_and_the_next_send_mends_it() 
 #[test]
 fn what_somebody_adds_to_the_databases_schema_neither_runs_nor_stops_anything() {
     let home = Home::new(PRINTED);
+    assert!(home.send().status.success(), "it makes the database");
+    let column = "ALTER TABLE event ADD COLUMN seen TEXT DEFAULT CURRENT_TIMESTAMP";
+    home.sqlite().execute_batch(column).expect("SQLite takes it");
     home.record("bob", "192.0.2.9", "open_session");
     let additions = "
         CREATE TABLE remark (
@@ -131,6 +134,20 @@ fn what_somebody_adds_to_the_databases_schema_neither_runs_nor_stops_anything() 
     assert_eq!(home.sent(), "");
     home.record("zoe", "192.0.2.9", "open_session");
     assert_eq!(home.sent().lines().count(), 1);
+}
+
+/// P2
+#[test]
+fn what_waits_is_saved_though_the_schema_has_something_that_no_sqlite_understands() {
+    let home = Home::new(PRINTED);
+    home.record("bob", "192.0.2.9", "open_session");
+    let addition = "PRAGMA writable_schema = ON;
+        INSERT INTO sqlite_schema VALUES ('table', 'bad', 'bad', 0, 'CREATE TABLE bad (a, b ~ c)');";
+    home.sqlite().execute_batch(addition).expect("SQLite takes it");
+    let output = home.hook(&LOGIN);
+    assert!(output.status.success() && stderr(&output).contains("is damaged"), "{output:?}");
+    let text = stdout(&home.send());
+    assert!(text.contains("'bob'") && text.contains(LINE) && text.contains("1 events of it were saved"), "{text}");
 }
 
 /// P2: real causes, made by a line of shell in a mount namespace, before a login.

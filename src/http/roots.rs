@@ -123,9 +123,13 @@ pub fn explain(error: &rustls::Error) -> http::Error {
         rustls::Error::AlertReceived(AlertDescription::ProtocolVersion) => {
             "the server knows neither TLS 1.2 nor 1.3".into()
         }
-        // What a server says that finds nothing it accepts among what it was offered (RFC 8446 §6.2).
-        rustls::Error::AlertReceived(AlertDescription::HandshakeFailure | AlertDescription::InsufficientSecurity) => {
-            format!("the server accepts no algorithm that this build knows{}", algorithms::ELSEWHERE)
+        // What a server says that finds nothing it accepts among what it was offered (RFC 8446 §6.2), or
+        // that wants a certificate of its client.
+        rustls::Error::AlertReceived(
+            alert @ (AlertDescription::HandshakeFailure | AlertDescription::InsufficientSecurity),
+        ) => {
+            let perhaps = "perhaps it accepts no algorithm that this build knows";
+            format!("the server refuses the handshake ({alert:?}): {perhaps}{}", algorithms::ELSEWHERE)
         }
         other => other.to_string(),
     };

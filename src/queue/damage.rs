@@ -103,8 +103,12 @@ fn remove(database: &Path) -> Result<(), Error> {
 
 /// Reads what waits in a file that may be damaged.
 fn salvage(path: &Path) -> Vec<Event> {
-    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE);
-    connection.map_or_else(|_| Vec::new(), |connection| waiting(&connection))
+    let Ok(connection) = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE) else {
+        return Vec::new();
+    };
+    // One table in the schema that can't be understood doesn't make the others unreadable then.
+    let _ = connection.execute_batch("PRAGMA writable_schema = ON");
+    waiting(&connection)
 }
 
 /// The events that some target isn't done with, dead letters too: read from both ends until damage stops

@@ -5,7 +5,7 @@
 //! is a question for `SQLite`. Nothing is ever written.
 
 use std::borrow::Cow;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
@@ -176,7 +176,7 @@ impl Log {
             Err(why) if why.kind() == io::ErrorKind::NotFound => return Some(Self::default()),
             file => file.ok()?,
         };
-        let length = file.metadata().ok()?.len();
+        let length = file.metadata().ok().filter(Metadata::is_file)?.len();
         if length == 0 || length > LOG_LIMIT {
             return (length == 0).then(Self::default);
         }

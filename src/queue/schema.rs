@@ -15,7 +15,7 @@ pub const VERSION: i64 = 1;
 
 /// `PRAGMA application_id` of a database on a file system that can't do a write-ahead log (`SSNt`),
 /// so that nobody tries it again at every login.
-const WITHOUT_LOG: i64 = 0x5353_4e74;
+pub const WITHOUT_LOG: i64 = 0x5353_4e74;
 
 /// A rollback journal; emptying it costs flash less than making and deleting a file each time.
 const NO_LOG: &str = "PRAGMA journal_mode = TRUNCATE";

@@ -4,11 +4,13 @@ use std::path::PathBuf;
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use rusqlite::Connection;
 
 use super::*;
 use crate::event::{Event, Stamp, What};
-use crate::queue::schema::{TABLES, VERSION, beside};
+use crate::queue::schema::{TABLES, VERSION, WITHOUT_LOG, beside};
 use crate::queue::{Queue, Role, settled};
 use crate::text::Field;
 
@@ -29,7 +31,9 @@ impl Home {
         let home = Self::empty();
         let tables = TABLES.map(|(_, statement)| statement).join(";");
         let pages = format!("PRAGMA page_size = {page_size}; PRAGMA journal_mode = {mode}");
-        home.sql(&format!("{pages}; {tables}; PRAGMA user_version = {VERSION}"));
+        // Without a log it stays so: the queue doesn't try again.
+        let application = if mode == "WAL" { 0 } else { WITHOUT_LOG };
+        home.sql(&format!("{pages}; {tables}; PRAGMA user_version = {VERSION}; PRAGMA application_id = {application}"));
         home
     }
 
@@ -148,7 +152,7 @@ type Spoil = fn(&Home);
 /// P2: whatever isn't as usual is left to `SQLite`.
 #[test]
 fn what_is_unusual_is_not_settled() {
-    let unusual: [(&str, Spoil); 12] = [
+    let unusual: [(&str, Spoil); 14] = [
         ("an index", |home| home.sql("CREATE INDEX i ON event (user)")),
         ("a trigger", |home| home.sql("CREATE TRIGGER t AFTER INSERT ON target BEGIN DELETE FROM event; END")),
         ("a column", |home| home.sql("ALTER TABLE target ADD COLUMN more TEXT")),
@@ -160,6 +164,14 @@ fn what_is_unusual_is_not_settled() {
         ("a link", |home| {
             fs::rename(home.path(), home.0.join("other")).expect("ours");
             symlink("other", home.path()).expect("a link");
+        }),
+        ("a link in the log's place", |home| {
+            fs::rename(beside(&home.path(), "-wal"), home.0.join("other")).expect("ours");
+            symlink("other", beside(&home.path(), "-wal")).expect("a link");
+        }),
+        ("a pipe in the log's place", |home| {
+            fs::remove_file(beside(&home.path(), "-wal")).expect("ours");
+            mkfifo(&beside(&home.path(), "-wal"), Mode::S_IRWXU).expect("a pipe");
         }),
         ("a log that is too long", |home| {
             let log = File::options().write(true).open(beside(&home.path(), "-wal")).expect("a log");
