@@ -43,7 +43,7 @@ lever 'SQLite: no authorizer' .cargo/config.toml 's/-DSQLITE_OMIT_AUTHORIZATION/
 lever 'SQLite: no plans for large tables' .cargo/config.toml '/OMIT_AUTOMATIC_INDEX/,/OMIT_XFER_OPT/d'
 lever 'SQLite: no interfaces that nobody here calls' .cargo/config.toml '/OMIT_COMPILEOPTION_DIAGS/,/UNTESTABLE/d'
 lever 'SQLite: no ALTER TABLE, ANALYZE, VACUUM' cross/flags.sh \
-	's/ -DSQLITE_OMIT_ALTERTABLE -DSQLITE_OMIT_ANALYZE -DSQLITE_OMIT_VACUUM//;s/ in \$left_out;/ in;/'
+	's/ -DSQLITE_OMIT_ALTERTABLE -DSQLITE_OMIT_ANALYZE -DSQLITE_OMIT_VACUUM//;s/ in .left_out;/ in;/'
 lever 'C library: neither calendar nor printf' cross/flags.sh 's/ in gmtime strftime pthread_setname_np;/ in;/'
 lever 'C: three optimizations and two more on x86_64' cross/flags.sh \
 	's/ -fno-tree-dominator-opts -fno-move-loop-invariants -fno-caller-saves//;s/ -fno-jump-tables [-a-z]*//'
