@@ -24,7 +24,7 @@ aarch64-unknown-linux-musl)
 	;;
 armv7-unknown-linux-musleabihf)
 	gcc=arm-linux-gnueabihf-gcc package=gcc-arm-linux-gnueabihf arch=armhf musl=arm-linux-musleabihf
-	# Thumb-2, which every ARMv7 has, is 30 % smaller.
+	# Thumb-2, which every ARMv7 has, is smaller.
 	flags='-march=armv7-a+fp -mthumb'
 	;;
 *)

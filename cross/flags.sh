@@ -54,7 +54,7 @@ c_flags_for() {
 	esac
 }
 
-# Prints rustc's flags for a target. Thumb-2, which every ARMv7 has, is 30 % smaller. On x86_64 an address
+# Prints rustc's flags for a target. Thumb-2, which every ARMv7 has, is smaller. On x86_64 an address
 # in a large stack frame takes three bytes more: functions that need much of it stay on their own.
 rust_flags_for() {
 	case $1 in

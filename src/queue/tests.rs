@@ -10,11 +10,11 @@ use crate::text::Field;
 
 const LIMITS: Limits = Limits { history: Duration::from_hours(24), give_up: Duration::from_hours(168), waiting: 10 };
 
-/// A directory that is removed when its test ends.
-struct Home(PathBuf);
+/// A directory for a queue, which is removed when its test ends.
+pub struct Home(pub PathBuf);
 
 impl Home {
-    fn new() -> Self {
+    pub fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("ssn-queue-{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
@@ -22,8 +22,12 @@ impl Home {
         Self(path)
     }
 
-    fn queue(&self) -> Queue {
-        Queue::open(&self.0.join("q.db"), Role::Sender).expect("a queue")
+    pub fn path(&self) -> PathBuf {
+        self.0.join("q.db")
+    }
+
+    pub fn queue(&self) -> Queue {
+        Queue::open(&self.path(), Role::Sender).expect("a queue")
     }
 }
 

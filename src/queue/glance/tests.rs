@@ -1,8 +1,5 @@
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, symlink};
-use std::path::PathBuf;
-use std::process;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
@@ -11,24 +8,14 @@ use rusqlite::Connection;
 use super::*;
 use crate::event::{Event, Stamp, What};
 use crate::queue::schema::{TABLES, VERSION, WITHOUT_LOG, beside};
+use crate::queue::tests::Home;
 use crate::queue::{Queue, Role, settled};
 use crate::text::Field;
 
-/// A directory with a queue, which is removed when its test ends.
-struct Home(PathBuf);
-
 impl Home {
-    fn empty() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("ssn-glance-{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir(&path).expect("a new temporary directory");
-        Self(path)
-    }
-
     /// A queue with pages of this size, in this journal mode.
-    fn new(page_size: u32, mode: &str) -> Self {
-        let home = Self::empty();
+    fn with(page_size: u32, mode: &str) -> Self {
+        let home = Self::new();
         let tables = TABLES.map(|(_, statement)| statement).join(";");
         let pages = format!("PRAGMA page_size = {page_size}; PRAGMA journal_mode = {mode}");
         // Without a log it stays so: the queue doesn't try again.
@@ -39,20 +26,12 @@ impl Home {
 
     /// A queue with small pages, with what was sent and what was not.
     fn used(sent: usize, waiting: usize) -> Self {
-        let home = Self::new(512, "WAL");
+        let home = Self::with(512, "WAL");
         home.append(sent);
         home.queue().set_targets(&["a", "b"]).expect("targets");
         home.settle();
         home.append(waiting);
         home
-    }
-
-    fn path(&self) -> PathBuf {
-        self.0.join("q.db")
-    }
-
-    fn queue(&self) -> Queue {
-        Queue::open(&self.path(), Role::Sender).expect("a queue")
     }
 
     /// Changes something as an outsider; the log stays as it is.
@@ -100,18 +79,12 @@ impl Home {
     }
 }
 
-impl Drop for Home {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
 /// P2, P6: small and large pages, with and without a log, in trees of one level and of several.
 #[test]
 fn a_glance_sees_what_sqlite_sees() {
     for mode in ["WAL", "TRUNCATE", "DELETE"] {
         for page_size in [512, 1024, 4096, 16384] {
-            let home = Home::new(page_size, mode);
+            let home = Home::with(page_size, mode);
             let steps: [(&str, bool); 16] = [
                 ("INSERT INTO target (name, cursor) VALUES ('a', 0)", false),
                 ("INSERT INTO target (name, cursor) VALUES ('b', 0)", true),
