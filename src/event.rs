@@ -1,14 +1,11 @@
 //! An event: what PAM said of a session, when, and which session it is.
 
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::parent_id;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use nix::time::{ClockId, clock_gettime};
-
+use crate::clock::Stamp;
+use crate::files::read_proc;
 use crate::text::Field;
 
 /// The variables that `pam_exec` adds behind the PAM environment, last first. `PAM_SERVICE` is
@@ -59,26 +56,6 @@ pub struct Session {
     pub id: String,
 }
 
-/// A moment by two clocks, so that a wall clock that was set later can be corrected.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Stamp {
-    /// Milliseconds since 1970 in UTC, as the wall clock had it.
-    pub utc_ms: i64,
-    /// Milliseconds since the host booted, suspended time included; it can't be set.
-    pub boot_ms: i64,
-    /// Which boot that was (`/proc/sys/kernel/random/boot_id`); empty where it can't be told.
-    pub boot_id: String,
-}
-
-/// Two clocks that differ by less have drifted; by more, the wall clock was set in between.
-const SLEW_LIMIT_MS: u64 = 10_000;
-
-/// A wall clock before this (2026-11-01 in UTC) was never set: the program didn't exist then.
-pub const EARLIEST_MS: i64 = 1_793_491_200_000;
-
-/// The same for an event without a boot id, such as those of the Go program: 2024-01-01 in UTC.
-const EARLIEST_WITHOUT_BOOT_MS: i64 = 1_704_067_200_000;
-
 /// What the environment block holds.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Environment {
@@ -97,54 +74,6 @@ pub enum Trust {
     Proven,
     /// Reordered by something in between (a shell): good enough to tell, not to stay silent.
     Unproven,
-}
-
-impl Stamp {
-    /// The present moment.
-    pub fn now() -> Self {
-        let boot_id = read_proc("/proc/sys/kernel/random/boot_id");
-        Self { utc_ms: utc_ms(), boot_ms: boot_ms(), boot_id: boot_id.trim().into() }
-    }
-
-    /// Milliseconds from this moment to a later one: by the boot-time clock within one boot, else
-    /// by the wall clock. `None` when neither can tell (the wall clock went backwards, or wasn't set).
-    pub fn until(&self, later: &Self) -> Option<i64> {
-        if !self.boot_id.is_empty() && self.boot_id == later.boot_id {
-            return Some(later.boot_ms - self.boot_ms);
-        }
-        let passed = later.utc_ms.saturating_sub(self.utc_ms);
-        (self.utc_ms >= EARLIEST_MS && passed >= 0).then_some(passed)
-    }
-
-    /// Whether a wall-clock time of this moment can't be right.
-    pub fn is_uncertain(&self, utc_ms: i64) -> bool {
-        utc_ms < if self.boot_id.is_empty() { EARLIEST_WITHOUT_BOOT_MS } else { EARLIEST_MS }
-    }
-
-    /// The wall-clock time of this moment as the clock of `now` would have shown it, in UTC
-    /// milliseconds: a router without a battery learns the time only after its first logins.
-    pub fn corrected(&self, now: &Self) -> i64 {
-        if self.boot_id.is_empty() || self.boot_id != now.boot_id {
-            return self.utc_ms;
-        }
-        let corrected = now.utc_ms.saturating_sub(now.boot_ms.saturating_sub(self.boot_ms));
-        let was_set = corrected.abs_diff(self.utc_ms) > SLEW_LIMIT_MS;
-        if was_set { corrected } else { self.utc_ms }
-    }
-}
-
-/// The wall clock: milliseconds since 1970 in UTC, negative before.
-pub fn utc_ms() -> i64 {
-    match SystemTime::now().duration_since(UNIX_EPOCH) {
-        Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
-        Err(before) => i64::try_from(before.duration().as_millis()).map_or(i64::MIN, |ms| -ms),
-    }
-}
-
-/// The boot-time clock: milliseconds since the host booted.
-pub fn boot_ms() -> i64 {
-    let since = clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from);
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 impl Session {
@@ -205,13 +134,6 @@ fn session_id() -> String {
         Some(start) => format!("{parent}-{start}"),
         None => parent.to_string(),
     }
-}
-
-/// Reads a short file of the kernel's in one system call; empty where it isn't there.
-fn read_proc(path: &str) -> String {
-    let mut bytes = [0; 1024];
-    let length = File::open(path).and_then(|mut file| file.read(&mut bytes)).unwrap_or(0);
-    String::from_utf8_lossy(&bytes[..length]).into()
 }
 
 #[cfg(test)]
@@ -350,22 +272,5 @@ mod tests {
             assert_eq!(trust == Trust::Proven, is_last, "{block:?}");
         }
         assert!(sessions > 2_000, "{sessions}");
-    }
-
-    #[test]
-    fn a_clock_that_was_set_after_the_event_is_corrected_within_one_boot() {
-        let stamp = |utc_ms, boot_ms, boot_id: &str| Stamp { utc_ms, boot_ms, boot_id: boot_id.into() };
-        let now = stamp(EARLIEST_MS + 90_000, 90_000, "b");
-        let rows = [
-            (stamp(5_000, 5_000, "b"), EARLIEST_MS + 5_000, Some(85_000)),
-            (stamp(EARLIEST_MS + 6_000, 5_000, "b"), EARLIEST_MS + 6_000, Some(85_000)),
-            (stamp(5_000, 5_000, "a"), 5_000, None),
-            (stamp(5_000, 5_000, ""), 5_000, None),
-            (stamp(EARLIEST_MS, 5_000, "a"), EARLIEST_MS, Some(90_000)),
-            (stamp(EARLIEST_MS + 95_000, 5_000, "a"), EARLIEST_MS + 95_000, None),
-        ];
-        for (then, corrected, passed) in rows {
-            assert_eq!((then.corrected(&now), then.until(&now)), (corrected, passed), "{then:?}");
-        }
     }
 }

@@ -5,18 +5,15 @@
 //! send:   spool → Queue::due → Digest → Notifier::render → http::post → Notifier::judge → settle
 //! ```
 
-mod backoff;
-mod child;
 mod cli;
+mod clock;
+mod command;
 mod config;
-mod deadline;
 mod error;
 mod event;
-mod heartbeat;
+mod files;
 mod hook;
 mod http;
-mod intake;
-mod lock;
 mod log;
 mod notice;
 mod notifier;
@@ -24,11 +21,9 @@ mod privileges;
 mod queue;
 mod rules;
 mod send;
-mod status;
-mod surroundings;
 mod text;
+mod toml;
 mod tz;
-mod watch;
 
 use std::env;
 use std::io::{self, Write};
@@ -36,11 +31,13 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::cli::{Args, Command};
+use crate::command::status;
 use crate::config::Config;
-use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
 use crate::log::Level;
 use crate::queue::{Queue, Role};
+use crate::send::deadline::Deadline;
+use crate::send::{heartbeat, lock, watch};
 
 /// Exit status of a misused command line.
 const MISUSED: u8 = 2;
@@ -95,7 +92,7 @@ fn run(args: &Args) -> Result<bool, Error> {
 /// Reads the configuration, gives up root if it is fit to be believed, and only then does the work.
 fn with_config(file: &Path, work: &dyn Fn(&Config) -> Result<bool, Error>) -> Result<bool, Error> {
     let (config, warning) = Config::read(file)?;
-    privileges::give_up_root(&config.place)?;
+    privileges::give_up_root(&config.paths)?;
     if let Some(warning) = warning {
         log::say(Level::Warning, &warning);
     }
@@ -103,7 +100,7 @@ fn with_config(file: &Path, work: &dyn Fn(&Config) -> Result<bool, Error>) -> Re
 }
 
 fn with_queue(file: &Path, work: &dyn Fn(&mut Queue) -> Result<bool, Error>) -> Result<bool, Error> {
-    with_config(file, &|config| work(&mut Queue::open(&config.place.path, Role::Sender)?))
+    with_config(file, &|config| work(&mut Queue::open(&config.paths.database, Role::Sender)?))
 }
 
 /// Writes data to stdout. A reader that went away is no failure.

@@ -1,6 +1,7 @@
 //! The notice: what a person reads of an event, word for word the same for every service.
 
-use crate::event::{Action, Event, Session, Stamp, What};
+use crate::clock::Stamp;
+use crate::event::{Action, Event, Session, What};
 use crate::text::Field;
 use crate::tz::Zone;
 
@@ -43,7 +44,7 @@ impl Style<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::EARLIEST_MS;
+    use crate::clock::EARLIEST_MS;
 
     fn session(action: Action, user: &str, remote_host: &str, tty: &str) -> What {
         let field = |text: &str| Field::new(text.as_bytes());

@@ -1,8 +1,99 @@
-//! Who needs no notice: addresses and networks of the allowlist.
+//! Which sessions need a notice, how urgent it is, and which notices a target wants.
 //!
-//! A remote host that can't be parsed as an address matches nothing, and so is notified.
+//! The allowlist is the hook's: a remote host that can't be parsed as an address matches nothing, and so
+//! is reported. Everything else is the sender's: it judges each event once, and the [`Verdict`] stays with
+//! the event.
 
+use std::fmt;
 use std::net::IpAddr;
+
+use crate::event::Action;
+
+/// How urgent a notice is. The order is that of the variants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Urgency {
+    /// Delivered without a sound.
+    Quiet,
+    /// What every notice is unless a rule says otherwise.
+    #[default]
+    Normal,
+    /// Delivered so that it is noticed at once.
+    Urgent,
+}
+
+/// Every urgency by its name in the configuration and in the queue.
+pub const URGENCIES: [(&str, Urgency); 3] =
+    [("quiet", Urgency::Quiet), ("normal", Urgency::Normal), ("urgent", Urgency::Urgent)];
+
+/// What the sender decided about one event. Its text form is the column `judged`: `name value` lines, empty
+/// for an event that is reported as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// How urgent the notice is.
+    pub urgency: Urgency,
+    /// Whether this is the second copy of an event, and so not reported.
+    pub is_copy: bool,
+}
+
+/// Which notices a target wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Filter {
+    /// Sessions that were opened.
+    pub opens: bool,
+    /// Sessions that were closed.
+    pub closes: bool,
+    /// Nothing less urgent than this.
+    pub least: Urgency,
+}
+
+impl Verdict {
+    /// Reads the column `judged`; lines that this version doesn't know are passed over.
+    pub fn parse(text: &str) -> Self {
+        let mut verdict = Self::default();
+        for line in text.lines() {
+            match line.split_once(' ').unwrap_or((line, "")) {
+                ("urgency", name) => {
+                    let known = URGENCIES.iter().find(|(known, _)| *known == name);
+                    verdict.urgency = known.map_or(verdict.urgency, |(_, urgency)| *urgency);
+                }
+                ("copy", _) => verdict.is_copy = true,
+                _ => {}
+            }
+        }
+        verdict
+    }
+}
+
+/// What the column `judged` holds.
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.urgency != Urgency::default() {
+            let name =
+                URGENCIES.iter().find(|(_, urgency)| *urgency == self.urgency).map_or("normal", |(name, _)| name);
+            writeln!(f, "urgency {name}")?;
+        }
+        if self.is_copy { f.write_str("copy\n") } else { Ok(()) }
+    }
+}
+
+impl Default for Filter {
+    fn default() -> Self {
+        Self { opens: true, closes: true, least: Urgency::Quiet }
+    }
+}
+
+impl Filter {
+    /// Whether a target with this filter gets an event with this verdict. `action` is `None` for what the
+    /// program reports of itself: every target gets that.
+    pub fn wants(&self, action: Option<Action>, verdict: &Verdict) -> bool {
+        let wants_action = match action {
+            Some(Action::Open) => self.opens,
+            Some(Action::Close) => self.closes,
+            None => return true,
+        };
+        wants_action && !verdict.is_copy && verdict.urgency >= self.least
+    }
+}
 
 /// Addresses and networks whose sessions are expected.
 #[derive(Clone, Debug, Default)]
@@ -80,6 +171,40 @@ fn host_address(text: &str) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_verdict_survives_being_text_and_an_empty_one_is_no_text() {
+        assert_eq!(Verdict::default().to_string(), "");
+        for urgency in URGENCIES.map(|(_, urgency)| urgency) {
+            for is_copy in [false, true] {
+                let verdict = Verdict { urgency, is_copy };
+                assert_eq!(Verdict::parse(&verdict.to_string()), verdict);
+            }
+        }
+        assert_eq!(Verdict::parse("urgency loud\nlater 1\n"), Verdict::default());
+    }
+
+    #[test]
+    fn a_target_gets_what_its_filter_wants_and_every_notice_of_the_programs_own() {
+        let all = Filter::default();
+        let opens = Filter { closes: false, ..all };
+        let urgent = Filter { least: Urgency::Urgent, ..all };
+        let normal = Verdict::default();
+        let copy = Verdict { is_copy: true, ..Verdict::default() };
+        let rows = [
+            (all, Some(Action::Close), &normal, true),
+            (opens, Some(Action::Open), &normal, true),
+            (opens, Some(Action::Close), &normal, false),
+            (urgent, Some(Action::Open), &normal, false),
+            (urgent, Some(Action::Open), &Verdict { urgency: Urgency::Urgent, ..copy.clone() }, false),
+            (all, Some(Action::Open), &copy, false),
+            (opens, None, &normal, true),
+            (urgent, None, &normal, true),
+        ];
+        for (filter, action, verdict, wants) in rows {
+            assert_eq!(filter.wants(action, verdict), wants, "{filter:?} {action:?} {verdict:?}");
+        }
+    }
 
     fn allows(networks: &[&str], host: &str) -> bool {
         let parse = |text: &&str| Network::parse(text).unwrap_or_else(|| panic!("{text}"));

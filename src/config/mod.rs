@@ -4,7 +4,6 @@
 //! the file doesn't touch it. [`Config`] is all of it, for the commands that an administrator or a
 //! scheduler runs, and any mistake there stops them.
 
-mod section;
 #[cfg(test)]
 mod tests;
 
@@ -14,25 +13,15 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use section::Section;
-
 use nix::unistd::geteuid;
 
-use crate::config::section::Reader;
 use crate::error::{Error, Kind};
 use crate::notifier::Notifier;
+use crate::queue::{Limits, Paths};
 use crate::rules::{Allowlist, Network};
 use crate::text::{Field, Secret};
+use crate::toml::{PathKind, Reader, Section};
 use crate::tz::Zone;
-
-/// Where the queue is unless `queue.path` says otherwise.
-const QUEUE: &str = "/var/lib/ssh-session-notifier/session_events.db";
-
-/// Where an event goes that the queue can't take, unless `queue.spool` says otherwise.
-const SPOOL: &str = "/run/ssh-session-notifier";
-
-/// Characters of a configuration file's path that name the strays of it; a file name has 255 at most.
-const STRAY_LIMIT: usize = 150;
 
 /// Bytes of the file. A thousand allowlisted networks take less than a tenth of it.
 const FILE_LIMIT: u64 = 1 << 20;
@@ -44,27 +33,16 @@ const TIMEOUT: i64 = 10;
 #[derive(Clone, Debug)]
 pub struct Hook {
     /// Where the queue is.
-    pub place: Place,
+    pub paths: Paths,
     /// Whose sessions need no notice.
     pub allowlist: Allowlist,
-}
-
-/// Where events are kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// The database.
-    pub path: PathBuf,
-    /// The directory for what the database can't take.
-    pub spool: PathBuf,
 }
 
 /// Everything.
 #[derive(Debug)]
 pub struct Config {
     /// Where the queue is.
-    pub place: Place,
-    /// Where logins kept their events while this file couldn't be read.
-    pub stray: Place,
+    pub paths: Paths,
     /// What the host is called in notices.
     pub host: Field,
     /// The zone that times are shown in.
@@ -81,41 +59,11 @@ pub struct Config {
     pub limits: Limits,
 }
 
-/// How much is kept, and for how long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// How long delivered events stay.
-    pub history: Duration,
-    /// After how long a delivery that still fails becomes a dead letter.
-    pub give_up: Duration,
-    /// How many events may wait for one target.
-    pub waiting: i64,
-}
-
-impl Default for Place {
-    fn default() -> Self {
-        Self { path: QUEUE.into(), spool: SPOOL.into() }
-    }
-}
-
-impl Place {
-    /// Where a login keeps its event that can't read in this configuration file where to: in a queue
-    /// and a spool of their own, which the sender with the same file looks into when it is mended.
-    pub fn stray(file: &Path) -> Self {
-        let name = file.to_string_lossy().replace('/', "-");
-        let name: String = name.chars().take(STRAY_LIMIT).collect();
-        Self {
-            path: Path::new(QUEUE).with_file_name(format!("stray{name}.db")),
-            spool: Path::new(SPOOL).join(format!("stray{name}")),
-        }
-    }
-}
-
 impl Hook {
     /// Reads what the hook needs. There is always an answer: with a mistake, what could be read of
     /// the paths, an allowlist that is empty, and the mistake to be said.
     pub fn read(file: &Path) -> (Self, Option<Error>) {
-        let nothing = Self { place: Place::stray(file), allowlist: Allowlist::default() };
+        let nothing = Self { paths: Paths::default(), allowlist: Allowlist::default() };
         let read = read_file(file).and_then(|(text, metadata)| {
             // Whoever can write the file could send root anywhere, or silence what he does himself.
             check_owner(file, &metadata, geteuid().as_raw()).map(|_| text)
@@ -127,13 +75,13 @@ impl Hook {
         let reader = Reader::new(file, &text);
         let hook = reader.parse().map(|document| {
             let mut root = reader.root(&document);
-            let place = place(&mut root.section("queue"));
-            Self { place, allowlist: allowlist(root.section("allowlist")) }
+            let paths = Paths::configure(&mut root.section("queue"));
+            Self { paths, allowlist: allowlist(root.section("allowlist")) }
         });
-        let place = hook.as_ref().map_or_else(|| Place::stray(file), |hook| hook.place.clone());
+        let paths = hook.as_ref().map_or_else(Paths::default, |hook| hook.paths.clone());
         match reader.finish(hook) {
             Ok(hook) => (hook, None),
-            Err(why) => (Self { place, ..nothing }, Some(why)),
+            Err(why) => (Self { paths, ..nothing }, Some(why)),
         }
     }
 }
@@ -157,26 +105,25 @@ impl Config {
     fn parse(file: &Path, text: &str) -> Result<Self, Error> {
         let reader = Reader::new(file, text);
         let document = reader.parse();
-        reader.finish(document.as_ref().and_then(|document| Self::from_root(file, reader.root(document))))
+        reader.finish(document.as_ref().and_then(|document| Self::from_root(reader.root(document))))
     }
 
-    fn from_root(file: &Path, mut root: Section<'_>) -> Option<Self> {
+    fn from_root(mut root: Section<'_>) -> Option<Self> {
         let (host, zone) = host(root.section("host"));
         let targets = Notifier::configure(root.section("notification"));
         allowlist(root.section("allowlist"));
         let mut queue = root.section("queue");
-        let place = place(&mut queue);
-        let limits = limits(&mut queue);
+        let paths = Paths::configure(&mut queue);
+        let limits = Limits::configure(&mut queue);
         queue.finish();
         let mut network = root.section("network");
         let timeout = network.integer("timeout", 1..=45).unwrap_or(TIMEOUT);
         let timeout = Duration::from_secs(timeout.unsigned_abs());
-        let ca_file = absolute(&mut network, "ca_file", false);
+        let ca_file = network.path("ca_file", PathKind::Directory);
         let heartbeat_url = heartbeat_url(&mut network);
         network.finish();
         root.finish();
-        let stray = Place::stray(file);
-        Some(Self { place, stray, host: host?, zone: zone?, targets, timeout, ca_file, heartbeat_url, limits })
+        Some(Self { paths, host: host?, zone: zone?, targets, timeout, ca_file, heartbeat_url, limits })
     }
 }
 
@@ -254,43 +201,6 @@ fn allowlist(mut section: Section<'_>) -> Allowlist {
     }
     section.finish();
     Allowlist::new(networks)
-}
-
-/// Reads `path` and `spool`, which the hook needs; the caller reads the rest of the section.
-fn place(section: &mut Section<'_>) -> Place {
-    let Place { path, spool } = Place::default();
-    Place {
-        path: absolute(section, "path", true).unwrap_or(path),
-        spool: absolute(section, "spool", false).unwrap_or(spool),
-    }
-}
-
-/// An absolute path; one of a file must have a directory above it that isn't `/`.
-fn absolute(section: &mut Section<'_>, key: &'static str, is_file: bool) -> Option<PathBuf> {
-    let found = section.string(key)?;
-    let path = PathBuf::from(&found.value);
-    let has_home =
-        !is_file || path.parent().is_some_and(|parent| parent != Path::new("/")) && path.file_name().is_some();
-    if path.is_absolute() && has_home && !found.value.contains('\0') {
-        return Some(path);
-    }
-    section.mistake(
-        &found,
-        key,
-        if is_file { "must be an absolute path in a directory of its own" } else { "must be an absolute path" },
-    );
-    None
-}
-
-fn limits(section: &mut Section<'_>) -> Limits {
-    let days = |days: Option<i64>, default: u64| {
-        Duration::from_secs(86_400 * days.and_then(|days| u64::try_from(days).ok()).unwrap_or(default))
-    };
-    Limits {
-        history: days(section.integer("history_days", 0..=3650), 30),
-        give_up: days(section.integer("give_up_days", 1..=3650), 7),
-        waiting: section.integer("max_waiting", 1..=1_000_000).unwrap_or(10_000),
-    }
 }
 
 /// The monitor's address; an empty one means none.

@@ -29,8 +29,8 @@ fn a_configuration_of_the_go_program_is_taken_as_it_is() {
     let config = parse(GO).expect("the Go program's file");
     assert_eq!(config.host.as_str(), "example.com");
     assert_eq!(config.targets.iter().map(Notifier::name).collect::<Vec<_>>(), ["discord"]);
-    assert_eq!(config.place, Place::default());
-    assert_eq!(config.place.path, Path::new("/var/lib/ssh-session-notifier/session_events.db"));
+    assert_eq!(config.paths, Paths::default());
+    assert_eq!(config.paths.database, Path::new("/var/lib/ssh-session-notifier/session_events.db"));
     assert_eq!(config.limits.waiting, 10_000);
 }
 
@@ -159,7 +159,7 @@ fn the_hook_finds_its_queue_in_a_file_with_mistakes_and_allows_nobody() {
     let directory = std::env::temp_dir().join(format!("ssn-config-{}", std::process::id()));
     std::fs::create_dir_all(&directory).expect("a temporary directory");
     let file = directory.join("config.toml");
-    let stray = Place::stray(&file);
+    let stray = Paths::stray(&file);
     let stray_path = stray.path.to_str().expect("UTF-8");
     assert!(stray_path.starts_with("/var/lib/ssh-session-notifier/stray-") && stray_path.ends_with("-config.toml.db"));
     let rows = [
@@ -176,12 +176,12 @@ fn the_hook_finds_its_queue_in_a_file_with_mistakes_and_allows_nobody() {
     for (text, path, allows, is_said) in rows {
         std::fs::write(&file, text).expect("a file to write");
         let (hook, why) = Hook::read(&file);
-        assert_eq!(hook.place.path, Path::new(path), "{text}");
+        assert_eq!(hook.paths.database, Path::new(path), "{text}");
         assert_eq!(hook.allowlist.contains("10.0.0.2"), allows, "{text}");
         assert_eq!(why.is_some(), is_said, "{text}");
     }
     std::fs::remove_dir_all(&directory).expect("the directory is ours");
     let (hook, why) = Hook::read(&file);
-    assert_eq!(hook.place, stray);
+    assert_eq!(hook.paths, stray);
     assert!(why.is_some_and(|why| why.to_string().starts_with("cannot read ")));
 }

@@ -20,12 +20,12 @@ use rustls::sign::SigningKey;
 use rustls::{AlertDescription, CertificateError};
 
 use crate::error::Error;
+use crate::files;
 #[cfg(feature = "tls-extra")]
 use crate::http::full as algorithms;
 #[cfg(not(feature = "tls-extra"))]
 use crate::http::lean as algorithms;
 use crate::http::{self, anchors};
-use crate::queue::spool;
 
 /// Where hosts keep their authorities in one file, the commonest first: Debian and `OpenWrt`, Red Hat,
 /// SUSE, Alpine and BSD.
@@ -87,7 +87,7 @@ fn built_in(spool: &Path) -> Result<PathBuf, Error> {
         Ok(path) if path.exists() => return Ok(path),
         Ok(_) | Err(_) => spool.join(IN_SPOOL),
     };
-    spool::make(spool)?;
+    files::ensure_own_directory(spool)?;
     // Nobody else can write there, so that what stands in its place is ours.
     let nofollow = nix::libc::O_NOFOLLOW;
     let mut open = OpenOptions::new();

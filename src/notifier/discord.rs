@@ -1,10 +1,10 @@
 //! Discord: a webhook's address (docs.discord.com, Execute Webhook).
 
-use crate::config::Section;
 use crate::http::{Address, Request, Response};
 use crate::notifier::outcome::{self, Outcome};
 use crate::notifier::{Capacity, Digest, Unit, json};
 use crate::text::{FIELD_UTF16, Secret};
+use crate::toml::Section;
 
 /// A message holds 2000 characters; the code block's fence takes six, `- ` and the line break three.
 /// Discord has said that it counts code points (discord-api-docs, issue 1315); its clients count

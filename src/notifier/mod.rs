@@ -11,9 +11,9 @@ pub use discord::Discord;
 pub use ntfy::Ntfy;
 pub use outcome::Outcome;
 
-use crate::config::Section;
 use crate::http::{Request, Response};
 use crate::text::Field;
+use crate::toml::Section;
 
 /// Bytes of the shortest text that is concealed. A shorter one can be guessed, and is part of ordinary
 /// words, which would be spoilt.

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use crate::config::Section;
 use crate::http::{Address, Request, Response};
 use crate::notifier::outcome::{self, Outcome};
 use crate::notifier::{Capacity, Digest, Unit, json};
 use crate::text::{FIELD_BYTES, Secret};
+use crate::toml::Section;
 
 /// A message that has 4096 bytes or more becomes an attachment (ntfy's `util.Peek`). A line break is
 /// counted for the last line too, so that none has more than 4095.

@@ -6,11 +6,12 @@
 
 use rusqlite::{Connection, params};
 
+use crate::clock::Stamp;
 use crate::error::Error;
-use crate::event::{Event, Stamp};
+use crate::event::Event;
 use crate::queue::sql::{SqlResult, every, execute};
-use crate::queue::targets::{newest, stamp_text, state, wait};
-use crate::queue::{Queue, Wait, rows};
+use crate::queue::targets::{newest, state, wait};
+use crate::queue::{Queue, Wait, row};
 
 /// Events that are due for a target, in the order in which they happened.
 #[derive(Debug)]
@@ -87,7 +88,7 @@ impl Queue {
     /// Settles a claim that the service took; the target is left alone for `rest_ms`.
     pub fn delivered(&mut self, claim: Claim, rest_ms: i64, now: &Stamp) -> Result<(), Error> {
         let last = claim.last();
-        let since = if rest_ms == 0 { String::new() } else { stamp_text(now) };
+        let since = if rest_ms == 0 { String::new() } else { (now).to_string() };
         self.write("settle a delivery in", |connection| {
             claim.forget(connection, last)?;
             succeeded(connection, &claim.target, rest_ms, &since, now)
@@ -96,7 +97,7 @@ impl Queue {
 
     /// Settles a claim that is to be tried again.
     pub fn postponed(&mut self, claim: Claim, setback: &Setback, now: &Stamp) -> Result<(), Error> {
-        let since = stamp_text(&setback.wait.since);
+        let since = (&setback.wait.since).to_string();
         let failures = claim.failures + u32::from(setback.is_failure);
         self.write("postpone a delivery in", |connection| {
             let target = &claim.target;
@@ -106,7 +107,7 @@ impl Queue {
                         connection,
                         "UPDATE delivery SET failures = ?, wait_ms = ?, since = ?, error = ?,
                          first = CASE first WHEN '' THEN ? ELSE first END WHERE target = ? AND event = ?",
-                        params![failures, setback.wait.ms, since, setback.error, stamp_text(now), target, event],
+                        params![failures, setback.wait.ms, since, setback.error, (now).to_string(), target, event],
                     )?;
                 }
                 // A suspect's failure tells nothing of the target; that it is too much for now does.
@@ -124,7 +125,7 @@ impl Queue {
                     connection,
                     "INSERT INTO attempt SELECT ?1, ?2, ?3
                      WHERE NOT EXISTS (SELECT 1 FROM attempt WHERE target = ?1 AND upto >= ?2)",
-                    params![target, claim.last(), stamp_text(now)],
+                    params![target, claim.last(), (now).to_string()],
                 )?;
             }
             Ok(())
@@ -145,7 +146,7 @@ impl Queue {
     pub fn set_apart(&mut self, claim: Claim, setback: &Setback, now: &Stamp) -> Result<(), Error> {
         let last = claim.last();
         self.write("set events apart in", |connection| {
-            let (since, now_text) = (stamp_text(&setback.wait.since), stamp_text(now));
+            let (since, now_text) = ((&setback.wait.since).to_string(), (now).to_string());
             let failures = claim.failures.max(1);
             for (event, _) in claim.events.iter().filter(|(event, _)| *event < last) {
                 execute(
@@ -216,15 +217,15 @@ pub fn bury(connection: &Connection, target: &str, after: i64, upto: i64, error:
         connection,
         "INSERT OR REPLACE INTO delivery (target, event, dead, error, told)
          SELECT ?1, id, 1, ?4, kind = ?5 FROM event WHERE id > ?2 AND id <= ?3",
-        params![target, after, upto, error, rows::NOTE],
+        params![target, after, upto, error, row::NOTE],
     )?;
     Ok(())
 }
 
 fn behind(connection: &Connection, cursor: i64, most: usize) -> SqlResult<Vec<(i64, Event)>> {
-    let sql = format!("SELECT {} FROM event WHERE id > ? ORDER BY id LIMIT ?", rows::COLUMNS);
+    let sql = format!("SELECT {} FROM event WHERE id > ? ORDER BY id LIMIT ?", row::COLUMNS);
     let most = i64::try_from(most).unwrap_or(i64::MAX);
-    every(connection, &sql, params![cursor, most], rows::read)
+    every(connection, &sql, params![cursor, most], row::read)
 }
 
 type Apart = (i64, Wait, u32);

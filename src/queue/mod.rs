@@ -5,17 +5,15 @@
 //! have rows of their own: so a login writes one page and a delivered digest one more, however many
 //! events and targets there are. Flash wears out by the page.
 
-mod damage;
-mod dead;
+mod dead_letters;
 mod deliveries;
-pub mod glance;
-mod image;
-mod rows;
+mod go_database;
+mod repair;
+mod row;
 mod schema;
+mod settings;
 pub mod spool;
 mod sql;
-mod strays;
-mod takeover;
 mod targets;
 #[cfg(test)]
 mod tests;
@@ -29,11 +27,13 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 pub use deliveries::{Claim, Due, Setback};
+pub use settings::{Limits, Paths};
 pub use targets::{TargetState, Wait};
 
-use crate::config::Limits;
+use crate::clock::Stamp;
 use crate::error::{Error, Kind};
-use crate::event::{Event, Stamp};
+use crate::event::Event;
+use crate::files;
 use crate::queue::sql::{SqlResult, every, number};
 
 /// How long a login waits for another writer. All of it must stay within a second.
@@ -89,7 +89,7 @@ impl Queue {
     pub fn open(path: &Path, role: Role) -> Result<Self, Error> {
         let mut queue = Self::try_open(path, role).map_err(failed("open the queue", path))?;
         if role == Role::Sender {
-            damage::restore(&mut queue)?;
+            repair::restore(&mut queue)?;
         }
         Ok(queue)
     }
@@ -97,7 +97,7 @@ impl Queue {
     /// Moves a damaged database aside ([`Kind::Damaged`] said so), saves what can be read of it into
     /// a new one, and answers that and what to tell the administrator.
     pub fn repair(path: &Path, why: &str) -> Result<(Self, String), Error> {
-        damage::repair(path, why)
+        repair::repair(path, why)
     }
 
     fn try_open(path: &Path, role: Role) -> SqlResult<Self> {
@@ -146,7 +146,7 @@ impl Queue {
     /// Appends events durably, in one transaction: when this returns they are on the disk.
     pub fn append(&mut self, events: &[Event]) -> Result<(), Error> {
         self.write("record in the queue", |connection| {
-            events.iter().try_for_each(|event| rows::insert(connection, event))
+            events.iter().try_for_each(|event| row::insert(connection, event))
         })
     }
 
@@ -154,9 +154,9 @@ impl Queue {
     /// one in the queue and in the spool.
     pub fn import(&mut self, events: &[Event]) -> Result<(), Error> {
         self.write("record in the queue", |connection| {
-            let mut known = rows::present(connection, events)?;
+            let mut known = row::present(connection, events)?;
             // One that a login wrote twice into the spool is new only once.
-            events.iter().filter(|event| known.insert(event)).try_for_each(|event| rows::insert(connection, event))
+            events.iter().filter(|event| known.insert(event)).try_for_each(|event| row::insert(connection, event))
         })
     }
 
@@ -165,7 +165,7 @@ impl Queue {
     /// every first write of a connection, and so at every login (see `.cargo/config.toml`).
     fn keep_log_name(&mut self) {
         if !self.is_log_named {
-            schema::sync_directory(&self.path);
+            files::sync_directory_of(&self.path);
             self.is_log_named = true;
         }
     }
@@ -202,7 +202,7 @@ impl Queue {
     /// sender that looks may leave again.
     pub fn is_idle(&self, targets: &[&str], limits: &Limits, now: &Stamp) -> Result<bool, Error> {
         let (has_targets, is_settled) = self.read(|connection| settled(connection, targets))?;
-        if !has_targets || damage::is_unfinished(&self.path) {
+        if !has_targets || repair::is_unfinished(&self.path) {
             return Ok(false);
         }
         if is_settled {
@@ -306,7 +306,7 @@ fn connect(path: &Path, role: Role, sharing: Sharing) -> SqlResult<Connection> {
 /// Attaches what was done to which database: `.map_err(failed("open", path))`.
 fn failed(doing: &'static str, path: &Path) -> impl Fn(Box<rusqlite::Error>) -> Error {
     move |why| {
-        if damage::is_damage(&why) {
+        if repair::is_damage(&why) {
             return Kind::Damaged { path: path.into(), why: why.to_string() }.into();
         }
         Kind::Queue { doing, path: path.into(), why: why.to_string() }.into()

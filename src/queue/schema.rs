@@ -1,14 +1,15 @@
 //! The tables, and the journal: a write-ahead log where the file system can do it.
 
 use std::ffi::OsString;
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
 
+use crate::files::sync_directory_of;
 use crate::queue::sql::{self, SqlResult, is};
-use crate::queue::{Role, Sharing, connect, takeover};
+use crate::queue::{Role, Sharing, connect, go_database};
 
 /// `PRAGMA user_version` of a database with these tables.
 pub const VERSION: i64 = 1;
@@ -70,14 +71,14 @@ pub fn prepare(mut connection: Connection, path: &Path, role: Role) -> SqlResult
     if version < VERSION {
         make_journal(path);
         // Also where it was there: whoever made it may have been killed before it got here.
-        sync_directory(path);
+        sync_directory_of(path);
         create(&mut connection)?;
         // Whoever is second meets the first one's lock; the sender tries again, see below.
         let _ = begin_log(&connection);
     }
     if !has_log(&connection)? {
         if make_journal(path) {
-            sync_directory(path);
+            sync_directory_of(path);
         }
         let is_hopeless = number(&connection, "application_id")? == WITHOUT_LOG;
         if role != Role::Sender || is_hopeless || !begin_log(&connection)? {
@@ -102,7 +103,7 @@ pub fn do_without_log(path: &Path, role: Role) -> SqlResult<Connection> {
     make_journal(path);
     journal(&alone, NO_LOG)?;
     // The log's name is gone for good, and the journal's there, before anything is written.
-    sync_directory(path);
+    sync_directory_of(path);
     write_number(&alone, "application_id", WITHOUT_LOG)?;
     drop(alone);
     prepare(connect(path, role, Sharing::Shared)?, path, role)
@@ -113,12 +114,6 @@ pub fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);
     name.into()
-}
-
-/// Makes sure that new names in the queue's directory are on the disk. Some file systems can't, and
-/// need not.
-pub fn sync_directory(path: &Path) {
-    let _ = File::open(path.parent().unwrap_or(Path::new("/"))).and_then(|directory| directory.sync_all());
 }
 
 /// Makes an empty rollback journal if there is none; whether it did. One whose name is not on the
@@ -142,7 +137,7 @@ fn create(connection: &mut Connection) -> SqlResult<()> {
             transaction.execute_batch(statement)?;
         }
         if has_table(&transaction, "session_events")? {
-            takeover::take_over(&transaction)?;
+            go_database::take_over(&transaction)?;
         }
         write_version(&transaction)?;
     }

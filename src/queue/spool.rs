@@ -4,19 +4,18 @@
 //! one that stays was left by a login that was killed. Each line is a name, a space and a value; values
 //! are [`Field`]s, and so have no line breaks.
 
-use std::fs::{self, DirBuilder, DirEntry, File, OpenOptions};
+use std::fs::{self, DirEntry, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::time::Duration;
 
-use nix::unistd::geteuid;
-
+use crate::clock::Stamp;
 use crate::error::Error;
-use crate::event::{Action, Event, Session, Stamp, What};
-use crate::queue::schema::sync_directory;
+use crate::event::{Action, Event, Session, What};
+use crate::files;
 use crate::text::Field;
 
 /// Bytes of one file: nine short lines.
@@ -31,23 +30,9 @@ const PREFIX: &str = "event-";
 /// A login that writes a file has renamed it long before this, or was killed.
 const LEFT_BEHIND: Duration = Duration::from_mins(1);
 
-/// Makes the directory if it isn't there, and makes sure that it is our own: in one that somebody else
-/// owns, he could swap a file for a link.
-pub fn make(directory: &Path) -> Result<(), Error> {
-    if !directory.exists() {
-        DirBuilder::new().mode(0o700).recursive(true).create(directory).map_err(Error::file("create", directory))?;
-    }
-    let owner = fs::metadata(directory).map_err(Error::file("examine", directory))?.uid();
-    if owner == geteuid().as_raw() {
-        return Ok(());
-    }
-    let why = io::Error::other(format!("user {owner} owns it, not user {}", geteuid()));
-    Err(Error::file("write into", directory)(why))
-}
-
 /// Writes one event into `directory`.
 pub fn write(directory: &Path, event: &Event) -> Result<(), Error> {
-    make(directory)?;
+    files::ensure_own_directory(directory)?;
     let name = format!("{PREFIX}{:020}-{}", event.at.utc_ms, process::id());
     let (hidden, path) = (directory.join(format!(".{name}")), directory.join(name));
     let put = |file: &mut File| file.write_all(text(event).as_bytes()).and_then(|()| file.sync_all());
@@ -61,7 +46,7 @@ pub fn write(directory: &Path, event: &Event) -> Result<(), Error> {
         .inspect_err(|_| drop(fs::remove_file(&hidden)))
         .map_err(Error::file("write", &path))?;
     // The spool may be on a disk.
-    sync_directory(&path);
+    files::sync_directory_of(&path);
     Ok(())
 }
 

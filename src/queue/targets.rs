@@ -2,8 +2,8 @@
 
 use rusqlite::{Connection, Row, params};
 
+use crate::clock::Stamp;
 use crate::error::Error;
-use crate::event::Stamp;
 use crate::queue::Queue;
 use crate::queue::sql::{SqlResult, each, every, execute, is, number};
 
@@ -139,28 +139,12 @@ pub fn state(connection: &Connection, name: &str, counted: bool) -> SqlResult<Op
 
 /// Reads two columns: `wait_ms` and `since`.
 pub fn wait(row: &Row<'_>, column: usize) -> rusqlite::Result<Wait> {
-    Ok(Wait { ms: row.get(column)?, since: stamp(&row.get::<_, String>(column + 1)?) })
+    Ok(Wait { ms: row.get(column)?, since: Stamp::parse(&row.get::<_, String>(column + 1)?) })
 }
 
 /// The id of the newest event; 0 when there never was one.
 pub fn newest(connection: &Connection) -> SqlResult<i64> {
     number(connection, "SELECT ifnull(max(id), 0) FROM event", &[])
-}
-
-/// A moment as text: `UTC_MS BOOT_MS BOOT_ID`.
-pub fn stamp_text(stamp: &Stamp) -> String {
-    format!("{} {} {}", stamp.utc_ms, stamp.boot_ms, stamp.boot_id)
-}
-
-/// Reads what [`stamp_text`] wrote; anything else is a moment that nothing can be told of.
-pub fn stamp(text: &str) -> Stamp {
-    let mut parts = text.splitn(3, ' ');
-    let mut number = || parts.next().and_then(|part| part.parse().ok());
-    let (utc_ms, boot_ms) = (number(), number());
-    match (utc_ms, boot_ms, parts.next()) {
-        (Some(utc_ms), Some(boot_ms), Some(boot_id)) => Stamp { utc_ms, boot_ms, boot_id: boot_id.into() },
-        _ => Stamp::default(),
-    }
 }
 
 fn names_of(connection: &Connection) -> SqlResult<Vec<String>> {
@@ -186,7 +170,7 @@ fn remove(connection: &Connection, name: &str) -> SqlResult<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::EARLIEST_MS;
+    use crate::clock::EARLIEST_MS;
 
     #[test]
     fn no_clock_can_make_a_wait_longer_than_it_was_set() {
@@ -211,15 +195,6 @@ mod tests {
         let wait = Wait { since: Stamp { utc_ms: 5, boot_ms: 9_000, boot_id: String::new() }, ms: 60_000 };
         for (boot_ms, left) in [(9_000, 60_000), (10_000, 59_000), (900_000, 0), (8_000, 0)] {
             assert_eq!(wait.left(&Stamp { utc_ms: 6, boot_ms, boot_id: String::new() }), left, "{boot_ms}");
-        }
-    }
-
-    #[test]
-    fn a_moment_survives_being_text() {
-        let moment = Stamp { utc_ms: -5, boot_ms: 7, boot_id: "a b".into() };
-        assert_eq!(stamp(&stamp_text(&moment)), moment);
-        for text in ["", "1", "1 2", "x 2 b", " 1 2 b"] {
-            assert_eq!(stamp(text), Stamp::default(), "{text}");
         }
     }
 }

@@ -4,8 +4,9 @@ use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
-use crate::config::Limits;
-use crate::event::{Action, EARLIEST_MS, Session, Stamp, What};
+use crate::clock::{EARLIEST_MS, Stamp};
+use crate::event::{Action, Session, What};
+use crate::queue::Limits;
 use crate::text::Field;
 
 const LIMITS: Limits = Limits { history: Duration::from_hours(24), give_up: Duration::from_hours(168), waiting: 10 };
@@ -334,24 +335,4 @@ fn a_repair_saves_what_stands_apart_too() {
         claim(&queue, "a", 0).events.iter().map(|(_, event)| format!("{:?}", event.what)).collect();
     assert_eq!(users.len(), 3, "{users:?}");
     assert!(["u0", "u2", "u3"].iter().zip(&users).all(|(user, what)| what.contains(user)), "{users:?}");
-}
-
-/// P2
-#[test]
-fn each_stray_is_taken_once() {
-    let (here, there) = (Home::new(), Home::new());
-    let (mut queue, path) = (here.queue(), there.0.join("q.db"));
-    queue.set_targets(&["a"]).expect("targets");
-    assert!(!Queue::has_strays(&path).expect("there is no queue yet"));
-    for round in 1..4 {
-        fill(&mut there.queue(), round);
-        assert!(Queue::has_strays(&path).expect("readable"));
-        queue.take_strays(&path).expect("strays");
-        queue.take_strays(&path).expect("nothing more");
-        assert!(!Queue::has_strays(&path).expect("readable"));
-        let due = claim(&queue, "a", 0);
-        queue.delivered(due, 0, &now(0)).expect("settled");
-    }
-    // Those of a later round that were the very same as before are known.
-    assert_eq!(queue.count().expect("readable"), 3);
 }

@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, params};
 
+use crate::clock::Stamp;
 use crate::error::{Error, Kind};
-use crate::event::{Event, Stamp};
+use crate::event::Event;
 use crate::queue::schema::beside;
 use crate::queue::sql::{SqlResult, each, every, number};
-use crate::queue::{Queue, Role, failed, rows, wait_for_turn};
+use crate::queue::{Queue, Role, failed, row, wait_for_turn};
 use crate::tz::Zone;
 
 /// Events that are saved at most: the bound of what may wait, with room for the history.
@@ -76,8 +77,8 @@ pub fn restore(queue: &mut Queue) -> Result<(), Error> {
 }
 
 fn all(connection: &Connection) -> SqlResult<Vec<Event>> {
-    let sql = format!("SELECT {} FROM event ORDER BY id", rows::COLUMNS);
-    every(connection, &sql, &[], |row| rows::read(row).map(|(_, event)| event))
+    let sql = format!("SELECT {} FROM event ORDER BY id", row::COLUMNS);
+    every(connection, &sql, &[], |row| row::read(row).map(|(_, event)| event))
 }
 
 /// Saves events beside those that a repair which was cut off has saved before.
@@ -122,9 +123,9 @@ fn waiting(connection: &Connection) -> Vec<Event> {
         "id > ?1 ORDER BY id DESC",
         "id <= ?1 AND id IN (SELECT event FROM delivery) ORDER BY id",
     ] {
-        let sql = format!("SELECT {} FROM event WHERE {choice} LIMIT {SAVED_LIMIT}", rows::COLUMNS);
+        let sql = format!("SELECT {} FROM event WHERE {choice} LIMIT {SAVED_LIMIT}", row::COLUMNS);
         let _ = each(connection, &sql, params![settled], &mut |row| {
-            found.push(rows::read(row)?);
+            found.push(row::read(row)?);
             Ok(())
         });
     }

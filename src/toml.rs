@@ -5,7 +5,7 @@ use std::fmt;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::ops::{Range, RangeInclusive};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use toml_edit::{Document, Item, TableLike};
 
@@ -29,6 +29,15 @@ pub struct Found<T> {
     /// The value.
     pub value: T,
     line: usize,
+}
+
+/// What a path is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathKind {
+    /// A file in a directory of its own.
+    File,
+    /// Any file or directory.
+    Directory,
 }
 
 /// One table of the file. It remembers which keys were asked for: all others are mistakes.
@@ -85,7 +94,7 @@ impl<'t> Reader<'t> {
 impl<'t> Section<'t> {
     /// The table `key` within this one; a missing table is an empty one.
     pub fn section(&mut self, key: &'static str) -> Section<'t> {
-        let name = self.path(key);
+        let name = self.full_name(key);
         let mut section = Self { reader: self.reader, name, line: self.line, table: None, known: Vec::new() };
         if let Some((line, item)) = self.item(key) {
             section.line = line;
@@ -148,6 +157,22 @@ impl<'t> Section<'t> {
         }
     }
 
+    /// An absolute path.
+    pub fn path(&mut self, key: &'static str, kind: PathKind) -> Option<PathBuf> {
+        let found = self.string(key)?;
+        let path = PathBuf::from(&found.value);
+        let has_home = path.parent().is_some_and(|parent| parent != Path::new("/")) && path.file_name().is_some();
+        if path.is_absolute() && !found.value.contains('\0') && (has_home || kind == PathKind::Directory) {
+            return Some(path);
+        }
+        let what = match kind {
+            PathKind::File => "must be an absolute path in a directory of its own",
+            PathKind::Directory => "must be an absolute path",
+        };
+        self.mistake(&found, key, what);
+        None
+    }
+
     /// A secret: `key` itself, or the first line of the file that `key_file` names.
     pub fn secret(&mut self, key: &'static str, key_file: &'static str) -> Option<Found<Secret>> {
         let (inline, file) = (self.string(key), self.string(key_file));
@@ -195,7 +220,7 @@ impl<'t> Section<'t> {
 
     /// Notes a mistake in the value of `key`.
     pub fn mistake<T>(&self, found: &Found<T>, key: &str, what: impl fmt::Display) {
-        self.reader.push(found.line, &format!("{} {what}", self.path(key)));
+        self.reader.push(found.line, &format!("{} {what}", self.full_name(key)));
     }
 
     /// Notes every key that nobody asked for.
@@ -204,7 +229,7 @@ impl<'t> Section<'t> {
             if !self.known.contains(&key) {
                 let kind = if item.is_table_like() || item.is_array_of_tables() { "section" } else { "setting" };
                 let line = self.line_of(key, item);
-                self.reader.push(line, &format!("{} is not a {kind}", self.path(key)));
+                self.reader.push(line, &format!("{} is not a {kind}", self.full_name(key)));
             }
         }
     }
@@ -221,11 +246,11 @@ impl<'t> Section<'t> {
     }
 
     fn wrong<T>(&self, line: usize, key: &str, what: &str) -> Option<T> {
-        self.reader.push(line, &format!("{} {what}", self.path(key)));
+        self.reader.push(line, &format!("{} {what}", self.full_name(key)));
         None
     }
 
-    fn path(&self, key: &str) -> String {
+    fn full_name(&self, key: &str) -> String {
         if self.name.is_empty() { key.into() } else { format!("{}.{key}", self.name) }
     }
 }

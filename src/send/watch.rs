@@ -9,15 +9,15 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+use crate::clock::Stamp;
 use crate::config::Config;
-use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
-use crate::event::Stamp;
-use crate::heartbeat;
-use crate::lock::{self, Lock};
 use crate::log::{self, Level};
 use crate::queue::{Queue, Role};
 use crate::send;
+use crate::send::deadline::Deadline;
+use crate::send::heartbeat;
+use crate::send::lock::{self, Lock};
 
 /// Without any event, look again after this: for the heartbeat, and because a directory may have
 /// been replaced meanwhile.
@@ -89,15 +89,15 @@ fn watches(config: &Config) -> Option<Inotify> {
         | AddWatchFlags::IN_CREATE
         | AddWatchFlags::IN_MOVE_SELF
         | AddWatchFlags::IN_DELETE_SELF;
-    let home = config.place.path.parent().unwrap_or(Path::new("/"));
+    let home = config.paths.database.parent().unwrap_or(Path::new("/"));
     inotify.add_watch(home, changes).ok()?;
-    let _ = inotify.add_watch(&config.place.spool, changes);
+    let _ = inotify.add_watch(&config.paths.spool, changes);
     Some(inotify)
 }
 
 /// How long nothing will be due unless something comes.
 fn sleep(config: &Config) -> Duration {
-    let next = Queue::open(&config.place.path, Role::Look).and_then(|queue| queue.next_due(&Stamp::now()));
+    let next = Queue::open(&config.paths.database, Role::Look).and_then(|queue| queue.next_due(&Stamp::now()));
     let next = next.ok().flatten().and_then(|ms| u64::try_from(ms).ok());
     // At least a second, so that a queue that can't be settled isn't tried without a rest.
     next.map_or(LONGEST_SLEEP, Duration::from_millis).clamp(Duration::from_secs(1), LONGEST_SLEEP)

@@ -24,7 +24,7 @@ impl Lock {
 
 /// Locks out every other sender, or answers `None` when there is one.
 pub fn take(config: &Config) -> Result<Option<Lock>, Error> {
-    let mut name = config.place.path.clone().into_os_string();
+    let mut name = config.paths.database.clone().into_os_string();
     name.push(".lock");
     let path = PathBuf::from(name);
     let open = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);

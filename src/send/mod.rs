@@ -1,5 +1,12 @@
 //! The sender: due → digest → render → post → judge → settle, for every target by itself.
 
+pub mod backoff;
+pub mod deadline;
+pub mod heartbeat;
+mod import;
+pub mod lock;
+pub mod watch;
+
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -9,18 +16,17 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, setrlimit};
 
-use crate::backoff;
+use crate::clock::Stamp;
 use crate::config::Config;
-use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
-use crate::event::{Event, Stamp, What};
+use crate::event::{Event, What};
 use crate::http;
-use crate::intake;
-use crate::lock::Lock;
 use crate::log::{self, Level};
 use crate::notice::Style;
 use crate::notifier::{Digest, Message, Notifier, Outcome};
-use crate::queue::{Claim, Due, Queue, Role, Setback, Wait, glance};
+use crate::queue::{Claim, Due, Queue, Role, Setback, Wait};
+use crate::send::deadline::Deadline;
+use crate::send::lock::Lock;
 use crate::text::Field;
 
 /// A run begins nothing after this; the next one carries on. With what then is settled it ends within
@@ -91,7 +97,7 @@ pub fn run(config: &Config, _lock: &Lock, deadline: &Deadline<'_>) -> Result<boo
     if is_idle(config) {
         return Ok(true);
     }
-    match attempt(config, Queue::open(&config.place.path, Role::Sender), deadline) {
+    match attempt(config, Queue::open(&config.paths.database, Role::Sender), deadline) {
         Err(damaged) => {
             let Kind::Damaged { path, why } = damaged.kind() else { return Err(damaged) };
             let (mut queue, said) = Queue::repair(path, why)?;
@@ -105,9 +111,9 @@ pub fn run(config: &Config, _lock: &Lock, deadline: &Deadline<'_>) -> Result<boo
 
 /// Whether a short look finds nothing to do. Any trouble is something to do.
 fn is_idle(config: &Config) -> bool {
-    let (path, targets) = (&config.place.path, target_names(config));
+    let (path, targets) = (&config.paths.database, target_names(config));
     let look = || Queue::open(path, Role::Look)?.is_idle(&targets, &config.limits, &Stamp::now());
-    intake::is_empty(config) && path.exists() && (glance::is_settled(path, &targets) || look().unwrap_or(false))
+    import::is_empty(config) && path.exists() && (look().unwrap_or(false))
 }
 
 /// Says an error that stops nothing else, and answers that something failed.
@@ -122,7 +128,7 @@ fn target_names(config: &Config) -> Vec<&'static str> {
 
 fn attempt(config: &Config, queue: Result<Queue, Error>, deadline: &Deadline<'_>) -> Result<bool, Error> {
     let mut queue = queue?;
-    let mut is_well = intake::take(config, &mut queue)?;
+    let mut is_well = import::take(config, &mut queue)?;
     for (gone, count) in queue.set_targets(&target_names(config))? {
         log::say(Level::Warning, &format!("{gone} is no target any more; {count} deliveries to it are forgotten"));
     }
@@ -205,7 +211,7 @@ impl Run<'_> {
 
     /// Gets TLS ready. Those who do without don't suffer if that fails.
     fn trust(&self) -> bool {
-        http::trust(self.config.ca_file.as_deref(), &self.config.place.spool).map_or_else(|why| said(&why), |()| true)
+        http::trust(self.config.ca_file.as_deref(), &self.config.paths.spool).map_or_else(|why| said(&why), |()| true)
     }
 
     /// One target, until nothing is due, it must wait, or the run is over. `Ok(false)`: something

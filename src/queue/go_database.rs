@@ -2,8 +2,9 @@
 
 use rusqlite::{Row, Transaction};
 
-use crate::event::{Action, Event, Session, Stamp, What};
-use crate::queue::rows;
+use crate::clock::Stamp;
+use crate::event::{Action, Event, Session, What};
+use crate::queue::row;
 use crate::queue::sql::{SqlResult, each};
 use crate::text::Field;
 use crate::tz::days_from_civil;
@@ -13,7 +14,7 @@ pub fn take_over(transaction: &Transaction<'_>) -> SqlResult<()> {
     let sql =
         "SELECT event_type, user, remote_host, terminal, service, session_datetime FROM session_events ORDER BY id";
     each(transaction, sql, &[], &mut |row| match read(row)? {
-        Some(event) => rows::insert(transaction, &event).map_err(|why| *why),
+        Some(event) => row::insert(transaction, &event).map_err(|why| *why),
         None => Ok(()),
     })?;
     Ok(transaction.execute_batch("DROP TABLE session_events; DROP TABLE IF EXISTS schema_version;")?)

@@ -8,14 +8,17 @@ use std::path::Path;
 use std::slice;
 use std::time::Duration;
 
-use crate::child;
-use crate::config::{Hook, Place};
+mod harden;
+mod worker;
+
+use crate::clock::Stamp;
+use crate::config::Hook;
 use crate::error::{Error, Kind};
-use crate::event::{Action, Environment, Event, Session, Stamp, Trust, What};
+use crate::event::{Action, Environment, Event, Session, Trust, What};
 use crate::log::{self, Level};
 use crate::privileges;
+use crate::queue::Paths;
 use crate::queue::{Queue, Role, spool};
-use crate::surroundings;
 
 /// A login waits no longer than this, whatever the disk does. (While the processor is busy with
 /// others, the login itself can't go on either, and that time isn't counted.)
@@ -26,7 +29,7 @@ const LAST_RESORT: Duration = Duration::from_millis(120);
 
 /// Records what PAM tells of, unless the allowlist has it. Fails only where PAM isn't the caller.
 pub fn run(config: &Path, block: &[(OsString, OsString)]) -> Result<(), Error> {
-    surroundings::settle();
+    harden::settle();
     let (session, trust) = match Session::from_environment(block) {
         Environment::Session(session, trust) => (session, trust),
         Environment::Other => return Ok(()),
@@ -40,15 +43,15 @@ pub fn run(config: &Path, block: &[(OsString, OsString)]) -> Result<(), Error> {
             log::say(Level::Error, &format!("{mistake}\nthe allowlist counts as empty until that is mended"));
         }
         if trust == Trust::Unproven || !hook.allowlist.contains(remote_host.as_str()) {
-            keep(&hook.place, &event, is_safe);
+            keep(&hook.paths, &event, is_safe);
         }
     };
-    if let Err(why) = child::within(DEADLINE, record) {
+    if let Err(why) = worker::within(DEADLINE, record) {
         let why = format!("the queue {why}");
         let rescue = |_: &mut dyn FnMut()| {
-            with_place(&Hook::read(config).0.place, &event, |place| keep_elsewhere(place, &event, &why));
+            with_place(&Hook::read(config).0.paths, &event, |paths| keep_elsewhere(paths, &event, &why));
         };
-        if child::within(LAST_RESORT, rescue).is_err() {
+        if worker::within(LAST_RESORT, rescue).is_err() {
             log::say(Level::Critical, &testament(&event, "neither the queue nor the spool answered in time"));
         }
     }
@@ -57,32 +60,32 @@ pub fn run(config: &Path, block: &[(OsString, OsString)]) -> Result<(), Error> {
 
 /// Keeps an event in the first place that takes it. Once it is safe in the queue, the login need not
 /// wait for what the queue then does for itself.
-fn keep(place: &Place, event: &Event, is_safe: &mut dyn FnMut()) {
+fn keep(paths: &Paths, event: &Event, is_safe: &mut dyn FnMut()) {
     let append = |mut queue: Queue| {
         queue.append(slice::from_ref(event))?;
         is_safe();
         queue.leave();
         Ok(())
     };
-    with_place(place, event, |place| {
-        if let Err(why) = Queue::open(&place.path, Role::Hook).and_then(append) {
-            keep_elsewhere(place, event, &why.to_string());
+    with_place(paths, event, |paths| {
+        if let Err(why) = Queue::open(&paths.database, Role::Hook).and_then(append) {
+            keep_elsewhere(paths, event, &why.to_string());
         }
     });
 }
 
 /// Gives up root, and only then does something with what the service user can write.
-fn with_place(place: &Place, event: &Event, work: impl FnOnce(&Place)) {
-    match privileges::give_up_root(place) {
-        Ok(()) => work(place),
+fn with_place(paths: &Paths, event: &Event, work: impl FnOnce(&Paths)) {
+    match privileges::give_up_root(paths) {
+        Ok(()) => work(paths),
         // Still root, perhaps: nothing of the service user's is opened, but syslog is safe.
         Err(why) => log::say(Level::Critical, &testament(event, &why.to_string())),
     }
 }
 
-fn keep_elsewhere(place: &Place, event: &Event, why: &str) {
-    match spool::write(&place.spool, event) {
-        Ok(()) => log::say(Level::Warning, &format!("{why}; the event waits in {}", place.spool.display())),
+fn keep_elsewhere(paths: &Paths, event: &Event, why: &str) {
+    match spool::write(&paths.spool, event) {
+        Ok(()) => log::say(Level::Warning, &format!("{why}; the event waits in {}", paths.spool.display())),
         Err(also) => log::say(Level::Critical, &testament(event, &format!("{why}; {also}"))),
     }
 }

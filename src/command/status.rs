@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
+use crate::clock::Stamp;
 use crate::config::Config;
 use crate::error::Error;
-use crate::event::Stamp;
 use crate::notice::Style;
 use crate::queue::{Queue, Role, TargetState, spool};
 
@@ -13,7 +13,7 @@ const SHOWN_LIMIT: usize = 100;
 
 /// Writes one paragraph for all targets and one for the dead letters.
 pub fn report(config: &Config) -> Result<String, Error> {
-    let queue = Queue::open(&config.place.path, Role::Sender)?;
+    let queue = Queue::open(&config.paths.database, Role::Sender)?;
     let now = Stamp::now();
     let style = Style { host: &config.host, zone: &config.zone, now: &now };
     let mut text = String::new();
@@ -23,7 +23,8 @@ pub fn report(config: &Config) -> Result<String, Error> {
     if text.is_empty() {
         line(&mut text, &format!("{} waiting for the first `send`", queue.count()?));
     }
-    for spool in [&config.place.spool, &config.stray.spool] {
+    {
+        let spool = &config.paths.spool;
         let count = spool::count(spool)?;
         if count > 0 {
             line(&mut text, &format!("{count} in {}, for the next `send` to take in", spool.display()));

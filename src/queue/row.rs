@@ -4,7 +4,8 @@ use std::collections::HashSet;
 
 use rusqlite::{Connection, Row, params};
 
-use crate::event::{Action, Event, Session, Stamp, What};
+use crate::clock::Stamp;
+use crate::event::{Action, Event, Session, What};
 use crate::queue::sql::{SqlResult, each, execute};
 use crate::text::Field;
 

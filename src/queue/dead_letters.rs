@@ -2,13 +2,14 @@
 
 use rusqlite::{Connection, Row, params};
 
-use crate::config::Limits;
+use crate::clock::{EARLIEST_MS, Stamp};
 use crate::error::Error;
-use crate::event::{EARLIEST_MS, Event, Stamp};
+use crate::event::Event;
+use crate::queue::Limits;
 use crate::queue::deliveries::{advance, bury};
 use crate::queue::sql::{SqlResult, each, every, execute, first, is};
-use crate::queue::targets::{newest, stamp, state};
-use crate::queue::{Queue, rows};
+use crate::queue::targets::{newest, state};
+use crate::queue::{Queue, row};
 
 /// A delivery that was given up.
 #[derive(Clone, Debug)]
@@ -87,7 +88,7 @@ impl Queue {
         }
         self.write("record a note in", |connection| {
             for (target, count, error) in untold(connection)? {
-                rows::insert(connection, &notes(&target, count, &error))?;
+                row::insert(connection, &notes(&target, count, &error))?;
             }
             execute(connection, "UPDATE delivery SET told = 1 WHERE dead = 1", &[])?;
             Ok(true)
@@ -115,14 +116,14 @@ impl Queue {
     /// Every dead letter, oldest first.
     pub fn dead_letters(&self) -> Result<Vec<DeadLetter>, Error> {
         self.read(|connection| {
-            let columns = rows::COLUMNS;
+            let columns = row::COLUMNS;
             let sql = format!(
                 "SELECT {columns}, target, error FROM delivery JOIN event ON event.id = delivery.event
                  WHERE dead = 1 ORDER BY id, target"
             );
             let sql = sql.replace("session, utc_ms", "event.session, utc_ms");
             let read = |row: &Row<'_>| {
-                let (id, event) = rows::read(row)?;
+                let (id, event) = row::read(row)?;
                 Ok(DeadLetter { id, event, target: row.get(10)?, error: row.get(11)? })
             };
             every(connection, &sql, &[], read)
@@ -154,7 +155,7 @@ fn expired(connection: &Connection, target: &str, patience: i64, now: &Stamp) ->
     let sql = "SELECT upto, first FROM attempt WHERE target = ? ORDER BY upto";
     let mut last = None;
     each(connection, sql, params![target], &mut |row| {
-        if is_over(&stamp(row.get_ref(1)?.as_str()?), patience, now) {
+        if is_over(&Stamp::parse(row.get_ref(1)?.as_str()?), patience, now) {
             last = Some(row.get(0)?);
         }
         Ok(())
@@ -166,7 +167,7 @@ fn expired_apart(connection: &Connection, target: &str, patience: i64, now: &Sta
     let sql = "SELECT event, error, first FROM delivery WHERE target = ? AND dead = 0";
     let mut over = Vec::new();
     each(connection, sql, params![target], &mut |row| {
-        if is_over(&stamp(row.get_ref(2)?.as_str()?), patience, now) {
+        if is_over(&Stamp::parse(row.get_ref(2)?.as_str()?), patience, now) {
             let event: i64 = row.get(0)?;
             over.push(Over { after: event - 1, upto: event, is_apart: true, error: row.get(1)? });
         }
@@ -187,5 +188,5 @@ fn excess(connection: &Connection, after: i64, most: i64) -> SqlResult<Option<i6
         return Ok(None);
     }
     let sql = "SELECT id FROM event WHERE id > ? AND kind <> ? ORDER BY id DESC LIMIT 1 OFFSET ?";
-    first(connection, sql, params![after, rows::NOTE, most])
+    first(connection, sql, params![after, row::NOTE, most])
 }

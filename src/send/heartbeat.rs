@@ -4,19 +4,19 @@
 use std::time::Duration;
 
 use crate::config::Config;
-use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::http::{self, Request, Response};
 use crate::log::{self, Level};
 use crate::queue::{Queue, Role};
 use crate::send::SHORTEST_REQUEST;
+use crate::send::deadline::Deadline;
 use crate::text::Secret;
 
 /// Calls the monitor, if there is one and nothing is overdue. `Ok(false)`: it didn't answer well,
 /// and that was said; the address is not, for it lets anybody call.
 pub fn beat(config: &Config, deadline: &Deadline<'_>) -> Result<bool, Error> {
     let Some(url) = &config.heartbeat_url else { return Ok(true) };
-    if config.place.path.exists() && Queue::open(&config.place.path, Role::Look)?.is_overdue()? {
+    if config.paths.database.exists() && Queue::open(&config.paths.database, Role::Look)?.is_overdue()? {
         return Ok(true);
     }
     let timeout = config.timeout.min(deadline.left());
@@ -25,7 +25,7 @@ pub fn beat(config: &Config, deadline: &Deadline<'_>) -> Result<bool, Error> {
         return Ok(true);
     }
     if url.reveal().starts_with("https:") {
-        http::trust(config.ca_file.as_deref(), &config.place.spool)?;
+        http::trust(config.ca_file.as_deref(), &config.paths.spool)?;
     }
     let why = match call(url, timeout) {
         Ok(Response { status: 200..300, .. }) => return Ok(true),
