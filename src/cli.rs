@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use lexopt::prelude::{Long, Short, Value, ValueExt};
 
 use crate::error::{Error, Kind};
+use crate::queue::EventId;
 
 /// Where the configuration is unless `--config` names another place.
 const CONFIG: &str = "/etc/ssh-session-notifier/config.toml";
@@ -19,9 +20,9 @@ Usage: ssh-session-notifier [--config FILE] COMMAND
   queue            record a session event; for pam_exec
   send             deliver the events that are due; for cron, a systemd timer, …
   send --watch     stay, and deliver each event as it comes
-  status           what waits, what failed and why, when each target last worked
+  status           what is waiting, what failed and why, when each target last worked
   retry ID|--all   put dead letters back in the queue
-  drop ID          forget a dead letter
+  drop ID          discard a dead letter
 
   -c, --config FILE  (default /etc/ssh-session-notifier/config.toml)
   -h, --help
@@ -40,18 +41,18 @@ pub struct Args {
 /// One of the program's commands.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Record the session event that PAM's environment tells of.
+    /// Record the session event in PAM's environment.
     Queue,
     /// Deliver what is due, once.
     Send,
-    /// Deliver what is due, and stay for what comes.
+    /// Deliver what is due, and stay to deliver each event as it comes.
     Watch,
-    /// Say what waits and what failed.
+    /// Report what is waiting and what failed.
     Status,
     /// Put one dead letter (`Some(id)`) or all back in the queue.
-    Retry(Option<i64>),
-    /// Forget one dead letter.
-    Drop(i64),
+    Retry(Option<EventId>),
+    /// Discard one dead letter.
+    Drop(EventId),
     /// Print the usage.
     Help,
     /// Print the version.
@@ -98,8 +99,9 @@ fn command(words: &[OsString], watch: bool, all: bool) -> Result<Command, Error>
     }
 }
 
-fn number(word: &str) -> Result<i64, Error> {
-    OsString::from(word).parse().map_err(|_| Kind::Usage(format!("{word:?} is no ID; `status` lists them")).into())
+fn number(word: &str) -> Result<EventId, Error> {
+    let misuse = |_| Kind::Usage(format!("not an ID: {word:?}; `status` lists them")).into();
+    OsString::from(word).parse().map(EventId).map_err(misuse)
 }
 
 #[cfg(test)]
@@ -117,8 +119,8 @@ mod tests {
         assert_eq!(parse("-c /x send").ok(), Some(Command::Send));
         assert_eq!(parse("send --config=/x --watch").ok(), Some(Command::Watch));
         assert_eq!(parse("retry --all").ok(), Some(Command::Retry(None)));
-        assert_eq!(parse("retry 7").ok(), Some(Command::Retry(Some(7))));
-        assert_eq!(parse("drop 7").ok(), Some(Command::Drop(7)));
+        assert_eq!(parse("retry 7").ok(), Some(Command::Retry(Some(EventId(7)))));
+        assert_eq!(parse("drop 7").ok(), Some(Command::Drop(EventId(7))));
         assert_eq!(parse("-h").ok(), Some(Command::Help));
         assert_eq!(parse("--version send").ok(), Some(Command::Version));
         for line in ["", "sned", "send now", "queue --watch", "drop", "drop x", "retry", "--conf x send", "send -c"] {

@@ -1,12 +1,12 @@
-//! Everything that can go wrong, each said as: what we were doing, to what, and why it failed.
+//! Everything that can go wrong, each with what we were doing, to what, and why it failed.
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// A failure that a person is told of. `main` alone decides where it is shown.
+/// A failure to report to a person. `main` and `log` alone decide where it is shown.
 ///
-/// In a box, for every `?` would move it.
+/// In a box, because every `?` would move it.
 #[derive(Debug)]
 pub struct Error(Box<Kind>);
 
@@ -17,18 +17,33 @@ pub enum Kind {
     Usage(String),
     /// `cannot read /etc/…: Permission denied (os error 13)`
     File { doing: &'static str, path: PathBuf, why: io::Error },
-    /// One line a mistake: `config.toml:7: notification.ntfy.tokne is not a setting`
+    /// One line for each mistake: `config.toml:7: notification.ntfy.tokne is not a setting`
     Config(Vec<String>),
     /// `cannot record the session in /var/…/session_events.db: database is locked`
     Queue { doing: &'static str, path: PathBuf, why: String },
     /// The database is damaged; the sender repairs it.
     Damaged { path: PathBuf, why: String },
-    /// PAM's environment is incomplete, or not there.
-    Environment(&'static str),
+    /// What was asked for can't be done, in a sentence with the remedy.
+    Impossible(&'static str),
     /// `cannot become the state directory's owner: …`
-    Privileges { doing: &'static str, why: String },
-    /// Nothing else to say than that something failed, which was said where it happened.
-    Said,
+    System { doing: &'static str, why: String },
+}
+
+/// Whether all went well. What failed was logged where it happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Health {
+    /// Nothing failed.
+    Well,
+    /// Something failed, and was logged.
+    Failed,
+}
+
+impl Health {
+    /// `Failed` if either is.
+    pub fn and(self, other: Self) -> Self {
+        if self == Self::Well { other } else { self }
+    }
 }
 
 impl Error {
@@ -39,7 +54,7 @@ impl Error {
 
     /// Attaches what was done to a system call's error: `.map_err(Error::system("fork"))`.
     pub fn system(doing: &'static str) -> impl FnOnce(nix::Error) -> Self {
-        move |why| Kind::Privileges { doing, why: io::Error::from(why).to_string() }.into()
+        move |why| Kind::System { doing, why: io::Error::from(why).to_string() }.into()
     }
 
     /// What failed.
@@ -62,9 +77,8 @@ impl fmt::Display for Error {
             Kind::Config(mistakes) => f.write_str(&mistakes.join("\n")),
             Kind::Queue { doing, path, why } => write!(f, "cannot {doing} {}: {why}", path.display()),
             Kind::Damaged { path, why } => write!(f, "{} is damaged: {why}; `send` repairs it", path.display()),
-            Kind::Environment(what) => f.write_str(what),
-            Kind::Privileges { doing, why } => write!(f, "cannot {doing}: {why}"),
-            Kind::Said => f.write_str("something failed; see above"),
+            Kind::Impossible(what) => f.write_str(what),
+            Kind::System { doing, why } => write!(f, "cannot {doing}: {why}"),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Messages for people: syslog always (RFC 3164 form, as syslog(3) writes it), stderr as well.
 //!
 //! Neither can hold anybody up. A missing or full `/dev/log` changes nothing else: the datagram is
-//! dropped, though for an event's last words there is a short wait. A stderr that takes nothing, a stopped terminal or a pipe that nobody reads, is passed over.
+//! dropped, though there is a short wait for an event that is kept nowhere else. A stderr that takes
+//! nothing, such as a stopped terminal or a pipe that nobody reads, is passed over.
 
 use std::io::{self, Write};
 use std::os::fd::AsFd;
@@ -10,6 +11,8 @@ use std::process;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::error::{Error, Health};
 
 /// Where the C library's syslog(3) writes too.
 const SOCKET: &str = "/dev/log";
@@ -30,7 +33,7 @@ const LINE_LIMIT: usize = 4096;
 /// How much a message matters; the numbers are syslog's (RFC 3164 §4.1.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
-    /// An event could be kept nowhere else than in this message.
+    /// An event is kept nowhere else than in this message.
     Critical = 2,
     /// Something failed.
     Error = 3,
@@ -38,8 +41,14 @@ pub enum Level {
     Warning = 4,
 }
 
-/// Says one thing to syslog and on stderr. A message of several lines becomes one packet a line.
-pub fn say(level: Level, message: &str) {
+/// Logs an error that stops nothing else.
+pub fn failed(why: &Error) -> Health {
+    write(Level::Error, &why.to_string());
+    Health::Failed
+}
+
+/// Writes one message to syslog and to stderr. A message of several lines becomes one packet a line.
+pub fn write(level: Level, message: &str) {
     to_syslog(level, message);
     for line in message.lines() {
         let mut text = format!("ssh-session-notifier: {line}");

@@ -1,9 +1,36 @@
 //! The notice: what a person reads of an event, word for word the same for every service.
 
+use std::borrow::Cow;
+use std::fmt::Write;
+
 use crate::clock::Stamp;
-use crate::event::{Action, Event, Session, What};
-use crate::text::Field;
+use crate::event::{Action, BY, Event, FACTS, Fact, Facts, Kind, REMOTE_HOST, SERVICE, Shown, TTY, USER};
+use crate::text::{FIELD_LIMIT, Field};
 use crate::tz::Zone;
+
+/// Characters shown of the host's name.
+const HOST_WIDTH: usize = 128;
+
+/// Characters of the longest time: a year may have nine digits and a sign, and a doubt may follow.
+const TIME_WIDTH: usize = "-123456789-04-25 10:00:00+12:00; time uncertain".len();
+
+/// Characters of a session's notice that are neither facts nor the host nor the time.
+const SESSION_WORDS: usize = "'' (by '') () logged out from  via  () at ".len();
+
+/// Characters of a notice of the program's own that are neither its text nor the host nor the time.
+const OWN_WORDS: usize = "ssh-session-notifier on  at : ".len();
+
+/// Characters of the longest notice. Each service's limit is checked against it when this is compiled.
+pub const LONGEST: usize = {
+    let own = OWN_WORDS + HOST_WIDTH + TIME_WIDTH + FIELD_LIMIT;
+    let mut session = SESSION_WORDS + HOST_WIDTH + TIME_WIDTH;
+    let mut place = 0;
+    while place < FACTS.len() {
+        session += FACTS[place].shown.longest();
+        place += 1;
+    }
+    if session > own { session } else { own }
+};
 
 /// What every notice of this host needs.
 pub struct Style<'a> {
@@ -18,77 +45,108 @@ pub struct Style<'a> {
 impl Style<'_> {
     /// Writes one line, without a line break:
     ///
-    /// `'amanda' (192.168.1.50) logged in to example.com via ssh (sshd) at 2026-04-25 10:00:00+12:00`
+    /// `'root' (by 'amanda') logged in to example.com via /dev/pts/0 (su) at 2026-04-25 10:00:00+12:00`
     pub fn line(&self, event: &Event) -> String {
+        let host = self.host.shown(HOST_WIDTH);
         let utc_ms = event.at.corrected(self.now);
         let time = self.zone.format(utc_ms);
         let doubt = if event.at.is_uncertain(utc_ms) { "; time uncertain" } else { "" };
-        match &event.what {
-            What::Session(session) => format!("{} at {time}{doubt}", self.sentence(session)),
-            What::Note(text) => format!("ssh-session-notifier on {} at {time}{doubt}: {text}", self.host),
+        match event.kind {
+            Kind::Session(action) => {
+                let what = sentence(action, &event.facts, &host);
+                format!("{what} at {time}{}{doubt}", additions(&event.facts))
+            }
+            Kind::Notice => format!("ssh-session-notifier on {host} at {time}{doubt}: {}", event.text()),
         }
     }
+}
 
-    fn sentence(&self, session: &Session) -> String {
-        let Session { action, user, remote_host, tty, service, id: _ } = session;
-        let doing = match action {
-            Action::Open => "logged in to",
-            Action::Close => "logged out from",
-        };
-        let from = if remote_host.is_empty() { String::new() } else { format!(" ({remote_host})") };
-        let via = if tty.is_empty() { String::new() } else { format!("via {tty} ") };
-        format!("'{user}'{from} {doing} {} {via}({service})", self.host)
+fn sentence(action: Action, facts: &Facts, host: &str) -> String {
+    let doing = match action {
+        Action::Open => "logged in to",
+        Action::Close => "logged out from",
+    };
+    let mut text = format!("'{}'", shown(facts, USER));
+    if !facts[BY].is_empty() && facts[BY] != facts[USER] {
+        let _ = write!(text, " (by '{}')", shown(facts, BY));
     }
+    if !facts[REMOTE_HOST].is_empty() {
+        let _ = write!(text, " ({})", shown(facts, REMOTE_HOST));
+    }
+    let _ = write!(text, " {doing} {host}");
+    if !facts[TTY].is_empty() {
+        let _ = write!(text, " via {}", shown(facts, TTY));
+    }
+    let _ = write!(text, " ({})", shown(facts, SERVICE));
+    text
+}
+
+/// The facts that follow the sentence, each behind `; ` and its word.
+fn additions(facts: &Facts) -> String {
+    let mut text = String::new();
+    for (fact, row) in Fact::all().filter(|(fact, _)| !facts[*fact].is_empty()) {
+        if let Shown::After(word, width) = row.shown {
+            let _ = write!(text, "; {word} {}", facts[fact].shown(width));
+        }
+    }
+    text
+}
+
+/// A fact as far as its display width allows.
+fn shown(facts: &Facts, fact: Fact) -> Cow<'_, str> {
+    facts[fact].shown(fact.row().shown.width())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::clock::EARLIEST_MS;
+    use crate::event::Uid;
 
-    fn session(action: Action, user: &str, remote_host: &str, tty: &str) -> What {
-        let field = |text: &str| Field::new(text.as_bytes());
-        What::Session(Session {
-            action,
-            user: field(user),
-            remote_host: field(remote_host),
-            tty: field(tty),
-            service: field("sshd"),
-            id: "1-2".into(),
-        })
+    fn facts(values: &[(Fact, &str)]) -> Facts {
+        let mut facts = Facts::default();
+        facts[SERVICE] = Field::new(b"sshd");
+        for (fact, value) in values {
+            facts[*fact] = Field::new(value.as_bytes());
+        }
+        facts
+    }
+
+    fn event(action: Action, values: &[(Fact, &str)], at: Stamp) -> Event {
+        Event { uid: Uid(1), kind: Kind::Session(action), at, facts: facts(values) }
     }
 
     #[test]
-    fn a_notice_reads_as_the_go_programs_did() {
+    fn a_notice_reads_as_the_go_programs_did_with_what_else_is_known_behind_it() {
         let (host, zone) = (Field::new(b"example.com"), Zone::utc());
         let now = Stamp { utc_ms: EARLIEST_MS, ..Stamp::default() };
         let style = Style { host: &host, zone: &zone, now: &now };
-        let at = |utc_ms| Stamp { utc_ms, ..Stamp::default() };
+        let at = Stamp { utc_ms: 1_777_068_000_000, ..Stamp::default() };
+        let amanda = [(USER, "amanda"), (REMOTE_HOST, "192.168.1.50"), (TTY, "ssh")];
+        let address = Fact::find("address").expect("a fact");
         let rows = [
+            (Action::Open, &amanda[..], "'amanda' (192.168.1.50) logged in to example.com via ssh (sshd) at TIME"),
+            (Action::Close, &amanda, "'amanda' (192.168.1.50) logged out from example.com via ssh (sshd) at TIME"),
+            (Action::Open, &[(USER, "root"), (TTY, "tty1")], "'root' logged in to example.com via tty1 (sshd) at TIME"),
+            (Action::Open, &[(USER, "root")], "'root' logged in to example.com (sshd) at TIME"),
             (
-                session(Action::Open, "amanda", "192.168.1.50", "ssh"),
-                "'amanda' (192.168.1.50) logged in to example.com via ssh (sshd) at 2026-04-24 22:00:00+00:00",
+                Action::Open,
+                &[(USER, "root"), (BY, "amanda"), (TTY, "/dev/pts/0"), (SERVICE, "su")],
+                "'root' (by 'amanda') logged in to example.com via /dev/pts/0 (su) at TIME",
             ),
+            (Action::Open, &[(USER, "root"), (BY, "root")], "'root' logged in to example.com (sshd) at TIME"),
             (
-                session(Action::Close, "amanda", "192.168.1.50", "ssh"),
-                "'amanda' (192.168.1.50) logged out from example.com via ssh (sshd) at 2026-04-24 22:00:00+00:00",
-            ),
-            (
-                session(Action::Open, "root", "", "tty1"),
-                "'root' logged in to example.com via tty1 (sshd) at 2026-04-24 22:00:00+00:00",
-            ),
-            (
-                session(Action::Open, "root", "", ""),
-                "'root' logged in to example.com (sshd) at 2026-04-24 22:00:00+00:00",
-            ),
-            (
-                What::Note(Field::new(b"all is well")),
-                "ssh-session-notifier on example.com at 2026-04-24 22:00:00+00:00: all is well",
+                Action::Open,
+                &[(USER, "amanda"), (REMOTE_HOST, "gateway"), (address, "203.0.113.9")],
+                "'amanda' (gateway) logged in to example.com (sshd) at TIME; from 203.0.113.9",
             ),
         ];
-        for (what, expected) in rows {
-            assert_eq!(style.line(&Event { what, at: at(1_777_068_000_000) }), expected);
+        for (action, values, expected) in rows {
+            let expected = expected.replace("TIME", "2026-04-24 22:00:00+00:00");
+            assert_eq!(style.line(&event(action, values, at.clone())), expected);
         }
+        let own = Event { at, ..Event::notice("all is well") };
+        assert_eq!(style.line(&own), "ssh-session-notifier on example.com at 2026-04-24 22:00:00+00:00: all is well");
     }
 
     #[test]
@@ -97,8 +155,24 @@ mod tests {
         let stamp = |utc_ms, boot_ms, boot_id: &str| Stamp { utc_ms, boot_ms, boot_id: boot_id.into() };
         let now = stamp(EARLIEST_MS + 60_000, 60_000, "b");
         let style = Style { host: &host, zone: &zone, now: &now };
-        let line = |at| style.line(&Event { what: session(Action::Open, "a", "", ""), at });
+        let line = |at| style.line(&event(Action::Open, &[(USER, "a")], at));
         assert!(line(stamp(5_000, 5_000, "a")).ends_with("at 1970-01-01 00:00:05+00:00; time uncertain"));
         assert!(line(stamp(5_000, 5_000, "b")).ends_with("at 2026-11-01 00:00:05+00:00"));
+    }
+
+    #[test]
+    fn no_notice_is_longer_than_the_services_are_checked_for() {
+        let (host, zone) = (Field::new("h".repeat(300).as_bytes()), Zone::utc());
+        let now = Stamp { utc_ms: i64::MAX, boot_ms: 1, boot_id: "b".into() };
+        let style = Style { host: &host, zone: &zone, now: &now };
+        let mut longest = event(Action::Close, &[], Stamp { utc_ms: i64::MIN, boot_ms: 1, boot_id: "a".into() });
+        for (fact, row) in Fact::all() {
+            longest.facts[fact] = Field::bounded("x".repeat(4000).as_bytes(), row.limit);
+        }
+        longest.facts[BY] = Field::new(b"y".repeat(300).as_slice());
+        let length = style.line(&longest).chars().count();
+        assert!((LONGEST - 20..=LONGEST).contains(&length), "{length} of {LONGEST}");
+        let own = Event { at: longest.at, ..Event::notice(&"x".repeat(4000)) };
+        assert!(style.line(&own).chars().count() <= LONGEST);
     }
 }

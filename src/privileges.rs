@@ -11,7 +11,6 @@ use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Uid, User, geteuid, getgroups, getresgid, getresuid, setgroups, setresgid, setresuid};
 
 use crate::error::{Error, Kind};
-use crate::queue::Paths;
 
 /// The service user, whose directory it is where nobody made one yet.
 const SERVICE_USER: &str = "ssh-session-notifier";
@@ -20,12 +19,12 @@ const SERVICE_USER: &str = "ssh-session-notifier";
 /// and the spool's where they are missing. Files are created for their owner alone from now on.
 ///
 /// Where root owns the directory it stays root. The C library changes the ids of every thread.
-pub fn give_up_root(paths: &Paths) -> Result<(), Error> {
+pub fn give_up_root(database: &Path, spool: &Path) -> Result<(), Error> {
     umask(Mode::from_bits_truncate(0o077));
     if !geteuid().is_root() {
         return Ok(());
     }
-    let home = paths.database.parent().unwrap_or(Path::new("/"));
+    let home = database.parent().unwrap_or(Path::new("/"));
     let (uid, gid) = match owner_on_the_way(home) {
         Ok(owner) => owner,
         Err(why) if why.kind() == io::ErrorKind::NotFound => create_home(home)?,
@@ -35,11 +34,11 @@ pub fn give_up_root(paths: &Paths) -> Result<(), Error> {
         return refuse_if_shared(home);
     }
     // A spool that can't be had is no reason to lose an event; who needs it will say so.
-    if fs::symlink_metadata(&paths.spool).is_err() {
-        if let Some(above) = paths.spool.parent().filter(|above| !above.exists()) {
+    if fs::symlink_metadata(spool).is_err() {
+        if let Some(above) = spool.parent().filter(|above| !above.exists()) {
             let _ = create_for(above, uid, gid);
         }
-        let _ = create_for(&paths.spool, uid, gid);
+        let _ = create_for(spool, uid, gid);
     }
     become_user(Uid::from_raw(uid), Gid::from_raw(gid))
 }
@@ -73,7 +72,7 @@ fn refuse_if_shared(directory: &Path) -> Result<(), Error> {
         return Ok(());
     }
     let why = format!("{} is root's, but others can write in it; `chmod go-w` it", directory.display());
-    Err(Kind::Privileges { doing: "open the queue as root", why }.into())
+    Err(Kind::System { doing: "open the queue as root", why }.into())
 }
 
 fn create_home(home: &Path) -> Result<(u32, u32), Error> {
@@ -122,5 +121,5 @@ fn become_user(uid: Uid, gid: Gid) -> Result<(), Error> {
     if is_gone {
         return Ok(());
     }
-    Err(Kind::Privileges { doing: "give up root", why: "some of it is left".into() }.into())
+    Err(Kind::System { doing: "give up root", why: "some of it is left".into() }.into())
 }

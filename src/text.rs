@@ -1,46 +1,62 @@
 //! Text that is safe to show: `Field` for what strangers choose, `Secret` for what nobody may see.
 
+use std::borrow::Cow;
 use std::fmt;
 
 /// Characters kept of a stranger's string. A host name has at most 253, a user name far fewer.
-const FIELD_LIMIT: usize = 255;
+pub const FIELD_LIMIT: usize = 255;
 
-/// Bytes of UTF-8 kept of it: four of these, a host's name and the words between them still fit
-/// into the shortest message that a service takes (ntfy's 4096 bytes).
+/// Bytes of UTF-8 kept of it, so that a packet to syslog holds it whole.
 pub const FIELD_BYTES: usize = 600;
 
-/// UTF-16 units of it at most: each character that takes two of them takes four bytes of UTF-8.
-pub const FIELD_UTF16: usize = FIELD_LIMIT + (FIELD_BYTES - FIELD_LIMIT) / 3;
-
-/// Bytes looked at of a stranger's string; a character takes at most four.
-const BYTES_LIMIT: usize = FIELD_LIMIT * 4 + 4;
+/// Marks a text that was cut.
+const CUT: char = '…';
 
 /// One printable line of bounded length, whatever the bytes were that it was made of.
 ///
 /// Control, bidirectional and invisible characters are replaced by U+FFFD, invalid UTF-8 likewise;
-/// what is beyond 255 characters or 600 bytes is cut and marked with `…`.
+/// what is beyond 255 characters or 600 bytes is cut off and marked with `…`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Field(String);
 
 impl Field {
     /// Makes a safe line of any bytes; white space at both ends is dropped.
     pub fn new(bytes: &[u8]) -> Self {
-        let head = &bytes[..bytes.len().min(BYTES_LIMIT)];
+        Self::bounded(bytes, FIELD_LIMIT)
+    }
+
+    /// The same with another limit of characters; one beyond [`FIELD_BYTES`] counts for bytes, too.
+    pub fn bounded(bytes: &[u8], limit: usize) -> Self {
+        let byte_limit = limit.max(FIELD_BYTES);
+        // A character takes four bytes at most.
+        let head = &bytes[..bytes.len().min(4 * limit + 4)];
         let decoded = String::from_utf8_lossy(head);
         let mut text = String::new();
         for (count, character) in decoded.trim().chars().enumerate() {
             let shown = if is_visible(character) { character } else { char::REPLACEMENT_CHARACTER };
-            if count == FIELD_LIMIT || text.len() + shown.len_utf8() > FIELD_BYTES {
-                text.truncate(text.floor_char_boundary(FIELD_BYTES - '…'.len_utf8()));
-                if count == FIELD_LIMIT {
+            if count == limit || text.len() + shown.len_utf8() > byte_limit {
+                text.truncate(text.floor_char_boundary(byte_limit - CUT.len_utf8()));
+                if count == limit {
                     text.pop();
                 }
-                text.push('…');
+                text.push(CUT);
                 break;
             }
             text.push(shown);
         }
         Self(text)
+    }
+
+    /// The first characters, at most `width`; where more are left out, the last one is `…`.
+    pub fn shown(&self, width: usize) -> Cow<'_, str> {
+        match self.0.char_indices().nth(width) {
+            None => Cow::Borrowed(&self.0),
+            Some(_) => {
+                let mut text: String = self.0.chars().take(width.saturating_sub(1)).collect();
+                text.push(CUT);
+                Cow::Owned(text)
+            }
+        }
     }
 
     /// The text; empty when PAM gave none.
@@ -126,8 +142,14 @@ mod tests {
         {
             let cut = Field::new(long.as_bytes());
             assert!(cut.as_str().chars().count() <= FIELD_LIMIT && cut.as_str().len() <= FIELD_BYTES);
-            assert!(cut.as_str().encode_utf16().count() <= FIELD_UTF16);
             assert!(cut.as_str().ends_with('…') && cut.as_str().len() > FIELD_LIMIT, "{cut}");
+        }
+    }
+
+    #[test]
+    fn a_field_is_shown_within_a_width_and_says_when_it_was_cut() {
+        for (text, width, shown) in [("amanda", 6, "amanda"), ("amanda", 5, "aman…"), ("王王王", 2, "王…"), ("", 3, "")] {
+            assert_eq!(Field::new(text.as_bytes()).shown(width), shown);
         }
     }
 

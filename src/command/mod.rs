@@ -1,3 +1,4 @@
-//! The commands of an administrator: each prints what it found or did.
+//! The commands of an administrator: each file is one, and returns the text to print.
 
+pub mod letters;
 pub mod status;

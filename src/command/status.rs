@@ -6,57 +6,68 @@ use crate::clock::Stamp;
 use crate::config::Config;
 use crate::error::Error;
 use crate::notice::Style;
-use crate::queue::{Queue, Role, TargetState, spool};
+use crate::queue::{Counts, Queue, TargetState, spool};
+use crate::send;
 
 /// Dead letters that are shown; the count has all of them.
-const SHOWN_LIMIT: usize = 100;
+const SHOWN_LIMIT: i64 = 100;
 
-/// Writes one paragraph for all targets and one for the dead letters.
+/// Writes one paragraph for all targets and one for the dead letters. Nothing on the disk is changed.
 pub fn report(config: &Config) -> Result<String, Error> {
-    let queue = Queue::open(&config.paths.database, Role::Sender)?;
     let now = Stamp::now();
     let style = Style { host: &config.host, zone: &config.zone, now: &now };
-    let mut text = String::new();
-    for target in queue.targets()? {
-        line(&mut text, &state(&target, &style));
-    }
-    if text.is_empty() {
-        line(&mut text, &format!("{} waiting for the first `send`", queue.count()?));
-    }
-    {
-        let spool = &config.paths.spool;
-        let count = spool::count(spool)?;
+    let queue = Queue::open_to_read(&config.paths.database)?;
+    let mut text = match &queue {
+        Some(queue) => targets(queue, &style)?,
+        None => "nothing was recorded yet\n".into(),
+    };
+    for directory in send::spools(config) {
+        let count = spool::count(directory)?;
         if count > 0 {
-            line(&mut text, &format!("{count} in {}, for the next `send` to take in", spool.display()));
+            let _ = writeln!(text, "{count} in {}, which the next `send` imports", directory.display());
         }
     }
-    let dead = queue.dead_letters()?;
-    if !dead.is_empty() {
-        line(&mut text, "\ndead letters (`retry ID` sends one again, `drop ID` forgets it):");
+    if let Some(queue) = &queue {
+        text += &dead_letters(queue, &style)?;
     }
-    for letter in dead.iter().take(SHOWN_LIMIT) {
-        line(&mut text, &format!("{:>6}  {}  {}", letter.id, letter.target, style.line(&letter.event)));
-        line(&mut text, &format!("        {}", letter.error));
+    Ok(text)
+}
+
+fn targets(queue: &Queue, style: &Style<'_>) -> Result<String, Error> {
+    let mut text = String::new();
+    for (state, counts) in queue.targets()? {
+        text += &target(&state, counts, style);
     }
-    if dead.len() > SHOWN_LIMIT {
-        line(&mut text, &format!("        … and {} more", dead.len() - SHOWN_LIMIT));
+    if text.is_empty() {
+        text = format!("{} waiting for the first `send`\n", queue.count()?);
     }
     Ok(text)
 }
 
 /// `discord: 3 waiting, 0 dead, last worked 2026-04-25 10:00:00+12:00; next try in 4 min: HTTP 503`
-fn state(target: &TargetState, style: &Style<'_>) -> String {
+fn target(state: &TargetState, Counts { waiting, dead }: Counts, style: &Style<'_>) -> String {
     let worked =
-        target.success_ms.map_or_else(|| "never worked".into(), |ms| format!("last worked {}", style.zone.format(ms)));
-    let mut text = format!("{}: {} waiting, {} dead, {worked}", target.name, target.waiting, target.dead);
-    if !target.error.is_empty() && target.waiting > 0 {
-        let minutes = (target.wait.left(style.now) + 59_999) / 60_000;
-        let _ = write!(text, "; next try in {minutes} min: {}", target.error);
+        state.success_ms.map_or_else(|| "never worked".into(), |ms| format!("last worked {}", style.zone.format(ms)));
+    let mut text = format!("{}: {waiting} waiting, {dead} dead, {worked}", state.name);
+    if !state.error.is_empty() && waiting > 0 {
+        let minutes = (state.wait.left(style.now) + 59_999) / 60_000;
+        let _ = write!(text, "; next try in {minutes} min: {}", state.error);
     }
-    text
+    text + "\n"
 }
 
-fn line(text: &mut String, line: &str) {
-    text.push_str(line);
-    text.push('\n');
+fn dead_letters(queue: &Queue, style: &Style<'_>) -> Result<String, Error> {
+    let (letters, count) = queue.dead_letters(SHOWN_LIMIT)?;
+    let mut text = String::new();
+    if !letters.is_empty() {
+        text += "\ndead letters (`retry ID` sends one again, `drop ID` discards it):\n";
+    }
+    for letter in &letters {
+        let _ = writeln!(text, "{:>6}  {}  {}", letter.id, letter.target, style.line(&letter.event));
+        let _ = writeln!(text, "        {}", letter.error);
+    }
+    if count > SHOWN_LIMIT {
+        let _ = writeln!(text, "        … and {} more", count - SHOWN_LIMIT);
+    }
+    Ok(text)
 }

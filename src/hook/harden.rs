@@ -1,5 +1,6 @@
-//! What the caller left to us. Under `su` that is an ordinary user, who can lower limits, ignore or
-//! send signals and stop the terminal before his session begins: none of it may blind the hook.
+//! Undoes what the caller may have set up; none of it may hide the session. Under `su` the caller is an
+//! ordinary user, who can lower limits, ignore or send signals and stop the terminal before the session
+//! begins.
 
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, rlim_t, setrlimit};
 use nix::sys::signal::SigSet;
@@ -10,12 +11,12 @@ const DESCRIPTORS: u64 = 64;
 
 /// Makes this process hard to disturb. To be called first, before a thread is started.
 ///
-/// Every signal is blocked, for a login lasts a second at most, and none of them has a meaning here.
-/// That includes SIGXFSZ: a write beyond a limit that can't be lifted fails, and is said to syslog.
-pub fn settle() {
+/// Every signal is blocked, because a login lasts a second at most, and none of them has a meaning here.
+/// That includes SIGXFSZ: a write beyond a limit that can't be lifted fails, and that is logged.
+pub fn reset() {
     let _ = SigSet::all().thread_block();
     if geteuid().is_root() && !getuid().is_root() {
-        // Whoever has the same real user id may kill this process.
+        // A process with the same real user id may kill this one.
         let root = Uid::from_raw(0);
         let _ = setresuid(root, root, root);
     }
@@ -25,8 +26,8 @@ pub fn settle() {
     lift(Resource::RLIMIT_NOFILE, DESCRIPTORS);
 }
 
-/// Sets a limit, or what the hard limit allows where this has not the right to go beyond it (an
-/// ordinary user; root in a container).
+/// Sets a limit, or what the hard limit allows if this process may not go beyond it (an ordinary user;
+/// root in a container).
 fn lift(resource: Resource, limit: rlim_t) {
     if setrlimit(resource, limit, limit).is_err()
         && let Ok((_, hard)) = getrlimit(resource)

@@ -1,110 +1,116 @@
 //! The hook: one session event, from PAM's environment to the disk, within a second.
 //!
-//! Database, then spool, then syslog: an event goes to the first that takes it, and none is lost
-//! without a word. Whatever happens, the login goes on.
+//! Database, then spool, then syslog: each event goes to the first of these that accepts it; none is lost
+//! silently. Whatever happens, the login goes on.
 
-use std::ffi::OsString;
+mod harden;
+pub mod pam;
+mod worker;
+
 use std::path::Path;
 use std::slice;
 use std::time::Duration;
 
-mod harden;
-mod worker;
-
-use crate::clock::Stamp;
 use crate::config::Hook;
 use crate::error::{Error, Kind};
-use crate::event::{Action, Environment, Event, Session, Trust, What};
+use crate::event::{Event, REMOTE_HOST, text_form};
+use crate::hook::pam::Call;
+use crate::hook::worker::Message;
 use crate::log::{self, Level};
 use crate::privileges;
-use crate::queue::Paths;
-use crate::queue::{Queue, Role, spool};
+use crate::queue::{ORPHANS, Paths, Queue, Role, spool};
 
-/// A login waits no longer than this, whatever the disk does. (While the processor is busy with
-/// others, the login itself can't go on either, and that time isn't counted.)
+/// A login waits no longer than this for the queue, whatever the disk does.
 const DEADLINE: Duration = Duration::from_millis(800);
 
 /// The spool and syslog share what is then left of the second.
 const LAST_RESORT: Duration = Duration::from_millis(120);
 
-/// Records what PAM tells of, unless the allowlist has it. Fails only where PAM isn't the caller.
-pub fn run(config: &Path, block: &[(OsString, OsString)]) -> Result<(), Error> {
-    harden::settle();
-    let (session, trust) = match Session::from_environment(block) {
-        Environment::Session(session, trust) => (session, trust),
-        Environment::Other => return Ok(()),
-        Environment::Missing => return Err(Kind::Environment("queue is for pam_exec: PAM_TYPE is not set").into()),
+/// Gives the messages of the work to the process that PAM waits for, once. It waits no longer than that.
+type Report<'r> = &'r mut dyn FnMut(&[Message]);
+
+/// Records the session event in PAM's environment, unless the allowlist covers it. Fails only if the caller
+/// isn't PAM.
+pub fn run(config: &Path, block: &pam::Block) -> Result<(), Error> {
+    harden::reset();
+    let event = match pam::read(block) {
+        Call::Session(action, facts) => Event::session(action, facts),
+        Call::NoSession => return Ok(()),
+        Call::NotPam => return Err(Kind::Impossible("queue is for pam_exec: PAM_TYPE is not set").into()),
     };
-    let remote_host = session.remote_host.clone();
-    let event = Event { what: What::Session(session), at: Stamp::now() };
-    let record = |is_safe: &mut dyn FnMut()| {
-        let (hook, mistake) = Hook::read(config);
-        if let Some(mistake) = mistake {
-            log::say(Level::Error, &format!("{mistake}\nthe allowlist counts as empty until that is mended"));
-        }
-        if trust == Trust::Unproven || !hook.allowlist.contains(remote_host.as_str()) {
-            keep(&hook.paths, &event, is_safe);
-        }
-    };
-    if let Err(why) = worker::within(DEADLINE, record) {
+    let messages = worker::run_with_deadline(DEADLINE, |report| record(config, &event, report)).or_else(|why| {
+        // The worker may still finish; the uid makes the two copies one event.
         let why = format!("the queue {why}");
-        let rescue = |_: &mut dyn FnMut()| {
-            with_place(&Hook::read(config).0.paths, &event, |paths| keep_elsewhere(paths, &event, &why));
-        };
-        if worker::within(LAST_RESORT, rescue).is_err() {
-            log::say(Level::Critical, &testament(&event, "neither the queue nor the spool answered in time"));
-        }
+        let copy = |report: Report<'_>| report(&keep_elsewhere(Hook::read(config).0.paths.as_ref(), &event, &why));
+        worker::run_with_deadline(LAST_RESORT, copy)
+    });
+    for Message { level, text } in messages.unwrap_or_else(|why| vec![syslog_record(&event, &format!("the spool {why}"))]) {
+        log::write(level, &text);
     }
     Ok(())
 }
 
-/// Keeps an event in the first place that takes it. Once it is safe in the queue, the login need not
-/// wait for what the queue then does for itself.
-fn keep(paths: &Paths, event: &Event, is_safe: &mut dyn FnMut()) {
-    let append = |mut queue: Queue| {
-        queue.append(slice::from_ref(event))?;
-        is_safe();
-        queue.leave();
-        Ok(())
+/// Records the event where the configuration says, and reports as soon as it is safe: what the queue then
+/// does for itself, the login need not wait for.
+fn record(config: &Path, event: &Event, report: Report<'_>) {
+    let (hook, mistake) = Hook::read(config);
+    let mut messages = Vec::new();
+    if let Some(mistake) = mistake {
+        let text = format!("{mistake}\nthe allowlist counts as empty until that is corrected");
+        messages.push(Message { level: Level::Error, text });
+    }
+    if pam::is_proven(&event.facts) && hook.allowlist.contains(event.facts[REMOTE_HOST].as_str()) {
+        return report(&messages);
+    }
+    let recorded = match &hook.paths {
+        Some(paths) => append(paths, event).map_err(|why| why.to_string()),
+        None => Err("the configuration doesn't say where the queue is".into()),
     };
-    with_place(paths, event, |paths| {
-        if let Err(why) = Queue::open(&paths.database, Role::Hook).and_then(append) {
-            keep_elsewhere(paths, event, &why.to_string());
+    match recorded {
+        Ok(queue) => {
+            report(&messages);
+            queue.leave();
         }
-    });
-}
-
-/// Gives up root, and only then does something with what the service user can write.
-fn with_place(paths: &Paths, event: &Event, work: impl FnOnce(&Paths)) {
-    match privileges::give_up_root(paths) {
-        Ok(()) => work(paths),
-        // Still root, perhaps: nothing of the service user's is opened, but syslog is safe.
-        Err(why) => log::say(Level::Critical, &testament(event, &why.to_string())),
+        Err(why) => {
+            messages.extend(keep_elsewhere(hook.paths.as_ref(), event, &why));
+            report(&messages);
+        }
     }
 }
 
-fn keep_elsewhere(paths: &Paths, event: &Event, why: &str) {
-    match spool::write(&paths.spool, event) {
-        Ok(()) => log::say(Level::Warning, &format!("{why}; the event waits in {}", paths.spool.display())),
-        Err(also) => log::say(Level::Critical, &testament(event, &format!("{why}; {also}"))),
-    }
+fn append(paths: &Paths, event: &Event) -> Result<Queue, Error> {
+    privileges::give_up_root(&paths.database, &paths.spool)?;
+    let mut queue = Queue::open(&paths.database, Role::Hook)?;
+    queue.append(slice::from_ref(event))?;
+    Ok(queue)
 }
 
-/// Writes the whole event for syslog, one field a line, for a person to read and none to be cut off.
-fn testament(event: &Event, why: &str) -> String {
-    let session = match &event.what {
-        What::Session(session) => session,
-        What::Note(text) => return format!("{text}: {why}"),
+/// Keeps the event in the spool, or among the orphans while nobody knows where the spool is.
+fn keep_elsewhere(paths: Option<&Paths>, event: &Event, why: &str) -> Vec<Message> {
+    let default = Paths::default();
+    let (paths, directories) = match paths {
+        Some(paths) => (paths, vec![paths.spool.as_path()]),
+        None => (&default, ORPHANS.map(Path::new).to_vec()),
     };
-    let Session { action, user, remote_host, tty, service, id } = session;
-    let action = match action {
-        Action::Open => "open",
-        Action::Close => "close",
-    };
-    let at = event.at.utc_ms;
-    format!(
-        "session {action} could not be recorded, this is all that is left of it: {why}\n\
-         at {at} ms since 1970: session {action}, id {id}\nuser '{user}'\nremote host '{remote_host}'\n\
-         tty '{tty}'\nservice '{service}'"
-    )
+    // Perhaps this is still root: nothing of the service user's is opened then.
+    if let Err(also) = privileges::give_up_root(&paths.database, &paths.spool) {
+        return vec![syslog_record(event, &format!("{why}; {also}"))];
+    }
+    let mut reasons = why.to_owned();
+    for directory in directories {
+        match spool::write(directory, event) {
+            Ok(()) => {
+                let text = format!("{reasons}; the event waits in {}", directory.display());
+                return vec![Message { level: Level::Warning, text }];
+            }
+            Err(also) => reasons = format!("{reasons}; {also}"),
+        }
+    }
+    vec![syslog_record(event, &reasons)]
+}
+
+/// The whole event for syslog, one fact a line, so that none is cut off.
+fn syslog_record(event: &Event, why: &str) -> Message {
+    let text = format!("this may be all that is left of an event: {why}\n{}", text_form::write(event));
+    Message { level: Level::Critical, text }
 }

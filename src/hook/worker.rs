@@ -1,104 +1,144 @@
-//! Work in a process of its own, for so long and no longer.
+//! Runs work in a child process with a deadline.
 //!
-//! What waits for a disk that doesn't answer can't be ended, not even by SIGKILL, and neither can a
-//! process that has a thread in that state: whoever waits for the process waits for the disk. Only
-//! another process is free to go on, and so `PAM` waits for one that touches no disk.
+//! A process blocked on a hung disk (state D) ignores even SIGKILL, and so does one with a thread in that
+//! state. Whoever waits for such a process waits for the disk. So PAM waits for a process that touches no
+//! disk, and the child that does is left behind if it is late.
 
-use std::fs;
-use std::io::{PipeReader, Read, Write, pipe};
+use std::fs::File;
+use std::io::{Read, Write, pipe};
 use std::os::fd::AsFd;
 use std::process;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::{ForkResult, Pid, fork};
+use nix::sys::signal::{SigEvent, SigevNotify, Signal};
+use nix::sys::time::TimeSpec;
+use nix::sys::timer::{Expiration, Timer, TimerSetTimeFlags};
+use nix::time::ClockId;
+use nix::unistd::{ForkResult, dup2_stderr, dup2_stdin, dup2_stdout, fork};
 
-/// Whoever has computed for so long isn't starved but lost: a login computes for milliseconds.
-const WORK_LIMIT: Duration = Duration::from_millis(900);
+use crate::log::Level;
 
-/// Clock ticks a second in /proc, on every architecture that Linux has (proc(5), `USER_HZ`).
-const TICKS: u64 = 100;
+/// A child that is left behind ends itself after this. Only a disk that doesn't answer can keep it longer.
+const CHILD_LIMIT: Duration = Duration::from_secs(30);
 
-/// How often to look whether a child that is starved still is.
-const LOOK_AGAIN: Duration = Duration::from_millis(80);
+/// Ends a message on the way to the parent; no message contains it.
+const END: u8 = 0;
 
-/// Does `work` in a child process, which is killed if it isn't done in time: an error says so, or
-/// that it died. The work may call what it is given as soon as all that matters is done: what it goes
-/// on with then is not waited for. While the processor is busy with others, this process couldn't go on either, and
-/// that time isn't counted. Without memory for a child the work is done here, without a limit.
+/// Ends the whole report: a child that dies before it doesn't send this.
+const DONE: u8 = b'.';
+
+/// What the child has to say to a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// How much it matters.
+    pub level: Level,
+    /// The message, perhaps of several lines.
+    pub text: String,
+}
+
+/// Runs `work` in a child process until it reports, and returns the messages in that report. An error says
+/// that the child was late or died. It may still finish its work then, and whatever it does after its report.
+/// Without memory for a child the work is done here, without a deadline.
 ///
 /// To be called while this process has one thread.
-pub fn within(limit: Duration, work: impl FnOnce(&mut dyn FnMut())) -> Result<(), &'static str> {
-    let Ok((mut done, mut end)) = pipe() else {
-        work(&mut || {});
-        return Ok(());
+pub fn run_with_deadline(
+    limit: Duration,
+    work: impl FnOnce(&mut dyn FnMut(&[Message])),
+) -> Result<Vec<Message>, &'static str> {
+    let ends = Instant::now() + limit;
+    let child = pipe().ok().and_then(|pipe| Some((fork_here().ok()?, pipe)));
+    let Some((child, (mut reader, mut writer))) = child else {
+        let mut messages = Vec::new();
+        work(&mut |report| messages.extend_from_slice(report));
+        return Ok(messages);
     };
-    match fork_here() {
-        Err(_) => {
-            work(&mut || {});
-            Ok(())
-        }
-        Ok(ForkResult::Child) => {
-            drop(done);
-            let mut is_done = move || drop(end.write_all(b"."));
-            work(&mut is_done);
-            is_done();
+    match child {
+        ForkResult::Child => {
+            drop(reader);
+            detach();
+            work(&mut |report| drop(writer.write_all(&encode(report))));
             process::exit(0);
         }
-        Ok(ForkResult::Parent { child }) => {
-            drop(end);
-            let result = if is_ready(&done, limit, child) { read(&mut done) } else { Err("took too long") };
-            if result.is_err() {
-                // Without a wait for its death, which may be far. It is init's child soon.
-                let _ = kill(child, Signal::SIGKILL);
-            }
-            result
+        ForkResult::Parent { .. } => {
+            drop(writer);
+            receive(&mut reader, ends)
         }
     }
 }
 
 #[expect(unsafe_code, reason = "there is no other way to a second process without starting the program again")]
 fn fork_here() -> nix::Result<ForkResult> {
-    // SAFETY: this process has a single thread (`within` says so, and the hook starts none), so that
+    // SAFETY: this process has a single thread (`run_with_deadline` says so, and the hook starts none), so
     // nothing in the child is locked by a thread that it doesn't have (fork(2), signal-safety(7)).
     unsafe { fork() }
 }
 
-/// Waits until there is something to read, or the child's end of the pipe is gone.
-fn is_ready(done: &PipeReader, limit: Duration, child: Pid) -> bool {
-    let mut limit = limit;
+/// Makes sure that a child that is left behind ends, and that nobody waits for it: a pipe on its standard
+/// output would stay open as long as it lives.
+fn detach() {
+    // A timer that sends SIGKILL works whatever the caller did to signals.
+    let kill = SigEvent::new(SigevNotify::SigevSignal { signal: Signal::SIGKILL, si_value: 0 });
+    if let Ok(mut timer) = Timer::new(ClockId::CLOCK_MONOTONIC, kill) {
+        let _ = timer.set(Expiration::OneShot(TimeSpec::from_duration(CHILD_LIMIT)), TimerSetTimeFlags::empty());
+        std::mem::forget(timer);
+    }
+    if let Ok(null) = File::options().read(true).write(true).open("/dev/null") {
+        let _ = dup2_stdin(&null);
+        let _ = dup2_stdout(&null);
+        let _ = dup2_stderr(&null);
+    }
+}
+
+/// Reads the report until the child has sent all of it.
+fn receive(reader: &mut (impl Read + AsFd), ends: Instant) -> Result<Vec<Message>, &'static str> {
+    let (mut bytes, mut buffer) = (Vec::new(), [0; 1024]);
     loop {
-        let mut ready = [PollFd::new(done.as_fd(), PollFlags::POLLIN)];
-        let timeout = PollTimeout::try_from(limit).unwrap_or(PollTimeout::ZERO);
-        match poll(&mut ready, timeout) {
-            Ok(0) => {}
-            Ok(_) => return true,
-            Err(_) => return false,
+        if bytes == [DONE] || bytes.ends_with(&[END, DONE]) {
+            return Ok(decode(&bytes));
         }
-        if !is_starved(child) {
-            return false;
+        let left = ends.saturating_duration_since(Instant::now());
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
+        match poll(&mut [PollFd::new(reader.as_fd(), PollFlags::POLLIN)], timeout) {
+            Ok(0) | Err(_) => return Err("took too long"),
+            Ok(_) => {}
         }
-        limit = LOOK_AGAIN;
+        match reader.read(&mut buffer) {
+            Ok(0) | Err(_) => return Err("came to a sudden end"),
+            Ok(length) => bytes.extend_from_slice(&buffer[..length]),
+        }
     }
 }
 
-fn read(done: &mut PipeReader) -> Result<(), &'static str> {
-    match done.read(&mut [0]) {
-        Ok(1) => Ok(()),
-        Ok(_) | Err(_) => Err("came to a sudden end"),
+fn encode(messages: &[Message]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for Message { level, text } in messages {
+        bytes.push(*level as u8);
+        bytes.extend(text.bytes().filter(|byte| *byte != END));
+        bytes.push(END);
     }
+    bytes.push(DONE);
+    bytes
 }
 
-/// Whether a process would go on if it were let: the processor is busy, and the caller may have chosen
-/// to come last (`chrt --idle`). One that waits for a disk or a lock is not starved, nor is one that has
-/// run for long enough.
-fn is_starved(process: Pid) -> bool {
-    let line = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-    // proc(5): the state is the field behind the name, which is in parentheses; fields 14 and 15 are
-    // the time it has computed.
-    let fields: Vec<&str> = line.rsplit_once(") ").map_or("", |(_, rest)| rest).split(' ').collect();
-    let ticks = |field: usize| fields.get(field - 3).and_then(|ticks| ticks.parse::<u64>().ok()).unwrap_or(u64::MAX);
-    let worked = ticks(14).saturating_add(ticks(15)).saturating_mul(1000 / TICKS);
-    fields.first() == Some(&"R") && u128::from(worked) < WORK_LIMIT.as_millis()
+fn decode(bytes: &[u8]) -> Vec<Message> {
+    let parts = bytes.split(|byte| *byte == END).filter_map(<[u8]>::split_first);
+    let messages = parts.filter_map(|(level, text)| {
+        let level = [Level::Critical, Level::Error, Level::Warning].into_iter().find(|known| *known as u8 == *level)?;
+        Some(Message { level, text: String::from_utf8_lossy(text).into() })
+    });
+    messages.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_reach_the_parent_as_they_are() {
+        let message = |level, text: &str| Message { level, text: text.into() };
+        let messages = [message(Level::Error, "one\ntwo. é"), message(Level::Critical, "."), message(Level::Warning, "")];
+        assert_eq!(decode(&encode(&messages)), messages);
+        assert_eq!(decode(&encode(&[])), []);
+    }
 }

@@ -1,199 +1,258 @@
 //! Deliveries: what is due for a target, and what became of it.
 //!
-//! A [`Claim`] is a run of events that one message can carry. It is settled once, by one of the
-//! methods that take it, in one transaction. Nothing is written when it is made: a sender that dies
-//! in between leaves everything as it was, and the events are due again.
+//! A [`Batch`] is a run of events that one message carries. It is settled once, by one of the methods that
+//! take it, in one transaction. Nothing is written when it is read: a sender that dies in between leaves
+//! everything as it was, and the events are due again.
+
+use std::ops::ControlFlow;
 
 use rusqlite::{Connection, params};
 
 use crate::clock::Stamp;
 use crate::error::Error;
-use crate::event::Event;
-use crate::queue::sql::{SqlResult, every, execute};
-use crate::queue::targets::{newest, state, wait};
-use crate::queue::{Queue, Wait, row};
+use crate::queue::cursors::{advance, judged};
+use crate::queue::dead_letters::move_to_dead_letters;
+use crate::queue::sql::{SqlResult, every, execute, until};
+use crate::queue::targets::{TargetState, state, wait};
+use crate::queue::work::{Due, due};
+use crate::queue::{EventId, Queue, Row, Wait, row};
 
-/// Events that are due for a target, in the order in which they happened.
+/// Events that are due for one target.
 #[derive(Debug)]
-pub struct Claim {
+pub struct Batch {
     target: String,
-    /// Whether its events are ones that were set apart: each has a row of its own.
-    is_apart: bool,
-    /// Ids and events; never empty.
-    pub events: Vec<(i64, Event)>,
-    /// Failures in a row so far: of the target, or of the event that stands apart.
+    /// Those that were taken, in order.
+    ids: Vec<EventId>,
+    /// Those that the target doesn't want. They are settled with the others.
+    passed: Vec<EventId>,
+    /// The last event that was looked at.
+    last: EventId,
+    source: BatchSource,
+    /// Failures in a row so far: of the target, or of the event that is quarantined.
     pub failures: u32,
 }
 
-/// What is due for a target.
-#[derive(Debug)]
-pub enum Due {
-    /// These.
-    Now(Claim),
-    /// Something, but not yet: [`Queue::next_due`] tells when.
-    Later,
-    /// Nothing.
-    Nothing,
+/// Where a batch's events stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum BatchSource {
+    /// Beyond the target's cursor.
+    Pending,
+    /// Behind it, each with a row of its own: an operator sends them again, or they are quarantined.
+    Exceptions,
 }
 
-/// A delivery that didn't work out, for now.
+/// What becomes of an event that is offered for a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Take {
+    /// It goes into the message.
+    Taken,
+    /// The target doesn't want it.
+    Passed,
+    /// The message is full without it.
+    Full,
+}
+
+/// An attempt that didn't work out, for now.
 #[derive(Clone, Debug)]
-pub struct Setback {
+pub struct Failure {
     /// What to wait for.
     pub wait: Wait,
     /// Why.
     pub error: String,
-    /// Whether it counts as a failure (being throttled doesn't).
-    pub is_failure: bool,
+    /// Whether the service was reached and only asked to wait: that counts as no failure.
+    pub is_throttled: bool,
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "settling a claim uses it up: that is what taking it says")]
+#[expect(clippy::needless_pass_by_value, reason = "settling a batch uses it up: that is what taking it says")]
 impl Queue {
-    /// What is due for `target`: first what an operator sends again, then at most `most` events
-    /// behind the cursor, and when there are none, a suspect, alone: it must not delay anything else.
-    pub fn due(&self, target: &str, most: usize, now: &Stamp) -> Result<Due, Error> {
+    /// Reads what is due for `target` until `take` says that the message is full: first what an operator
+    /// sends again, then what is pending, and if there is neither, one quarantined event, alone, because it
+    /// must not delay anything else. `None` if nothing is due.
+    pub fn batch(
+        &self,
+        target: &str,
+        now: &Stamp,
+        take: &mut dyn FnMut(&Row) -> Take,
+    ) -> Result<Option<Batch>, Error> {
         self.read(|connection| {
-            let Some(state) = state(connection, target, false)? else { return Ok(Due::Nothing) };
-            let left = state.wait.left(now);
-            if left > 0 {
-                let is_idle = state.cursor >= newest(connection)? && apart(connection, target)?.is_empty();
-                return Ok(if is_idle { Due::Nothing } else { Due::Later });
+            let Some(state) = state(connection, target)? else { return Ok(None) };
+            if due(connection, target, now)? != Due::Now || state.wait.left(now) > 0 {
+                return Ok(None);
             }
-            let claim = |events, failures, is_apart| Claim { target: target.into(), is_apart, events, failures };
-            let mut is_later = false;
-            let (mut fresh, mut suspect) = (Vec::new(), None);
-            for (id, wait, failures) in apart(connection, target)? {
-                match wait.left(now) {
-                    // Those that an operator sends again may share a message.
-                    0 if failures == 0 && fresh.len() < most => fresh.extend(one(connection, id)?),
-                    0 if failures > 0 && suspect.is_none() => {
-                        suspect = one(connection, id)?.map(|event| (event, failures));
-                    }
-                    _ => is_later = true,
+            let exceptions = exceptions(connection, target)?;
+            let mut batch = Batch {
+                target: target.into(),
+                ids: Vec::new(),
+                passed: Vec::new(),
+                last: EventId::default(),
+                source: BatchSource::Exceptions,
+                failures: 0,
+            };
+            for exception in exceptions.iter().filter(|exception| exception.failures == 0) {
+                if batch.offer(exception.id, one(connection, exception.id)?, take) == Take::Full {
+                    break;
                 }
             }
-            if !fresh.is_empty() {
-                return Ok(Due::Now(claim(fresh, 0, true)));
+            if batch.last > EventId::default() {
+                return Ok(Some(batch));
             }
-            let events = behind(connection, state.cursor, most)?;
-            Ok(match (events.is_empty(), suspect) {
-                (false, _) => Due::Now(claim(events, state.failures, false)),
-                (true, Some((event, failures))) => Due::Now(claim(vec![event], failures, true)),
-                (true, None) if is_later => Due::Later,
-                (true, None) => Due::Nothing,
-            })
+            batch.read_pending(connection, &state, take)?;
+            if batch.last > EventId::default() {
+                return Ok(Some(batch));
+            }
+            let is_ready = |exception: &&Exception| exception.failures > 0 && exception.wait.left(now) == 0;
+            let Some(quarantined) = exceptions.iter().find(is_ready) else { return Ok(None) };
+            batch.source = BatchSource::Exceptions;
+            batch.failures = quarantined.failures;
+            batch.offer(quarantined.id, one(connection, quarantined.id)?, take);
+            Ok(Some(batch))
         })
     }
 
-    /// Settles a claim that the service took; the target is left alone for `rest_ms`.
-    pub fn delivered(&mut self, claim: Claim, rest_ms: i64, now: &Stamp) -> Result<(), Error> {
-        let last = claim.last();
-        let since = if rest_ms == 0 { String::new() } else { (now).to_string() };
+    /// Settles a batch that the service accepted; the target is left alone for `rest_ms`.
+    pub fn delivered(&mut self, batch: Batch, rest_ms: i64, now: &Stamp) -> Result<(), Error> {
+        let since = if rest_ms == 0 { String::new() } else { now.to_string() };
         self.write("settle a delivery in", |connection| {
-            claim.forget(connection, last)?;
-            succeeded(connection, &claim.target, rest_ms, &since, now)
+            batch.settle(connection)?;
+            if batch.ids.is_empty() { Ok(()) } else { succeeded(connection, &batch.target, rest_ms, &since, now) }
         })
     }
 
-    /// Settles a claim that is to be tried again.
-    pub fn postponed(&mut self, claim: Claim, setback: &Setback, now: &Stamp) -> Result<(), Error> {
-        let since = (&setback.wait.since).to_string();
-        let failures = claim.failures + u32::from(setback.is_failure);
+    /// Settles a batch that is to be tried again.
+    pub fn postponed(&mut self, batch: Batch, failure: &Failure, now: &Stamp) -> Result<(), Error> {
+        let since = failure.wait.since.to_string();
+        let failed = u32::from(!failure.is_throttled);
         self.write("postpone a delivery in", |connection| {
-            let target = &claim.target;
-            if claim.is_apart {
-                for (event, _) in &claim.events {
+            let target = &batch.target;
+            if batch.source == BatchSource::Exceptions {
+                for event in &batch.ids {
                     execute(
                         connection,
                         "UPDATE delivery SET failures = ?, wait_ms = ?, since = ?, error = ?,
                          first = CASE first WHEN '' THEN ? ELSE first END WHERE target = ? AND event = ?",
-                        params![failures, setback.wait.ms, since, setback.error, (now).to_string(), target, event],
+                        params![
+                            batch.failures + failed,
+                            failure.wait.ms,
+                            since,
+                            failure.error,
+                            now.to_string(),
+                            target,
+                            event
+                        ],
                     )?;
                 }
-                // A suspect's failure tells nothing of the target; that it is too much for now does.
-                if claim.failures > 0 && setback.is_failure {
+                // The failure of a quarantined event says nothing of the target; a request to wait does.
+                if batch.failures > 0 && !failure.is_throttled {
                     return Ok(());
                 }
             }
             execute(
                 connection,
                 "UPDATE target SET failures = failures + ?, wait_ms = ?, since = ?, error = ? WHERE name = ?",
-                params![u32::from(setback.is_failure), setback.wait.ms, since, setback.error, target],
+                params![failed, failure.wait.ms, since, failure.error, target],
             )?;
-            if !claim.is_apart {
+            if batch.source == BatchSource::Pending {
                 execute(
                     connection,
                     "INSERT INTO attempt SELECT ?1, ?2, ?3
                      WHERE NOT EXISTS (SELECT 1 FROM attempt WHERE target = ?1 AND upto >= ?2)",
-                    params![target, claim.last(), (now).to_string()],
+                    params![target, batch.last, now.to_string()],
                 )?;
             }
             Ok(())
         })
     }
 
-    /// Settles a claim by making its first event a dead letter.
-    pub fn rejected(&mut self, claim: Claim, error: &str) -> Result<(), Error> {
-        let first = claim.events.first().map_or(0, |(id, _)| *id);
-        self.write("set a dead letter aside in", |connection| {
-            claim.forget(connection, first)?;
-            bury(connection, &claim.target, first - 1, first, error)
+    /// Settles a batch of one event by making it a dead letter.
+    pub fn rejected(&mut self, batch: Batch, error: &str) -> Result<(), Error> {
+        self.write("make a dead letter in", |connection| {
+            batch.settle(connection)?;
+            batch.ids.iter().try_for_each(|id| move_to_dead_letters(connection, &batch.target, *id, error))
         })
     }
 
-    /// Settles a claim by setting all its events but the last apart, to be tried alone from now on,
-    /// because the service took the last one by itself.
-    pub fn set_apart(&mut self, claim: Claim, setback: &Setback, now: &Stamp) -> Result<(), Error> {
-        let last = claim.last();
-        self.write("set events apart in", |connection| {
-            let (since, now_text) = ((&setback.wait.since).to_string(), (now).to_string());
-            let failures = claim.failures.max(1);
-            for (event, _) in claim.events.iter().filter(|(event, _)| *event < last) {
+    /// Settles a batch by setting all its events but the last aside, each to be tried alone from now on,
+    /// because the service accepted the last one by itself.
+    pub fn quarantined(&mut self, batch: Batch, failure: &Failure, now: &Stamp) -> Result<(), Error> {
+        self.write("quarantine events in", |connection| {
+            let (since, now_text) = (failure.wait.since.to_string(), now.to_string());
+            let failures = batch.failures.max(1);
+            for event in batch.ids.iter().filter(|event| **event < batch.last) {
                 execute(
                     connection,
                     "INSERT OR REPLACE INTO delivery (target, event, dead, error, failures, wait_ms, since, first)
-                     VALUES (?, ?, 0, ?, ?, ?, ?, ifnull((SELECT first FROM attempt WHERE target = ?1 AND upto >= ?2 LIMIT 1), ?))",
-                    params![claim.target, event, setback.error, failures, setback.wait.ms, since, now_text],
+                     VALUES (?, ?, 0, ?, ?, ?, ?,
+                             ifnull((SELECT first FROM attempt WHERE target = ?1 AND upto >= ?2 LIMIT 1), ?))",
+                    params![batch.target, event, failure.error, failures, failure.wait.ms, since, now_text],
                 )?;
             }
-            claim.forget(connection, last)?;
-            succeeded(connection, &claim.target, 0, "", now)
+            batch.settle(connection)?;
+            succeeded(connection, &batch.target, 0, "", now)
         })
     }
 }
 
-impl Setback {
-    /// The same, counted as a failure or not.
-    pub fn counted(self, is_failure: bool) -> Self {
-        Self { is_failure, ..self }
+impl Batch {
+    /// The events in it, in order; none if every event that was looked at was passed over.
+    pub fn ids(&self) -> &[EventId] {
+        &self.ids
     }
-}
 
-impl Claim {
-    /// Keeps the first `count` events only; the others stay due.
+    /// Keeps the first `count` events only, at least one; the others stay due.
     pub fn shorten(&mut self, count: usize) {
-        self.events.truncate(count.max(1));
-    }
-
-    /// The id of the last event.
-    pub fn last(&self) -> i64 {
-        self.events.last().map_or(0, |(id, _)| *id)
-    }
-
-    /// Takes the events up to `upto` off the list of what is due.
-    fn forget(&self, connection: &Connection, upto: i64) -> SqlResult<()> {
-        if self.is_apart {
-            for (event, _) in self.events.iter().filter(|(event, _)| *event <= upto) {
-                let sql = "DELETE FROM delivery WHERE target = ? AND event = ?";
-                execute(connection, sql, params![self.target, event])?;
-            }
-            return Ok(());
+        if count < self.ids.len() {
+            self.ids.truncate(count.max(1));
+            self.last = self.ids.last().copied().unwrap_or(self.last);
         }
-        advance(connection, &self.target, upto)
+    }
+
+    /// The last event that it settles.
+    pub fn last(&self) -> EventId {
+        self.last
+    }
+
+    /// Offers one event; one that somebody deleted is passed over.
+    fn offer(&mut self, id: EventId, row: Option<Row>, take: &mut dyn FnMut(&Row) -> Take) -> Take {
+        let taken = row.as_ref().map_or(Take::Passed, take);
+        match taken {
+            Take::Taken => self.ids.push(id),
+            Take::Passed if self.source == BatchSource::Exceptions => self.passed.push(id),
+            Take::Passed => {}
+            Take::Full => return taken,
+        }
+        self.last = id;
+        taken
+    }
+
+    /// Reads on from the target's cursor, as far as events are judged.
+    fn read_pending(
+        &mut self,
+        connection: &Connection,
+        state: &TargetState,
+        take: &mut dyn FnMut(&Row) -> Take,
+    ) -> SqlResult<()> {
+        (self.source, self.failures) = (BatchSource::Pending, state.failures);
+        let sql = format!("SELECT {} FROM event WHERE id > ? AND id <= ? ORDER BY id", row::columns());
+        until(connection, &sql, params![state.cursor, judged(connection)?], &mut |row| {
+            let row = row::read(row)?;
+            let is_full = self.offer(row.id, Some(row), take) == Take::Full;
+            Ok(if is_full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })
+    }
+
+    /// Takes its events off the list of what is due.
+    fn settle(&self, connection: &Connection) -> SqlResult<()> {
+        match self.source {
+            BatchSource::Pending => advance(connection, &self.target, self.last),
+            BatchSource::Exceptions => self.ids.iter().chain(&self.passed).try_for_each(|event| {
+                let sql = "DELETE FROM delivery WHERE target = ? AND event = ?";
+                execute(connection, sql, params![self.target, event]).map(|_| ())
+            }),
+        }
     }
 }
 
-/// Notes that a target took something; it is left alone for `rest_ms` from `since` on.
+/// Records that a target accepted something; it is left alone for `rest_ms` from `since` on.
 fn succeeded(connection: &Connection, target: &str, rest_ms: i64, since: &str, now: &Stamp) -> SqlResult<()> {
     execute(
         connection,
@@ -203,38 +262,22 @@ fn succeeded(connection: &Connection, target: &str, rest_ms: i64, since: &str, n
     Ok(())
 }
 
-/// Moves a target's cursor. It never moves back.
-pub fn advance(connection: &Connection, target: &str, upto: i64) -> SqlResult<()> {
-    execute(connection, "UPDATE target SET cursor = max(cursor, ?) WHERE name = ?", params![upto, target])?;
-    execute(connection, "DELETE FROM attempt WHERE target = ? AND upto <= ?", params![target, upto])?;
-    Ok(())
+/// An event behind the cursor that is still to be delivered.
+struct Exception {
+    id: EventId,
+    wait: Wait,
+    /// How often it failed alone; 0 for one that an operator sends again.
+    failures: u32,
 }
 
-/// Makes the events behind `after` up to `upto` dead letters. Nobody is told of a note's death: that
-/// would be one more note, and so on.
-pub fn bury(connection: &Connection, target: &str, after: i64, upto: i64, error: &str) -> SqlResult<()> {
-    execute(
-        connection,
-        "INSERT OR REPLACE INTO delivery (target, event, dead, error, told)
-         SELECT ?1, id, 1, ?4, kind = ?5 FROM event WHERE id > ?2 AND id <= ?3",
-        params![target, after, upto, error, row::NOTE],
-    )?;
-    Ok(())
-}
-
-fn behind(connection: &Connection, cursor: i64, most: usize) -> SqlResult<Vec<(i64, Event)>> {
-    let sql = format!("SELECT {} FROM event WHERE id > ? ORDER BY id LIMIT ?", row::COLUMNS);
-    let most = i64::try_from(most).unwrap_or(i64::MAX);
-    every(connection, &sql, params![cursor, most], row::read)
-}
-
-type Apart = (i64, Wait, u32);
-
-fn one(connection: &Connection, id: i64) -> SqlResult<Option<(i64, Event)>> {
-    Ok(behind(connection, id - 1, 1)?.pop().filter(|(found, _)| *found == id))
-}
-
-fn apart(connection: &Connection, target: &str) -> SqlResult<Vec<Apart>> {
+fn exceptions(connection: &Connection, target: &str) -> SqlResult<Vec<Exception>> {
     let sql = "SELECT event, wait_ms, since, failures FROM delivery WHERE target = ? AND dead = 0 ORDER BY event";
-    every(connection, sql, params![target], |row| Ok((row.get(0)?, wait(row, 1)?, row.get(3)?)))
+    every(connection, sql, params![target], |row| {
+        Ok(Exception { id: row.get(0)?, wait: wait(row, 1)?, failures: row.get(3)? })
+    })
+}
+
+fn one(connection: &Connection, id: EventId) -> SqlResult<Option<Row>> {
+    let sql = format!("SELECT {} FROM event WHERE id = ?", row::columns());
+    Ok(every(connection, &sql, params![id], row::read)?.pop())
 }

@@ -1,43 +1,45 @@
-//! Takes over the Go program's database: its waiting events become ours, in its order.
+//! Imports the Go program's database: its waiting events become ours, in its order.
 
-use rusqlite::{Row, Transaction};
+use rusqlite::{Connection, Row, TransactionBehavior};
 
 use crate::clock::Stamp;
-use crate::event::{Action, Event, Session, What};
-use crate::queue::row;
+use crate::event::{Action, Event, Facts, Kind, REMOTE_HOST, SERVICE, TTY, USER, Uid};
 use crate::queue::sql::{SqlResult, each};
+use crate::queue::{row, schema};
 use crate::text::Field;
 use crate::tz::days_from_civil;
 
-/// Moves every event, also those that a dead sender had locked, and drops the old tables.
-pub fn take_over(transaction: &Transaction<'_>) -> SqlResult<()> {
+/// Moves every event, also those that a sender that died had locked, and drops the old tables. Does
+/// nothing in a database that was never the Go program's.
+pub fn import(connection: &mut Connection) -> SqlResult<()> {
+    if !schema::has_table(connection, "session_events")? {
+        return Ok(());
+    }
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let sql =
         "SELECT event_type, user, remote_host, terminal, service, session_datetime FROM session_events ORDER BY id";
-    each(transaction, sql, &[], &mut |row| match read(row)? {
-        Some(event) => row::insert(transaction, &event).map_err(|why| *why),
+    each(&transaction, sql, &[], &mut |row| match read(row)? {
+        Some(event) => row::insert(&transaction, &event).map_err(|why| *why),
         None => Ok(()),
     })?;
-    Ok(transaction.execute_batch("DROP TABLE session_events; DROP TABLE IF EXISTS schema_version;")?)
+    transaction.execute_batch("DROP TABLE session_events; DROP TABLE IF EXISTS schema_version;")?;
+    Ok(transaction.commit()?)
 }
 
 /// Reads one row; a time that can't be read becomes 1970, which is shown as uncertain.
 fn read(row: &Row<'_>) -> rusqlite::Result<Option<Event>> {
-    let field = |column: usize| bytes(row, column).map(Field::new);
     let action = match bytes(row, 0)? {
         b"open_session" => Action::Open,
         b"close_session" => Action::Close,
         _ => return Ok(None),
     };
-    let what = What::Session(Session {
-        action,
-        user: field(1)?,
-        remote_host: field(2)?,
-        tty: field(3)?,
-        service: field(4)?,
-        id: String::new(),
-    });
+    let mut facts = Facts::default();
+    for (column, fact) in (1..).zip([USER, REMOTE_HOST, TTY, SERVICE]) {
+        facts[fact] = Field::new(bytes(row, column)?);
+    }
     let utc_ms = std::str::from_utf8(bytes(row, 5)?).ok().and_then(rfc3339_ms).unwrap_or(0);
-    Ok(Some(Event { what, at: Stamp { utc_ms, ..Stamp::default() } }))
+    let at = Stamp { utc_ms, ..Stamp::default() };
+    Ok(Some(Event { uid: Uid::random(), kind: Kind::Session(action), at, facts }))
 }
 
 fn bytes<'row>(row: &'row Row<'_>, column: usize) -> rusqlite::Result<&'row [u8]> {

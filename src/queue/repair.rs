@@ -1,4 +1,4 @@
-//! What to do with a damaged database: save what can be read, keep it aside, begin anew.
+//! Repairs a damaged database: saves what can be read, moves the file aside, begins a new one.
 //!
 //! What is saved goes into a file of its own first, and stays there until a new database has it: a
 //! repair that is cut off, or runs out of disk, is finished by the next run.
@@ -13,7 +13,7 @@ use crate::error::{Error, Kind};
 use crate::event::Event;
 use crate::queue::schema::beside;
 use crate::queue::sql::{SqlResult, each, every, number};
-use crate::queue::{Queue, Role, failed, row, wait_for_turn};
+use crate::queue::{Queue, Role, Row, failed, open, row};
 use crate::tz::Zone;
 
 /// Events that are saved at most: the bound of what may wait, with room for the history.
@@ -27,15 +27,15 @@ pub fn is_damage(why: &rusqlite::Error) -> bool {
 /// What the file of saved events is called, behind the name of the database.
 const SAVED: &str = ".saved";
 
-/// What may stand beside a database, and itself last.
+/// The files of a database, behind its name: the database itself comes last.
 const FILES: [&str; 4] = ["-wal", "-shm", "-journal", ""];
 
 /// Moves the database aside and makes a new one with the events that wait and can still be read.
-/// Answers the new queue and what to tell. No login is let in meanwhile, for it would write into what
-/// is moved aside.
+/// Returns the new queue and what to report. No login is let in meanwhile: it would write into the file
+/// that is moved aside.
 pub fn repair(path: &Path, why: &str) -> Result<(Queue, String), Error> {
-    let no_turn = || Kind::Queue { doing: "repair", path: path.into(), why: "it can't be locked".into() };
-    let _turn = wait_for_turn(path).ok_or_else(no_turn)?;
+    let not_locked = || Kind::Queue { doing: "repair", path: path.into(), why: "it can't be locked".into() };
+    let _lock = open::wait_for_lock(path).ok_or_else(not_locked)?;
     let events = salvage(path);
     save(&beside(path, SAVED), &events)?;
     let aside = name_aside(path);
@@ -45,7 +45,7 @@ pub fn repair(path: &Path, why: &str) -> Result<(Queue, String), Error> {
             fs::rename(&from, &to).map_err(Error::file("move aside", &from))?;
         }
     }
-    let mut queue = Queue::open_in_turn(path, Role::Sender).map_err(failed("begin anew", path))?;
+    let mut queue = open::open(path, Role::Sender).map_err(failed("begin again", path))?;
     restore(&mut queue)?;
     let said = format!(
         "{} was damaged ({why}); it was moved to {}, and {} events of it were saved and will be sent, perhaps again",
@@ -61,14 +61,14 @@ pub fn is_unfinished(path: &Path) -> bool {
     beside(path, SAVED).exists()
 }
 
-/// Takes in what a repair has saved.
+/// Imports what a repair has saved.
 pub fn restore(queue: &mut Queue) -> Result<(), Error> {
     let saved = beside(&queue.path, SAVED);
     if !saved.exists() {
         return Ok(());
     }
     let read = |saved_queue: Queue| saved_queue.read(all);
-    let events = match Queue::open_in_turn(&saved, Role::Sender).map_err(failed("read", &saved)).and_then(read) {
+    let events = match open::open(&saved, Role::Sender).map_err(failed("read", &saved)).and_then(read) {
         Err(why) if matches!(why.kind(), Kind::Damaged { .. }) => salvage(&saved),
         read => read?,
     };
@@ -77,14 +77,14 @@ pub fn restore(queue: &mut Queue) -> Result<(), Error> {
 }
 
 fn all(connection: &Connection) -> SqlResult<Vec<Event>> {
-    let sql = format!("SELECT {} FROM event ORDER BY id", row::COLUMNS);
-    every(connection, &sql, &[], |row| row::read(row).map(|(_, event)| event))
+    let sql = format!("SELECT {} FROM event ORDER BY id", row::columns());
+    every(connection, &sql, &[], |row| row::read(row).map(|row| row.event))
 }
 
-/// Saves events beside those that a repair which was cut off has saved before.
+/// Adds events to those that a repair which was cut off has saved before.
 fn save(saved: &Path, events: &[Event]) -> Result<(), Error> {
     let save = || {
-        let mut queue = Queue::open_in_turn(saved, Role::Sender).map_err(failed("save events in", saved))?;
+        let mut queue = open::open(saved, Role::Sender).map_err(failed("save events in", saved))?;
         queue.import(events)
     };
     match save() {
@@ -112,26 +112,31 @@ fn salvage(path: &Path) -> Vec<Event> {
     waiting(&connection)
 }
 
-/// The events that some target isn't done with, dead letters too: read from both ends until damage stops
-/// it. Everything, if it can't be told what waits.
+/// The events that aren't settled for every target, dead letters too: read from both ends until damage stops
+/// it. Everything, if the cursors can't be read.
 fn waiting(connection: &Connection) -> Vec<Event> {
+    // A database of the first version has neither facts nor verdicts.
+    let columns = row::columns();
+    let old_columns = columns.replace("judged", "'' AS judged").replace("facts", "'' AS facts");
+    let is_new = number(connection, "SELECT count(*) FROM (SELECT facts, judged FROM event LIMIT 1)", &[]).is_ok();
+    let columns = if is_new { columns } else { old_columns };
     let cursor = "SELECT ifnull(min(cursor), 0) FROM target";
     let settled = number(connection, cursor, &[]).unwrap_or(0);
-    let mut found = Vec::new();
+    let mut found: Vec<Row> = Vec::new();
     for choice in [
         "id > ?1 ORDER BY id",
         "id > ?1 ORDER BY id DESC",
         "id <= ?1 AND id IN (SELECT event FROM delivery) ORDER BY id",
     ] {
-        let sql = format!("SELECT {} FROM event WHERE {choice} LIMIT {SAVED_LIMIT}", row::COLUMNS);
+        let sql = format!("SELECT {columns} FROM event WHERE {choice} LIMIT {SAVED_LIMIT}");
         let _ = each(connection, &sql, params![settled], &mut |row| {
             found.push(row::read(row)?);
             Ok(())
         });
     }
-    found.sort_by_key(|(id, _)| *id);
-    found.dedup_by_key(|(id, _)| *id);
-    found.into_iter().map(|(_, event)| event).collect()
+    found.sort_by_key(|row| row.id);
+    found.dedup_by_key(|row| row.id);
+    found.into_iter().map(|row| row.event).collect()
 }
 
 /// `session_events.db.damaged-2026-04-25T100000Z`

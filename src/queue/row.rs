@@ -1,97 +1,111 @@
 //! Events as rows.
 
 use std::collections::HashSet;
+use std::fmt;
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+use rusqlite::{Connection, params_from_iter};
 
 use crate::clock::Stamp;
-use crate::event::{Action, Event, Session, What};
-use crate::queue::sql::{SqlResult, each, execute};
+use crate::event::{Event, Fact, Facts, Kind, Spec, Store, Uid, text_form};
+use crate::queue::sql::{SqlResult, each};
+use crate::rules::Verdict;
 use crate::text::Field;
 
-/// Columns in the order that [`read`] expects.
-pub const COLUMNS: &str = "id, kind, user, remote_host, tty, service, session, utc_ms, boot_ms, boot_id";
+/// An event's place in the queue. It is never used again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EventId(pub i64);
 
-/// Values of the column `kind`.
-const OPEN: i64 = 0;
-const CLOSE: i64 = 1;
-/// A note has its text in the column `user`.
-pub const NOTE: i64 = 2;
+/// One event of the queue.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// Its place.
+    pub id: EventId,
+    /// The event.
+    pub event: Event,
+    /// What the sender decided about it.
+    pub verdict: Verdict,
+}
+
+/// The columns in the order that [`read`] expects.
+pub fn columns() -> String {
+    format!("event.id, judged, {}", stored_columns().join(", "))
+}
 
 /// Appends one event.
 pub fn insert(connection: &Connection, event: &Event) -> SqlResult<()> {
-    let nothing = Field::default();
-    let (kind, user, session) = match &event.what {
-        What::Session(session) => (kind(session.action), &session.user, Some(session)),
-        What::Note(text) => (NOTE, text, None),
-    };
-    let field = |get: fn(&Session) -> &Field| session.map_or(&nothing, get).as_str();
-    execute(
-        connection,
-        "INSERT INTO event (kind, user, remote_host, tty, service, session, utc_ms, boot_ms, boot_id)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        params![
-            kind,
-            user.as_str(),
-            field(|session| &session.remote_host),
-            field(|session| &session.tty),
-            field(|session| &session.service),
-            session.map_or("", |session| session.id.as_str()),
-            event.at.utc_ms,
-            event.at.boot_ms,
-            event.at.boot_id
-        ],
-    )?;
+    let columns = stored_columns();
+    let places = vec!["?"; columns.len()].join(", ");
+    let sql = format!("INSERT INTO event ({}) VALUES ({places})", columns.join(", "));
+    let (kind, rest) = (event.kind.number(), text_form::write_rest(event));
+    let Stamp { utc_ms, boot_ms, boot_id } = &event.at;
+    let mut values: Vec<&dyn ToSql> = vec![&kind, utc_ms, boot_ms, boot_id, &rest];
+    let facts: Vec<&str> = column_facts().map(|(fact, _)| event.facts[fact].as_str()).collect();
+    values.extend(facts.iter().map(|fact| fact as &dyn ToSql));
+    connection.prepare(&sql)?.execute(params_from_iter(values))?;
     Ok(())
 }
 
-/// Those of the events that are there already: the same session, action and moment. One look through
-/// the table, however many they are.
-pub fn present<'e>(connection: &Connection, events: &'e [Event]) -> SqlResult<HashSet<&'e Event>> {
-    let wanted: HashSet<&Event> = events.iter().collect();
+/// The uids of the events that were recorded at the moments of these: one look through the table,
+/// however many they are.
+pub fn uids_at_the_moments_of(connection: &Connection, events: &[Event]) -> SqlResult<HashSet<Uid>> {
     let moments = || events.iter().map(|event| event.at.utc_ms);
-    let sql = format!("SELECT {COLUMNS} FROM event WHERE utc_ms BETWEEN ? AND ?");
-    let mut present = HashSet::new();
-    each(connection, &sql, params![moments().min(), moments().max()], &mut |row| {
-        present.extend(wanted.get(&read(row)?.1));
+    let sql = format!("SELECT {} FROM event WHERE utc_ms BETWEEN ? AND ?", columns());
+    let mut uids = HashSet::new();
+    each(connection, &sql, rusqlite::params![moments().min(), moments().max()], &mut |row| {
+        uids.insert(read(row)?.event.uid);
         Ok(())
     })?;
-    Ok(present)
+    Ok(uids)
 }
 
-/// Reads one row of [`COLUMNS`]. Its texts are made safe again, and what is not of its column's type
-/// counts as missing, for the file may have been edited, or flash have changed a bit of it: one bad row
+/// Reads one row of [`columns`]. Its texts are made safe again, and a value that isn't of its column's type
+/// counts as missing, because the file may have been edited, or flash have changed a bit of it: one bad row
 /// must not stop the others.
-pub fn read(row: &Row<'_>) -> rusqlite::Result<(i64, Event)> {
-    let field = |column: usize| {
-        let bytes = row.get_ref(column)?.as_bytes_or_null().ok().flatten();
-        Ok::<_, rusqlite::Error>(Field::new(bytes.unwrap_or_default()))
+pub fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
+    let bytes = |column: usize| {
+        Ok::<_, rusqlite::Error>(row.get_ref(column)?.as_bytes_or_null().ok().flatten().unwrap_or_default())
     };
+    let text = |column| bytes(column).map(String::from_utf8_lossy);
     let number = |column: usize| row.get_ref(column).map(|value| value.as_i64().unwrap_or_default());
-    // Nothing else than a note is written with another number; what it says is better than nothing.
-    let action = match row.get_ref(1)?.as_i64() {
-        Ok(OPEN) => Some(Action::Open),
-        Ok(CLOSE) => Some(Action::Close),
-        Ok(_) | Err(_) => None,
-    };
-    let what = match action {
-        None => What::Note(field(2)?),
-        Some(action) => What::Session(Session {
-            action,
-            user: field(2)?,
-            remote_host: field(3)?,
-            tty: field(4)?,
-            service: field(5)?,
-            id: field(6)?.as_str().into(),
-        }),
-    };
-    let at = Stamp { utc_ms: number(7)?, boot_ms: number(8)?, boot_id: field(9)?.as_str().into() };
-    Ok((row.get(0)?, Event { what, at }))
+    // A notice is the least that a row with an unknown kind can be: its text is better than nothing.
+    let kind = row.get_ref(2)?.as_i64().ok();
+    let kind = Kind::ALL.into_iter().find(|(_, _, number)| Some(*number) == kind).map_or(Kind::Notice, |(kind, ..)| kind);
+    let boot_id = Field::new(bytes(5)?).as_str().into();
+    let at = Stamp { utc_ms: number(3)?, boot_ms: number(4)?, boot_id };
+    let mut facts = Facts::default();
+    for (column, (fact, spec)) in (7..).zip(column_facts()) {
+        facts[fact] = Field::bounded(bytes(column)?, spec.limit);
+    }
+    let event = text_form::parse_rest(kind, at, facts, &text(6)?);
+    Ok(Row { id: row.get(0)?, event, verdict: Verdict::parse(&text(1)?) })
 }
 
-fn kind(action: Action) -> i64 {
-    match action {
-        Action::Open => OPEN,
-        Action::Close => CLOSE,
+/// The columns that a login fills.
+fn stored_columns() -> Vec<&'static str> {
+    let mut columns = vec!["kind", "utc_ms", "boot_ms", "boot_id", "facts"];
+    columns.extend(column_facts().map(|(_, row)| row.name));
+    columns
+}
+
+fn column_facts() -> impl Iterator<Item = (Fact, &'static Spec)> {
+    Fact::all().filter(|(_, row)| row.store == Store::Column)
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:>1$}", self.0, f.width().unwrap_or(0))
+    }
+}
+
+impl ToSql for EventId {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        self.0.to_sql()
+    }
+}
+
+impl FromSql for EventId {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        value.as_i64().map(Self)
     }
 }

@@ -1,91 +1,111 @@
-//! The tables, and the journal: a write-ahead log where the file system can do it.
+//! The tables, by a list of migrations, and the journal: a write-ahead log where the file system can have
+//! one.
 
 use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, TransactionBehavior, params};
 
 use crate::files::sync_directory_of;
+use crate::queue::go_database;
+use crate::queue::open::{Role, Sharing, connect};
 use crate::queue::sql::{self, SqlResult, is};
-use crate::queue::{Role, Sharing, connect, go_database};
 
-/// `PRAGMA user_version` of a database with these tables.
-pub const VERSION: i64 = 1;
-
-/// `PRAGMA application_id` of a database on a file system that can't do a write-ahead log (`SSNt`),
-/// so that nobody tries it again at every login.
-pub const WITHOUT_LOG: i64 = 0x5353_4e74;
-
-/// A rollback journal; emptying it costs flash less than making and deleting a file each time.
-const NO_LOG: &str = "PRAGMA journal_mode = TRUNCATE";
-
-/// Bytes of a page in a database that is made here. A login writes one page, and now and then two
-/// more: with 1 KiB that is a third of what it is with `SQLite`'s 4 KiB, and with 512 bytes, where
-/// hardly four events fit, it takes longer again.
-const PAGE_SIZE: i64 = 1024;
-
-/// Each table's name, and the statement that makes it. A table is known by it, too (`glance`): were a
-/// space changed, each look at a queue made before would take the long way.
+/// The statements that lead from each version of the schema to the next one, from an empty database on.
 ///
-/// A target's `cursor` is the last event that is settled for it: delivered, or in `delivery`.
-/// An event id is never used again (the newest row is never deleted), so that cursors stay right.
-/// `attempt` remembers that the events up to `upto` were first tried at `first`. Moments are
-/// `UTC_MS BOOT_MS BOOT_ID`.
-pub const TABLES: [(&str, &str); 4] = [
-    (
-        "event",
-        "CREATE TABLE event (
+/// A login takes these steps too, so each must cost the same however many rows there are, as CREATE TABLE
+/// and ADD COLUMN do. What has to touch every row is the sender's.
+///
+/// A target's `cursor` is the last event that is settled for it: delivered, or in `delivery`. An event id
+/// is never used again (the newest row is never deleted), so that cursors stay right. `attempt` remembers
+/// that the events up to `upto` were first tried at `first`. Moments are `UTC_MS BOOT_MS BOOT_ID`.
+const MIGRATIONS: [&str; 2] = [
+    "CREATE TABLE event (
   id INTEGER PRIMARY KEY, kind INTEGER NOT NULL, user TEXT NOT NULL, remote_host TEXT NOT NULL,
   tty TEXT NOT NULL, service TEXT NOT NULL, session TEXT NOT NULL,
-  utc_ms INTEGER NOT NULL, boot_ms INTEGER NOT NULL, boot_id TEXT NOT NULL)",
-    ),
-    (
-        "target",
-        "CREATE TABLE target (
+  utc_ms INTEGER NOT NULL, boot_ms INTEGER NOT NULL, boot_id TEXT NOT NULL);
+CREATE TABLE target (
   name TEXT PRIMARY KEY, cursor INTEGER NOT NULL, failures INTEGER NOT NULL DEFAULT 0,
   wait_ms INTEGER NOT NULL DEFAULT 0, since TEXT NOT NULL DEFAULT '',
-  error TEXT NOT NULL DEFAULT '', success_ms INTEGER) WITHOUT ROWID",
-    ),
-    (
-        "attempt",
-        "CREATE TABLE attempt (
-  target TEXT NOT NULL, upto INTEGER NOT NULL, first TEXT NOT NULL, PRIMARY KEY (target, upto)) WITHOUT ROWID",
-    ),
-    (
-        "delivery",
-        "CREATE TABLE delivery (
+  error TEXT NOT NULL DEFAULT '', success_ms INTEGER) WITHOUT ROWID;
+CREATE TABLE attempt (
+  target TEXT NOT NULL, upto INTEGER NOT NULL, first TEXT NOT NULL, PRIMARY KEY (target, upto)) WITHOUT ROWID;
+CREATE TABLE delivery (
   target TEXT NOT NULL, event INTEGER NOT NULL, dead INTEGER NOT NULL, error TEXT NOT NULL,
   told INTEGER NOT NULL DEFAULT 0, failures INTEGER NOT NULL DEFAULT 0, wait_ms INTEGER NOT NULL DEFAULT 0,
-  since TEXT NOT NULL DEFAULT '', first TEXT NOT NULL DEFAULT '', PRIMARY KEY (target, event)) WITHOUT ROWID",
-    ),
+  since TEXT NOT NULL DEFAULT '', first TEXT NOT NULL DEFAULT '', PRIMARY KEY (target, event)) WITHOUT ROWID;",
+    // `facts` has what the hook knows beyond the columns, `judged` the sender's verdict: both in lines of
+    // text. What was recorded before counts as judged.
+    "ALTER TABLE event ADD COLUMN facts TEXT NOT NULL DEFAULT '';
+ALTER TABLE event ADD COLUMN judged TEXT NOT NULL DEFAULT '';
+ALTER TABLE target ADD COLUMN settings TEXT NOT NULL DEFAULT '';
+ALTER TABLE target ADD COLUMN rejected INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE target ADD COLUMN gone TEXT NOT NULL DEFAULT '';
+ALTER TABLE target ADD COLUMN hint TEXT NOT NULL DEFAULT '';
+CREATE TABLE open (
+  session TEXT PRIMARY KEY, event INTEGER NOT NULL, closed TEXT NOT NULL DEFAULT '') WITHOUT ROWID;
+CREATE TABLE known (
+  user TEXT NOT NULL, kind TEXT NOT NULL, value TEXT NOT NULL, last TEXT NOT NULL,
+  PRIMARY KEY (user, kind, value)) WITHOUT ROWID;
+CREATE TABLE repeat (
+  key TEXT PRIMARY KEY, since TEXT NOT NULL, ms INTEGER NOT NULL, count INTEGER NOT NULL,
+  first INTEGER NOT NULL, last INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+INSERT INTO meta SELECT 'judged', ifnull(max(id), 0) FROM event;",
 ];
+
+/// `PRAGMA user_version` of a database with all these tables.
+const VERSION: i64 = MIGRATIONS.len() as i64;
+
+/// `PRAGMA application_id` of a database on a file system that can't have a write-ahead log (`SSNt`),
+/// so that no login tries it again.
+const WITHOUT_WAL: i64 = 0x5353_4e74;
+
+/// A rollback journal; emptying it costs flash less than creating and deleting a file each time.
+const ROLLBACK_JOURNAL: &str = "PRAGMA journal_mode = TRUNCATE";
+
+/// Bytes of a page in a database that is created here. A login writes one page, and now and then two
+/// more: with 1 KiB that is a third of what it is with `SQLite`'s 4 KiB, and with 512 bytes, where
+/// hardly two events fit, it takes longer again.
+const PAGE_SIZE: i64 = 1024;
 
 /// Gives a connection back with our tables in its database, whatever was in it before.
 pub fn prepare(mut connection: Connection, path: &Path, role: Role) -> SqlResult<Connection> {
-    let version = number(&connection, "user_version")?;
-    if version > VERSION {
-        return Err(newer(version).into());
-    }
+    let version = version(&connection)?;
     if version < VERSION {
         make_journal(path);
-        // Also where it was there: whoever made it may have been killed before it got here.
+        // Also where it existed: the process that made it may have been killed before it got here.
         sync_directory_of(path);
-        create(&mut connection)?;
-        // Whoever is second meets the first one's lock; the sender tries again, see below.
-        let _ = begin_log(&connection);
+        migrate(&mut connection)?;
+        // A second process meets the lock of the first; the sender tries again, see below.
+        let _ = begin_wal(&connection);
     }
-    if !has_log(&connection)? {
+    if !has_wal(&connection)? {
         if make_journal(path) {
             sync_directory_of(path);
         }
-        let is_hopeless = number(&connection, "application_id")? == WITHOUT_LOG;
-        if role != Role::Sender || is_hopeless || !begin_log(&connection)? {
-            journal(&connection, NO_LOG)?;
+        if role != Role::Sender || is_without_wal(&connection)? || !begin_wal(&connection)? {
+            journal(&connection, ROLLBACK_JOURNAL)?;
         }
     }
+    if role == Role::Sender {
+        go_database::import(&mut connection)?;
+    }
     Ok(connection)
+}
+
+/// Whether the database has our tables. An error for those of another version; `false` for none at all.
+pub fn is_current(connection: &Connection) -> SqlResult<bool> {
+    let version = version(connection)?;
+    if version == VERSION {
+        return Ok(true);
+    }
+    if version == 0 && !is(connection, "SELECT EXISTS (SELECT 1 FROM sqlite_schema)", &[])? {
+        return Ok(false);
+    }
+    Err(mismatch("the next `send` brings it up to date: it was made by an older version of this program".into()))
 }
 
 /// Whether a write-ahead log fails here for want of memory that processes can share.
@@ -97,23 +117,70 @@ pub fn is_without_shared_memory(why: &rusqlite::Error) -> bool {
 }
 
 /// Opens a database whose file system can't share memory: with a rollback journal from now on.
-pub fn do_without_log(path: &Path, role: Role) -> SqlResult<Connection> {
+pub fn do_without_wal(path: &Path, role: Role) -> SqlResult<Connection> {
     // A process that has the database for itself needs no shared memory to read its log.
-    let alone = connect(path, role, Sharing::Alone)?;
+    let exclusive = connect(path, role, Sharing::Exclusive)?;
     make_journal(path);
-    journal(&alone, NO_LOG)?;
+    journal(&exclusive, ROLLBACK_JOURNAL)?;
     // The log's name is gone for good, and the journal's there, before anything is written.
     sync_directory_of(path);
-    write_number(&alone, "application_id", WITHOUT_LOG)?;
-    drop(alone);
+    write_number(&exclusive, "application_id", WITHOUT_WAL)?;
+    drop(exclusive);
     prepare(connect(path, role, Sharing::Shared)?, path, role)
 }
 
-/// The file with this suffix that `SQLite` keeps beside the database.
+/// Whether the database is marked as one that can't have a write-ahead log.
+pub fn is_without_wal(connection: &Connection) -> SqlResult<bool> {
+    Ok(number(connection, "application_id")? == WITHOUT_WAL)
+}
+
+/// The file with this suffix that `SQLite` keeps next to the database.
 pub fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);
     name.into()
+}
+
+/// Whether the database has a write-ahead log.
+pub fn has_wal(connection: &Connection) -> SqlResult<bool> {
+    journal(connection, "PRAGMA journal_mode")
+}
+
+/// Whether there is a table of this name.
+pub fn has_table(connection: &Connection, name: &str) -> SqlResult<bool> {
+    is(connection, "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?", params![name])
+}
+
+/// Writes the version of the tables: the shortest transaction that writes a page.
+pub fn write_version(connection: &Connection) -> SqlResult<()> {
+    write_number(connection, "user_version", VERSION)
+}
+
+/// Takes the steps that are missing, in one transaction: another process may have been faster. An older
+/// database keeps the page size that it has; to change it (VACUUM) is more than a login should risk.
+fn migrate(connection: &mut Connection) -> SqlResult<()> {
+    write_number(connection, "page_size", PAGE_SIZE)?;
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Exclusive)?;
+    let taken = usize::try_from(version(&transaction)?).unwrap_or(0);
+    for step in &MIGRATIONS[taken..] {
+        transaction.execute_batch(step)?;
+    }
+    write_version(&transaction)?;
+    Ok(transaction.commit()?)
+}
+
+/// The version of the schema; a newer one than ours is an error.
+fn version(connection: &Connection) -> SqlResult<i64> {
+    let version = number(connection, "user_version")?;
+    if (0..=VERSION).contains(&version) {
+        return Ok(version);
+    }
+    Err(mismatch(format!("it was made by a newer version of this program (schema {version}, this one knows {VERSION})")))
+}
+
+fn mismatch(what: String) -> Box<rusqlite::Error> {
+    let why = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_MISMATCH);
+    Box::new(rusqlite::Error::SqliteFailure(why, Some(what)))
 }
 
 /// Makes an empty rollback journal if there is none; whether it did. One whose name is not on the
@@ -122,40 +189,13 @@ fn make_journal(path: &Path) -> bool {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(beside(path, "-journal")).is_ok()
 }
 
-/// Whether the database has a write-ahead log.
-pub fn has_log(connection: &Connection) -> SqlResult<bool> {
-    journal(connection, "PRAGMA journal_mode")
-}
-
-/// Makes the tables in one transaction. Another process may have been faster. A Go program's database
-/// keeps the pages that it has: to give it others (VACUUM) is more than a login should risk.
-fn create(connection: &mut Connection) -> SqlResult<()> {
-    write_number(connection, "page_size", PAGE_SIZE)?;
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Exclusive)?;
-    if number(&transaction, "user_version")? == 0 {
-        for (_, statement) in TABLES {
-            transaction.execute_batch(statement)?;
-        }
-        if has_table(&transaction, "session_events")? {
-            go_database::take_over(&transaction)?;
-        }
-        write_version(&transaction)?;
-    }
-    Ok(transaction.commit()?)
-}
-
-/// Writes the version of the tables: the shortest transaction that writes a page.
-pub fn write_version(connection: &Connection) -> SqlResult<()> {
-    write_number(connection, "user_version", VERSION)
-}
-
-/// Turns the write-ahead log on. Whether that worked; where it can't, the database says so.
-fn begin_log(connection: &Connection) -> SqlResult<bool> {
+/// Turns the write-ahead log on. Whether that worked; where it can't, the database is marked.
+fn begin_wal(connection: &Connection) -> SqlResult<bool> {
     if journal(connection, "PRAGMA journal_mode = WAL")? {
         number(connection, "user_version")?;
         return Ok(true);
     }
-    write_number(connection, "application_id", WITHOUT_LOG)?;
+    write_number(connection, "application_id", WITHOUT_WAL)?;
     Ok(false)
 }
 
@@ -171,14 +211,4 @@ fn number(connection: &Connection, pragma: &str) -> SqlResult<i64> {
 
 fn write_number(connection: &Connection, pragma: &str, number: i64) -> SqlResult<()> {
     Ok(connection.execute_batch(&format!("PRAGMA {pragma} = {number}"))?)
-}
-
-fn has_table(transaction: &Transaction<'_>, name: &str) -> SqlResult<bool> {
-    is(transaction, "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?", params![name])
-}
-
-fn newer(version: i64) -> rusqlite::Error {
-    let why = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_MISMATCH);
-    let what = format!("it was made by a newer version of this program (schema {version}, this one knows {VERSION})");
-    rusqlite::Error::SqliteFailure(why, Some(what))
 }

@@ -11,6 +11,10 @@ const DATABASE: &str = "/var/lib/ssh-session-notifier/session_events.db";
 /// The spool, unless `queue.spool` names another one.
 const SPOOL: &str = "/run/ssh-session-notifier";
 
+/// Where a login keeps its event while it can't know where the queue is, because the configuration can't be
+/// read or believed. The first place survives a reboot; the second is for a disk that can't be written.
+pub const ORPHANS: [&str; 2] = ["/var/lib/ssh-session-notifier/orphans", "/run/ssh-session-notifier/orphans"];
+
 const DAY: Duration = Duration::from_hours(24);
 
 /// Where events are kept.

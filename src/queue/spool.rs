@@ -1,27 +1,24 @@
-//! The spool: one small file an event, in memory (`/run`), for when the database can't take it.
+//! The spool: one small file an event, for when the database can't take it.
 //!
 //! A file is written under a hidden name, synced and renamed, so that none is ever read half; a hidden
-//! one that stays was left by a login that was killed. Each line is a name, a space and a value; values
-//! are [`Field`]s, and so have no line breaks.
+//! one that stays was left by a login that was killed. It holds the event's text form.
 
 use std::fs::{self, DirEntry, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::time::Duration;
 
-use crate::clock::Stamp;
 use crate::error::Error;
-use crate::event::{Action, Event, Session, What};
-use crate::files;
-use crate::text::Field;
+use crate::event::{Event, text_form};
+use crate::files::{self, Links};
 
-/// Bytes of one file: nine short lines.
-const FILE_LIMIT: u64 = 8 * 1024;
+/// Bytes of one file: the largest event has about ten thousand.
+const FILE_LIMIT: u64 = 16 * 1024;
 
-/// Events that one run takes in; the next run goes on.
+/// Events that one run imports; the next run goes on.
 const RUN_LIMIT: usize = 10_000;
 
 /// What the files of events are called: `event-TIME-PID`, and while they are written `.event-TIME-PID`.
@@ -35,7 +32,7 @@ pub fn write(directory: &Path, event: &Event) -> Result<(), Error> {
     files::ensure_own_directory(directory)?;
     let name = format!("{PREFIX}{:020}-{}", event.at.utc_ms, process::id());
     let (hidden, path) = (directory.join(format!(".{name}")), directory.join(name));
-    let put = |file: &mut File| file.write_all(text(event).as_bytes()).and_then(|()| file.sync_all());
+    let put = |file: &mut File| file.write_all(text_form::write(event).as_bytes()).and_then(|()| file.sync_all());
     OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -50,13 +47,13 @@ pub fn write(directory: &Path, event: &Event) -> Result<(), Error> {
     Ok(())
 }
 
-/// How many events are in the spool.
+/// How many events are in the spool; none where there is no spool.
 pub fn count(directory: &Path) -> Result<usize, Error> {
     paths(directory).map(|paths| paths.len())
 }
 
-/// The events in the spool, oldest first, each with its file. What isn't one of ours is left alone;
-/// what is but can't be read is answered as a mistake, and stays there too.
+/// The events in the spool, oldest first, each with its file, and what couldn't be read. A file that isn't
+/// one of ours is left alone; one that is but can't be read stays too.
 pub fn read(directory: &Path) -> (Vec<(PathBuf, Event)>, Vec<Error>) {
     let (mut events, mut mistakes) = (Vec::new(), Vec::new());
     for path in paths(directory).unwrap_or_else(|why| {
@@ -66,7 +63,7 @@ pub fn read(directory: &Path) -> (Vec<(PathBuf, Event)>, Vec<Error>) {
         match read_one(&path) {
             Ok(event) => events.push((path, event)),
             Err(why) => {
-                // What was cut off while it was hidden counted as kept for nobody.
+                // A login that was cut off while the file was hidden reported its event as not recorded.
                 if path.file_name().is_some_and(|name| name.as_bytes().starts_with(b".")) {
                     let _ = fs::remove_file(&path);
                 }
@@ -101,112 +98,34 @@ fn is_event(entry: &DirEntry) -> bool {
 }
 
 fn read_one(path: &Path) -> Result<Event, Error> {
-    let mut bytes = Vec::new();
-    let nofollow = nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK;
-    let file = OpenOptions::new().read(true).custom_flags(nofollow).open(path).map_err(Error::file("read", path))?;
-    file.take(FILE_LIMIT).read_to_end(&mut bytes).map_err(Error::file("read", path))?;
-    let text = String::from_utf8_lossy(&bytes);
-    parse(&text).ok_or_else(|| Error::file("read", path)(io::Error::other("this is no event; delete it")))
-}
-
-fn text(event: &Event) -> String {
-    let Stamp { utc_ms, boot_ms, boot_id } = &event.at;
-    let moment = format!("utc_ms {utc_ms}\nboot_ms {boot_ms}\nboot_id {boot_id}\n");
-    let what = match &event.what {
-        What::Note(note) => format!("action note\nuser {note}\n"),
-        What::Session(Session { action, user, remote_host, tty, service, id }) => format!(
-            "action {}\nuser {user}\nremote_host {remote_host}\ntty {tty}\nservice {service}\nsession {id}\n",
-            match action {
-                Action::Open => "open",
-                Action::Close => "close",
-            }
-        ),
-    };
-    moment + &what + "end\n"
-}
-
-/// Reads what [`text`] wrote. The last line proves that it is whole.
-fn parse(text: &str) -> Option<Event> {
-    let text = text.strip_suffix("end\n")?;
-    let value =
-        |name: &str| text.lines().find_map(|line| line.strip_prefix(name).and_then(|rest| rest.strip_prefix(' ')));
-    let field = |name| value(name).map(|value| Field::new(value.as_bytes()));
-    let session = |action| {
-        Some(What::Session(Session {
-            action,
-            user: field("user")?,
-            remote_host: field("remote_host")?,
-            tty: field("tty")?,
-            service: field("service")?,
-            id: field("session")?.as_str().into(),
-        }))
-    };
-    let what = match value("action")? {
-        "open" => session(Action::Open)?,
-        "close" => session(Action::Close)?,
-        "note" => What::Note(field("user")?),
-        _ => return None,
-    };
-    let boot_id = field("boot_id")?.as_str().into();
-    Some(Event {
-        what,
-        at: Stamp { utc_ms: value("utc_ms")?.parse().ok()?, boot_ms: value("boot_ms")?.parse().ok()?, boot_id },
-    })
+    let (bytes, _) = files::read(path, FILE_LIMIT, Links::Refuse).map_err(Error::file("read", path))?;
+    let not_an_event = || Error::file("read", path)(io::Error::other("not a whole event; look into it, then delete it"));
+    text_form::parse(&String::from_utf8_lossy(&bytes)).ok_or_else(not_an_event)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::{Action, Facts, USER};
+    use crate::text::Field;
 
-    fn event(user: &[u8]) -> Event {
-        let what = What::Session(Session {
-            action: Action::Close,
-            user: Field::new(user),
-            remote_host: Field::new(b"192.0.2.6"),
-            tty: Field::default(),
-            service: Field::new(b"sshd"),
-            id: "17-4711".into(),
-        });
-        Event { what, at: Stamp { utc_ms: -1, boot_ms: 2, boot_id: "b".into() } }
-    }
-
+    /// P2
     #[test]
     fn what_a_login_that_was_killed_left_behind_is_found_after_a_minute() {
         let directory = std::env::temp_dir().join(format!("ssn-spool-{}", process::id()));
         fs::create_dir_all(&directory).expect("a temporary directory");
         let path = directory.join(".event-1-2");
-        fs::write(&path, text(&event(b"amanda"))).expect("a file");
+        let mut event = Event::session(Action::Close, Facts::default());
+        event.facts[USER] = Field::new(b"amanda");
+        fs::write(&path, text_form::write(&event)).expect("a file");
         assert_eq!(count(&directory).ok(), Some(0), "somebody may still be writing it");
         let file = File::options().write(true).open(&path).expect("it is there");
         file.set_modified(std::time::SystemTime::now() - LEFT_BEHIND).expect("it is ours");
-        assert_eq!(read(&directory).0, [(path.clone(), event(b"amanda"))]);
+        assert_eq!(read(&directory).0, [(path.clone(), event)]);
         let file = File::create(&path).expect("it is ours");
         file.set_modified(std::time::SystemTime::now() - LEFT_BEHIND).expect("it is ours");
-        assert_eq!(read(&directory).1.len(), 1, "half an event is said to be");
+        assert_eq!(read(&directory).1.len(), 1, "half an event is reported");
         assert_eq!(read(&directory).1.len(), 0, "once");
         fs::remove_dir_all(&directory).expect("the directory is ours");
-    }
-
-    #[test]
-    fn an_event_survives_the_spool_whatever_is_in_its_names() {
-        for user in [&b"amanda"[..], b"", b"a\nend\n", b"user root\naction open", b"\xff\x00", &vec![b'x'; 70_000]] {
-            let event = event(user);
-            assert_eq!(parse(&text(&event)), Some(event));
-        }
-        let note = Event { what: What::Note(Field::new(b"two events")), at: Stamp::default() };
-        assert_eq!(parse(&text(&note)), Some(note));
-    }
-
-    #[test]
-    fn a_truncated_file_is_no_event_and_no_flipped_bit_panics() {
-        let whole = text(&event(b"amanda"));
-        for length in 0..whole.len() {
-            assert_eq!(parse(&whole[..length]), None, "{length}");
-        }
-        for bit in 0..whole.len() * 8 {
-            let mut bytes = whole.clone().into_bytes();
-            bytes[bit / 8] ^= 1 << (bit % 8);
-            let _ = parse(&String::from_utf8_lossy(&bytes));
-        }
     }
 }

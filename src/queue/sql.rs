@@ -1,17 +1,19 @@
-//! Statements: the few ways in which the queue asks `SQLite` something.
+//! The few ways in which the queue runs a statement.
 //!
-//! Each is in the program once, where rusqlite's own are there once for every kind of parameters and
-//! every closure.
+//! Each of these is compiled once. rusqlite's own are compiled again for every kind of parameters and every
+//! closure, which makes the binary larger.
+
+use std::ops::ControlFlow;
 
 use rusqlite::{Connection, Error, Row, ToSql};
 
-/// What a statement comes to. rusqlite's error has 64 bytes, which every `?` would move.
+/// The result of a statement. rusqlite's error has 64 bytes, which every `?` would move.
 pub type SqlResult<T> = Result<T, Box<Error>>;
 
 /// The values for a statement's parameters: `params![…]`.
 type Values<'v> = &'v [&'v dyn ToSql];
 
-/// Runs a statement that changes something; answers how many rows.
+/// Runs a statement that changes something; returns how many rows it changed.
 pub fn execute(connection: &Connection, sql: &str, values: Values<'_>) -> SqlResult<usize> {
     Ok(connection.prepare(sql)?.execute(values)?)
 }
@@ -23,15 +25,30 @@ pub fn each(
     values: Values<'_>,
     take: &mut dyn FnMut(&Row<'_>) -> rusqlite::Result<()>,
 ) -> SqlResult<()> {
+    until(connection, sql, values, &mut |row| {
+        take(row)?;
+        Ok(ControlFlow::Continue(()))
+    })
+}
+
+/// Calls `take` with each row, until it says that it has enough.
+pub fn until(
+    connection: &Connection,
+    sql: &str,
+    values: Values<'_>,
+    take: &mut dyn FnMut(&Row<'_>) -> rusqlite::Result<ControlFlow<()>>,
+) -> SqlResult<()> {
     let mut statement = connection.prepare(sql)?;
     let mut rows = statement.query(values)?;
     while let Some(row) = rows.next()? {
-        take(row)?;
+        if take(row)?.is_break() {
+            break;
+        }
     }
     Ok(())
 }
 
-/// What `read` makes of each row.
+/// Collects what `read` makes of each row.
 pub fn every<T>(
     connection: &Connection,
     sql: &str,
@@ -53,12 +70,12 @@ pub fn first(connection: &Connection, sql: &str, values: Values<'_>) -> SqlResul
     Ok(rows.next()?.map(|row| row.get(0)).transpose()?)
 }
 
-/// The number that a statement always answers.
+/// The number that a statement always returns.
 pub fn number(connection: &Connection, sql: &str, values: Values<'_>) -> SqlResult<i64> {
     first(connection, sql, values)?.ok_or_else(|| Box::new(Error::QueryReturnedNoRows))
 }
 
-/// The same, where the number says yes (1) or no (0).
+/// The same, where the number means yes (1) or no (0).
 pub fn is(connection: &Connection, sql: &str, values: Values<'_>) -> SqlResult<bool> {
     number(connection, sql, values).map(|number| number != 0)
 }

@@ -4,8 +4,9 @@ use rusqlite::{Connection, Row, params};
 
 use crate::clock::Stamp;
 use crate::error::Error;
-use crate::queue::Queue;
-use crate::queue::sql::{SqlResult, each, every, execute, is, number};
+use crate::queue::cursors::newest;
+use crate::queue::sql::{SqlResult, every, execute, number};
+use crate::queue::{EventId, Queue};
 
 /// A moment, and how long to wait from it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,21 +20,26 @@ pub struct Wait {
 /// What is known of a target.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TargetState {
-    /// The service's name.
+    /// The name in the configuration.
     pub name: String,
     /// The last event that is settled.
-    pub cursor: i64,
+    pub cursor: EventId,
     /// Failures in a row.
     pub failures: u32,
     /// Not to be tried before this is over.
     pub wait: Wait,
     /// Why the last attempt failed; empty after a success.
     pub error: String,
-    /// When the target last took something, in UTC milliseconds.
+    /// When the target last accepted something, in UTC milliseconds.
     pub success_ms: Option<i64>,
+}
+
+/// How much is pending and how much was given up for a target.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
     /// Events that wait.
     pub waiting: i64,
-    /// Deliveries that were given up.
+    /// Dead letters.
     pub dead: i64,
 }
 
@@ -42,7 +48,7 @@ impl Wait {
     pub fn left(&self, now: &Stamp) -> i64 {
         match self.since.until(now) {
             Some(passed) => (self.ms - passed).clamp(0, self.ms.max(0)),
-            // Neither boot could be told. In the same one, the boot-time clock has gone on.
+            // Neither boot is known. In the same one, the clock since boot has gone on.
             None if self.since.boot_id == now.boot_id && now.boot_ms >= self.since.boot_ms => {
                 (self.ms - (now.boot_ms - self.since.boot_ms)).clamp(0, self.ms.max(0))
             }
@@ -54,14 +60,14 @@ impl Wait {
 impl Queue {
     /// Makes the known targets those of the configuration. The first ones of all get every event
     /// that waits, one that is added later gets events from then on, and one that is gone takes its
-    /// waiting deliveries with it: the answer has its name and their number.
+    /// pending deliveries with it: its name and their number are returned.
     pub fn set_targets(&mut self, names: &[&str]) -> Result<Vec<(String, i64)>, Error> {
-        if self.has_targets(names)? {
+        let known: Vec<String> = self.read(names_of)?;
+        if known.len() == names.len() && names.iter().all(|name| known.iter().any(|known| known == name)) {
             return Ok(Vec::new());
         }
-        let known: Vec<String> = self.read(names_of)?;
         self.write("change the targets of", |connection| {
-            let start = if known.is_empty() { 0 } else { newest(connection)? };
+            let start = if known.is_empty() { EventId::default() } else { newest(connection)? };
             for name in names.iter().filter(|name| !known.iter().any(|known| known == *name)) {
                 execute(connection, "INSERT INTO target (name, cursor) VALUES (?, ?)", params![name, start])?;
             }
@@ -70,52 +76,22 @@ impl Queue {
         })
     }
 
-    /// Whether the known targets are these.
-    pub fn has_targets(&self, names: &[&str]) -> Result<bool, Error> {
-        let known: Vec<String> = self.read(names_of)?;
-        Ok(known.len() == names.len() && names.iter().all(|name| known.iter().any(|known| known == name)))
-    }
-
-    /// Every target's state, for `status`.
-    pub fn targets(&self) -> Result<Vec<TargetState>, Error> {
+    /// Every target's state, and how much is pending for it.
+    pub fn targets(&self) -> Result<Vec<(TargetState, Counts)>, Error> {
         self.read(|connection| {
-            names_of(connection)?
-                .iter()
-                .map(|name| state(connection, name, true).map(Option::unwrap_or_default))
-                .collect()
-        })
-    }
-
-    /// Whether something waits that was tried before in vain.
-    pub fn is_overdue(&self) -> Result<bool, Error> {
-        let sql = "SELECT EXISTS (SELECT 1 FROM target WHERE error <> '' AND cursor < (SELECT max(id) FROM event))
-                       OR EXISTS (SELECT 1 FROM delivery WHERE dead = 0)";
-        self.read(|connection| is(connection, sql, &[]))
-    }
-
-    /// The shortest time, in milliseconds, after which something is due for a target that waits now.
-    pub fn next_due(&self, now: &Stamp) -> Result<Option<i64>, Error> {
-        self.read(|connection| {
-            let newest = newest(connection)?;
-            let mut waits = Vec::new();
-            for name in names_of(connection)? {
-                let Some(target) = state(connection, &name, false)? else { continue };
-                if target.cursor < newest {
-                    waits.push(target.wait.left(now));
-                }
-                let sql = "SELECT wait_ms, since FROM delivery WHERE target = ? AND dead = 0";
-                each(connection, sql, params![name], &mut |row| {
-                    waits.push(wait(row, 0)?.left(now).max(target.wait.left(now)));
-                    Ok(())
-                })?;
-            }
-            Ok(waits.into_iter().min())
+            let names = names_of(connection)?;
+            let target = |name: &String| {
+                let state = state(connection, name)?.unwrap_or_default();
+                let counts = counts(connection, name, state.cursor)?;
+                Ok((state, counts))
+            };
+            names.iter().map(target).collect()
         })
     }
 }
 
-/// Reads a target's state, and how much waits for it if `counted`: that reads the whole queue.
-pub fn state(connection: &Connection, name: &str, counted: bool) -> SqlResult<Option<TargetState>> {
+/// Reads a target's state.
+pub fn state(connection: &Connection, name: &str) -> SqlResult<Option<TargetState>> {
     let read = |row: &Row<'_>| {
         Ok(TargetState {
             name: name.into(),
@@ -124,17 +100,10 @@ pub fn state(connection: &Connection, name: &str, counted: bool) -> SqlResult<Op
             wait: wait(row, 2)?,
             error: row.get(4)?,
             success_ms: row.get(5)?,
-            ..TargetState::default()
         })
     };
     let sql = "SELECT cursor, failures, wait_ms, since, error, success_ms FROM target WHERE name = ?";
-    let mut state = every(connection, sql, params![name], read)?.pop();
-    if let Some(state) = state.as_mut().filter(|_| counted) {
-        state.waiting = waiting(connection, name, state.cursor)?;
-        let sql = "SELECT count(*) FROM delivery WHERE target = ? AND dead = 1";
-        state.dead = number(connection, sql, params![name])?;
-    }
-    Ok(state)
+    Ok(every(connection, sql, params![name], read)?.pop())
 }
 
 /// Reads two columns: `wait_ms` and `since`.
@@ -142,29 +111,28 @@ pub fn wait(row: &Row<'_>, column: usize) -> rusqlite::Result<Wait> {
     Ok(Wait { ms: row.get(column)?, since: Stamp::parse(&row.get::<_, String>(column + 1)?) })
 }
 
-/// The id of the newest event; 0 when there never was one.
-pub fn newest(connection: &Connection) -> SqlResult<i64> {
-    number(connection, "SELECT ifnull(max(id), 0) FROM event", &[])
-}
-
 fn names_of(connection: &Connection) -> SqlResult<Vec<String>> {
     every(connection, "SELECT name FROM target ORDER BY name", &[], |row| row.get(0))
 }
 
-fn waiting(connection: &Connection, name: &str, cursor: i64) -> SqlResult<i64> {
+/// Counts what is pending, which reads all of it.
+fn counts(connection: &Connection, name: &str, cursor: EventId) -> SqlResult<Counts> {
     let sql = "SELECT (SELECT count(*) FROM event WHERE id > ?2)
                     + (SELECT count(*) FROM delivery WHERE target = ?1 AND dead = 0)";
-    number(connection, sql, params![name, cursor])
+    let waiting = number(connection, sql, params![name, cursor])?;
+    let sql = "SELECT count(*) FROM delivery WHERE target = ? AND dead = 1";
+    Ok(Counts { waiting, dead: number(connection, sql, params![name])? })
 }
 
-/// Forgets a target; answers how many deliveries went with it.
+/// Forgets a target; returns how many deliveries went with it.
 fn remove(connection: &Connection, name: &str) -> SqlResult<i64> {
-    let state = state(connection, name, true)?.unwrap_or_default();
+    let cursor = state(connection, name)?.unwrap_or_default().cursor;
+    let Counts { waiting, dead } = counts(connection, name, cursor)?;
     for table in ["delivery", "attempt"] {
         execute(connection, &format!("DELETE FROM {table} WHERE target = ?"), params![name])?;
     }
     execute(connection, "DELETE FROM target WHERE name = ?", params![name])?;
-    Ok(state.waiting + state.dead)
+    Ok(waiting + dead)
 }
 
 #[cfg(test)]

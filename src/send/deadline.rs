@@ -7,6 +7,14 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signalfd::SignalFd;
 
+/// A run begins nothing after this; the next one carries on. With what is settled after it, a run ends
+/// within fifty seconds, and so before the minute that cron repeats at.
+pub const RUN_LIMIT: Duration = Duration::from_secs(48);
+const _: () = assert!(RUN_LIMIT.as_secs() < 50);
+
+/// No request is begun with less time left; the library counts in whole seconds.
+pub const SHORTEST_REQUEST: Duration = Duration::from_secs(1);
+
 /// The end of a run.
 pub struct Deadline<'a> {
     ends: Instant,

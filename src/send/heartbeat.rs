@@ -1,41 +1,42 @@
 //! The heartbeat: calls a monitor (healthchecks, Uptime Kuma, …) after each run that left nothing
-//! overdue, so that somebody else notices when this host, its network or its sender is dead.
+//! overdue, so that somebody notices when this host, its network or its sender is dead.
 
 use std::time::Duration;
 
+use crate::clock::Stamp;
 use crate::config::Config;
-use crate::error::Error;
-use crate::http::{self, Request, Response};
+use crate::error::{Error, Health};
+use crate::http::{self, Request, Response, Url};
 use crate::log::{self, Level};
-use crate::queue::{Queue, Role};
-use crate::send::SHORTEST_REQUEST;
-use crate::send::deadline::Deadline;
-use crate::text::Secret;
+use crate::queue::Queue;
+use crate::send::deadline::{Deadline, SHORTEST_REQUEST};
 
-/// Calls the monitor, if there is one and nothing is overdue. `Ok(false)`: it didn't answer well,
-/// and that was said; the address is not, for it lets anybody call.
-pub fn beat(config: &Config, deadline: &Deadline<'_>) -> Result<bool, Error> {
-    let Some(url) = &config.heartbeat_url else { return Ok(true) };
-    if config.paths.database.exists() && Queue::open(&config.paths.database, Role::Look)?.is_overdue()? {
-        return Ok(true);
+/// Calls the monitor, if there is one and nothing is overdue. The log says why that failed, but not the
+/// address, which lets anybody call.
+pub fn ping(config: &Config, deadline: &Deadline<'_>) -> Result<Health, Error> {
+    let Some(url) = &config.network.heartbeat_url else { return Ok(Health::Well) };
+    if let Some(queue) = Queue::open_to_read(&config.paths.database)?
+        && queue.work(&config.target_names(), &config.limits, &Stamp::now())?.is_failing
+    {
+        return Ok(Health::Well);
     }
-    let timeout = config.timeout.min(deadline.left());
-    // With less time left, the call is the next run's.
+    let timeout = config.network.timeout.min(deadline.left());
+    // With less time left, the next run calls.
     if timeout < SHORTEST_REQUEST {
-        return Ok(true);
+        return Ok(Health::Well);
     }
-    if url.reveal().starts_with("https:") {
-        http::trust(config.ca_file.as_deref(), &config.paths.spool)?;
+    if url.is_secure() {
+        http::trust(&config.network, &config.paths.spool)?;
     }
     let why = match call(url, timeout) {
-        Ok(Response { status: 200..300, .. }) => return Ok(true),
+        Ok(Response { status: 200..300, .. }) => return Ok(Health::Well),
         Ok(Response { status, .. }) => format!("HTTP {status}"),
         Err(why) => why.to_string(),
     };
-    log::say(Level::Warning, &format!("network.heartbeat_url: {why}"));
-    Ok(false)
+    log::write(Level::Warning, &format!("network.heartbeat_url: {why}"));
+    Ok(Health::Failed)
 }
 
-fn call(url: &Secret, timeout: Duration) -> Result<Response, http::Error> {
-    http::post(&Request { url: url.clone(), bearer: None, body: String::new() }, timeout)
+fn call(url: &Url, timeout: Duration) -> Result<Response, http::Error> {
+    http::post(&Request { url: url.clone(), bearer: None, key: None, body: String::new() }, timeout)
 }

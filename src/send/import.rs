@@ -1,30 +1,33 @@
-//! The intake: what logins had to leave elsewhere comes into the queue.
+//! The import: events that logins had to leave elsewhere come into the queue.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::config::Config;
-use crate::error::Error;
+use crate::error::{Error, Health};
 use crate::event::Event;
-use crate::log::{self, Level};
-use crate::queue::{Queue, spool};
+use crate::log;
+use crate::queue::{ORPHANS, Queue, spool};
 
-/// Whether there is nothing to take in.
+/// Whether there is nothing to import.
 pub fn is_empty(config: &Config) -> bool {
-    spool::count(&config.paths.spool).is_ok_and(|count| count == 0)
+    directories(config).into_iter().all(|directory| spool::count(directory).is_ok_and(|count| count == 0))
 }
 
-/// Takes everything in. `Ok(false)`: something failed, and was said.
-pub fn take(config: &Config, queue: &mut Queue) -> Result<bool, Error> {
-    import(&config.paths.spool, queue)
+/// Imports everything.
+pub fn run(config: &Config, queue: &mut Queue) -> Result<Health, Error> {
+    let health = directories(config).into_iter().map(|directory| import(directory, queue));
+    health.into_iter().try_fold(Health::Well, |all, one| Ok(all.and(one?)))
 }
 
-/// Takes in what logins had to leave in the spool.
-fn import(spool: &Path, queue: &mut Queue) -> Result<bool, Error> {
-    let (spooled, mistakes) = spool::read(spool);
-    for mistake in &mistakes {
-        log::say(Level::Error, &mistake.to_string());
-    }
+/// Where logins leave events: in the spool, and where they couldn't know of it.
+pub fn directories(config: &Config) -> [&Path; 3] {
+    [&config.paths.spool, Path::new(ORPHANS[0]), Path::new(ORPHANS[1])]
+}
+
+fn import(directory: &Path, queue: &mut Queue) -> Result<Health, Error> {
+    let (spooled, mistakes) = spool::read(directory);
+    let health = mistakes.iter().map(log::failed).fold(Health::Well, Health::and);
     if !spooled.is_empty() {
         let (paths, events): (Vec<PathBuf>, Vec<Event>) = spooled.into_iter().unzip();
         queue.import(&events)?;
@@ -32,5 +35,5 @@ fn import(spool: &Path, queue: &mut Queue) -> Result<bool, Error> {
             fs::remove_file(&path).map_err(Error::file("remove", &path))?;
         }
     }
-    Ok(mistakes.is_empty())
+    Ok(health)
 }

@@ -22,7 +22,7 @@ impl Lock {
     }
 }
 
-/// Locks out every other sender, or answers `None` when there is one.
+/// Locks out every other sender; `None` if there is one.
 pub fn take(config: &Config) -> Result<Option<Lock>, Error> {
     let mut name = config.paths.database.clone().into_os_string();
     name.push(".lock");

@@ -1,4 +1,4 @@
-//! `send --watch`: stays, and wakes for what the kernel says has come, or at the next retry.
+//! `send --watch`: stays, and wakes when the kernel reports a change, or at the next retry.
 
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -11,63 +11,76 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::clock::Stamp;
 use crate::config::Config;
-use crate::error::{Error, Kind};
+use crate::error::{Error, Health, Kind};
 use crate::log::{self, Level};
-use crate::queue::{Queue, Role};
-use crate::send;
-use crate::send::deadline::Deadline;
-use crate::send::heartbeat;
-use crate::send::lock::{self, Lock};
+use crate::queue::{Due, Queue};
+use crate::send::deadline::{Deadline, RUN_LIMIT};
+use crate::send::{heartbeat, lock, run};
 
 /// Without any event, look again after this: for the heartbeat, and because a directory may have
 /// been replaced meanwhile.
 const LONGEST_SLEEP: Duration = Duration::from_mins(1);
 
+/// At least this, so that a queue that can't be settled isn't tried without a rest.
+const SHORTEST_SLEEP: Duration = Duration::from_secs(1);
+
 /// After an event, wait for those that come with it (a log-in is often followed by a log-out).
 const GATHER: Duration = Duration::from_millis(100);
 
-/// After a run that failed, also wait so long: what a run writes wakes this one again.
+/// After a run that failed, also wait so long: what a run writes wakes this process again.
 const REST: Duration = Duration::from_secs(5);
 
 /// Calls the monitor no more often than a scheduler would.
 const HEARTBEAT: Duration = Duration::from_secs(55);
 const _: () = assert!(HEARTBEAT.as_secs() < LONGEST_SLEEP.as_secs());
 
+/// What ended a wait.
+#[derive(PartialEq, Eq)]
+enum Woken {
+    /// A change, or the time is over.
+    ToWork,
+    /// A signal that asks for the end.
+    ToEnd,
+}
+
 /// Delivers until SIGTERM or SIGINT comes.
-pub fn run(config: &Config, mut lock: Lock) -> Result<bool, Error> {
+pub fn run(config: &Config) -> Result<Health, Error> {
+    let another = || Error::from(Kind::Impossible("another `send` is running"));
+    let mut lock = lock::take(config)?.ok_or_else(another)?;
     let signals = end_signals().map_err(Error::system("watch for signals"))?;
-    let (mut last_beat, mut is_warned) = (None, false);
+    let (mut last_ping, mut is_warned) = (None, false);
     loop {
         if !lock.is_current() {
-            lock = lock::take(config)?.ok_or(Kind::Environment("another `send` is running"))?;
+            lock = lock::take(config)?.ok_or_else(another)?;
         }
         // Watches are set before the look at the queue, so that nothing slips in between.
         let changes = watches(config);
         if changes.is_none() && !is_warned {
-            log::say(Level::Warning, "changes can't be watched (inotify): new events are looked for each minute");
+            log::write(Level::Warning, "changes can't be watched (inotify): new events are looked for each minute");
             is_warned = true;
         }
-        let deadline = Deadline::new(send::RUN_LIMIT, Some(&signals));
-        let is_well = send::run(config, &lock, &deadline).unwrap_or_else(|why| send::said(&why));
-        if is_well && last_beat.is_none_or(|beat: Instant| beat.elapsed() >= HEARTBEAT) {
-            heartbeat::beat(config, &deadline).unwrap_or_else(|why| send::said(&why));
-            last_beat = Some(Instant::now());
+        let deadline = Deadline::new(RUN_LIMIT, Some(&signals));
+        let health = run::run(config, &lock, &deadline).unwrap_or_else(|why| log::failed(&why));
+        if health == Health::Well && last_ping.is_none_or(|ping: Instant| ping.elapsed() >= HEARTBEAT) {
+            let _ = heartbeat::ping(config, &deadline).unwrap_or_else(|why| log::failed(&why));
+            last_ping = Some(Instant::now());
         }
-        let gather = if is_well { GATHER } else { REST };
-        if wait(&signals, changes.as_ref(), sleep(config))? && wait(&signals, None, gather)? {
-            continue;
+        let gather = if health == Health::Well { GATHER } else { REST };
+        if wait(&signals, changes.as_ref(), sleep(config))? == Woken::ToEnd
+            || wait(&signals, None, gather)? == Woken::ToEnd
+        {
+            return Ok(Health::Well);
         }
-        return Ok(true);
     }
 }
 
-/// Waits for a change, or until `longest` is over. `Ok(false)`: a signal asks for the end.
-fn wait(signals: &SignalFd, changes: Option<&Inotify>, longest: Duration) -> Result<bool, Error> {
+/// Waits for a change, or until `longest` is over.
+fn wait(signals: &SignalFd, changes: Option<&Inotify>, longest: Duration) -> Result<Woken, Error> {
     let mut ready = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
     ready.extend(changes.map(|changes| PollFd::new(changes.as_fd(), PollFlags::POLLIN)));
     match poll(&mut ready, PollTimeout::try_from(longest).unwrap_or(PollTimeout::MAX)) {
-        Ok(_) => Ok(!ready[0].any().unwrap_or(false)),
-        Err(nix::Error::EINTR) => Ok(true),
+        Ok(_) if ready[0].any().unwrap_or(false) => Ok(Woken::ToEnd),
+        Ok(_) | Err(nix::Error::EINTR) => Ok(Woken::ToWork),
         Err(why) => Err(Error::system("wait")(why)),
     }
 }
@@ -97,8 +110,14 @@ fn watches(config: &Config) -> Option<Inotify> {
 
 /// How long nothing will be due unless something comes.
 fn sleep(config: &Config) -> Duration {
-    let next = Queue::open(&config.paths.database, Role::Look).and_then(|queue| queue.next_due(&Stamp::now()));
-    let next = next.ok().flatten().and_then(|ms| u64::try_from(ms).ok());
-    // At least a second, so that a queue that can't be settled isn't tried without a rest.
-    next.map_or(LONGEST_SLEEP, Duration::from_millis).clamp(Duration::from_secs(1), LONGEST_SLEEP)
+    let look = || match Queue::open_to_read(&config.paths.database)? {
+        Some(queue) => Ok::<_, Error>(queue.work(&config.target_names(), &config.limits, &Stamp::now())?.due),
+        None => Ok(Due::Never),
+    };
+    let next = match look() {
+        Ok(Due::Now) => Duration::ZERO,
+        Ok(Due::After(ms)) => Duration::from_millis(ms.unsigned_abs()),
+        Ok(Due::Never) | Err(_) => LONGEST_SLEEP,
+    };
+    next.clamp(SHORTEST_SLEEP, LONGEST_SLEEP)
 }

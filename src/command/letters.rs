@@ -1,0 +1,25 @@
+//! `retry` and `drop`: dead letters are put back in the queue, or discarded.
+
+use crate::config::Config;
+use crate::error::{Error, Kind};
+use crate::queue::{EventId, Queue, Role};
+
+/// Puts one dead letter back in the queue, or all of them.
+pub fn retry(config: &Config, id: Option<EventId>) -> Result<String, Error> {
+    let count = open(config)?.retry(id)?;
+    some(count).map(|count| format!("{count} will be sent again\n"))
+}
+
+/// Discards one dead letter.
+pub fn drop(config: &Config, id: EventId) -> Result<String, Error> {
+    let count = open(config)?.drop_dead_letters(id)?;
+    some(count).map(|count| format!("{count} discarded\n"))
+}
+
+fn open(config: &Config) -> Result<Queue, Error> {
+    Queue::open(&config.paths.database, Role::Sender)
+}
+
+fn some(count: usize) -> Result<usize, Error> {
+    if count > 0 { Ok(count) } else { Err(Kind::Impossible("there is no such dead letter; `status` lists them").into()) }
+}

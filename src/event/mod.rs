@@ -1,0 +1,123 @@
+//! An event: a session that was opened or closed, or something that the program reports of itself.
+
+mod facts;
+pub mod text_form;
+
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+
+pub use facts::{BY, FACTS, Fact, Facts, ORIGIN, REMOTE_HOST, SERVICE, Shown, Source, Spec, Store, TTY, USER};
+
+use crate::clock::Stamp;
+use crate::text::Field;
+
+/// Where a notice of the program's own has its text. A session has its user there.
+const TEXT: Fact = USER;
+
+/// Something to report, and when it happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Tells this event from every other one, also where there are two copies of it.
+    pub uid: Uid,
+    /// What happened.
+    pub kind: Kind,
+    /// When it happened.
+    pub at: Stamp,
+    /// Everything else that is known of it.
+    pub facts: Facts,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A session was opened or closed.
+    Session(Action),
+    /// The program reports something of its own work: a dead letter, a damaged queue.
+    Notice,
+}
+
+/// Whether a session begins or ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// `PAM_TYPE=open_session`
+    Open,
+    /// `PAM_TYPE=close_session`
+    Close,
+}
+
+/// Sixty-four bits that no other event has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Uid(pub u64);
+
+impl Event {
+    /// A session event of this moment.
+    pub fn session(action: Action, facts: Facts) -> Self {
+        Self { uid: Uid::random(), kind: Kind::Session(action), at: Stamp::now(), facts }
+    }
+
+    /// A notice of the program's own, of this moment.
+    pub fn notice(text: &str) -> Self {
+        let mut facts = Facts::default();
+        facts[TEXT] = Field::new(text.as_bytes());
+        Self { uid: Uid::random(), kind: Kind::Notice, at: Stamp::now(), facts }
+    }
+
+    /// Whether a session was opened or closed; `None` for a notice of the program's own.
+    pub fn action(&self) -> Option<Action> {
+        match self.kind {
+            Kind::Session(action) => Some(action),
+            Kind::Notice => None,
+        }
+    }
+
+    /// The text of a notice.
+    pub fn text(&self) -> &Field {
+        &self.facts[TEXT]
+    }
+}
+
+impl Kind {
+    /// Every kind, with its name in the text form and its number in the queue.
+    pub const ALL: [(Self, &'static str, i64); 3] =
+        [(Self::Session(Action::Open), "open", 0), (Self::Session(Action::Close), "close", 1), (Self::Notice, "note", 2)];
+
+    /// The name in the text form.
+    pub fn name(self) -> &'static str {
+        self.row().1
+    }
+
+    /// The number in the queue.
+    pub fn number(self) -> i64 {
+        self.row().2
+    }
+
+    fn row(self) -> (Self, &'static str, i64) {
+        Self::ALL.into_iter().find(|(kind, ..)| *kind == self).unwrap_or(Self::ALL[2])
+    }
+}
+
+impl Uid {
+    /// A random one. The standard library asks the kernel without waiting for entropy, which early in a
+    /// boot there may not be.
+    pub fn random() -> Self {
+        Self(RandomState::new().hash_one(std::process::id()))
+    }
+
+    /// The one of an event that was recorded before there were uids: the same for each copy of it
+    /// (FNV-1a, 64 bits).
+    fn of(text: &str) -> Self {
+        Self(text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)))
+    }
+
+    /// Reads what [`Uid`] prints.
+    fn parse(text: &str) -> Option<Self> {
+        u64::from_str_radix(text, 16).ok().map(Self)
+    }
+}
+
+/// `00f3a8b2c4d5e6f7`
+impl fmt::Display for Uid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}

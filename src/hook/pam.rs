@@ -1,0 +1,179 @@
+//! PAM's environment: what `pam_exec` says of a session, and how far that is proven.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::net::IpAddr;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::parent_id;
+use std::path::Path;
+
+use crate::event::{Action, Fact, Facts, ORIGIN, REMOTE_HOST, Source};
+use crate::files::read_proc;
+use crate::text::Field;
+
+/// The variables that `pam_exec` adds behind the PAM environment, last first, with `PAM_TYPE` behind them
+/// all. It always sets `PAM_SERVICE`, so whatever stands before that was chosen by somebody else.
+const ITEMS: [&str; 5] = ["PAM_RUSER", "PAM_RHOST", "PAM_TTY", "PAM_USER", "PAM_SERVICE"];
+
+/// Where sshd says how the user authenticated: a line for each method, with the key behind `publickey`.
+const AUTHENTICATION: &str = "SSH_AUTH_INFO_0";
+
+/// Where sshd names both ends of the connection: client address and port, server address and port.
+const CONNECTION: &str = "SSH_CONNECTION";
+
+/// An environment block, in the order in which the process got it.
+pub type Block = [(OsString, OsString)];
+
+/// Who called the hook, and for what.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Call {
+    /// Not PAM: there is no `PAM_TYPE`.
+    NotPam,
+    /// PAM, for something else than a session (`auth`, `account`, …).
+    NoSession,
+    /// PAM, for a session.
+    Session(Action, Facts),
+}
+
+/// How far an event can be trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The order of the variables proves that `pam_exec` wrote the items.
+    Pam,
+    /// Something in between (a shell) reordered them: good enough to report, not to suppress a notice.
+    Reordered,
+}
+
+/// What was found in an environment block.
+struct Items<'b> {
+    origin: Origin,
+    /// The block before `pam_exec`'s variables, which a user can fill.
+    before: &'b Block,
+    /// The values of [`ITEMS`].
+    values: [&'b [u8]; 5],
+}
+
+/// Reads the environment block backwards, because a user can put variables before PAM's
+/// (`~/.pam_environment`), and of two with the same name `getenv` returns the first.
+pub fn read(block: &Block) -> Call {
+    let Some(action) = last(block, "PAM_TYPE") else { return Call::NotPam };
+    let action = match action {
+        b"open_session" => Action::Open,
+        b"close_session" => Action::Close,
+        _ => return Call::NoSession,
+    };
+    let items = proven(block).unwrap_or_else(|| Items {
+        origin: Origin::Reordered,
+        before: block,
+        values: ITEMS.map(|name| last(block, name).unwrap_or_default()),
+    });
+    let mut facts = Facts::default();
+    for (fact, row) in Fact::all() {
+        let value = get(row.source, &items, &facts);
+        facts[fact] = Field::bounded(&value, row.limit);
+    }
+    Call::Session(action, facts)
+}
+
+/// Whether the facts of a session may suppress its notice.
+pub fn is_proven(facts: &Facts) -> bool {
+    facts[ORIGIN].as_str() == Origin::Pam.name()
+}
+
+/// The items, if they form an unbroken run from `PAM_TYPE`, which is last, back to `PAM_SERVICE`, with
+/// `PAM_USER` among them.
+fn proven(block: &Block) -> Option<Items<'_>> {
+    let (last, rest) = block.split_last()?;
+    if last.0 != "PAM_TYPE" {
+        return None;
+    }
+    let mut values: [Option<&[u8]>; 5] = [None; 5];
+    let mut next = 0;
+    for (at, (name, value)) in rest.iter().enumerate().rev() {
+        let item = next + ITEMS[next..].iter().position(|item| name == item)?;
+        values[item] = Some(value.as_bytes());
+        next = item + 1;
+        if next == ITEMS.len() {
+            let has_user = values[3].is_some();
+            let values = values.map(Option::unwrap_or_default);
+            return has_user.then_some(Items { origin: Origin::Pam, before: &rest[..at], values });
+        }
+    }
+    None
+}
+
+/// Gets one fact; those before it in the table are already there.
+fn get(source: Source, items: &Items<'_>, facts: &Facts) -> Vec<u8> {
+    let variable = |name| last(items.before, name).unwrap_or_default();
+    match source {
+        Source::Item(name) => {
+            let place = ITEMS.iter().position(|item| *item == name);
+            place.map_or(Vec::new(), |place| items.values[place].into())
+        }
+        Source::Variable(name) => variable(name).into(),
+        Source::ParentProcess => parent_process().into(),
+        Source::ClientAddress => client_address(&facts[REMOTE_HOST], variable(CONNECTION)).into(),
+        Source::AuthenticationMethods => join(variable(AUTHENTICATION), |(method, _)| Some(method)),
+        Source::AuthenticationKeys => join(variable(AUTHENTICATION), |(method, key)| {
+            Some(key).filter(|key| method == b"publickey" && !key.is_empty())
+        }),
+        Source::Origin => items.origin.name().into(),
+        Source::PidNamespace => pid_namespace().into(),
+    }
+}
+
+/// The last variable of this name.
+fn last<'block>(block: &'block Block, wanted: &str) -> Option<&'block [u8]> {
+    block.iter().rev().find(|(name, _)| name == wanted).map(|(_, value)| value.as_bytes())
+}
+
+/// The parent (sshd's own process of this session) and the moment it started, in clock ticks since
+/// boot (proc(5), field 22 of stat), because process ids are used again.
+fn parent_process() -> String {
+    let parent = parent_id();
+    let line = read_proc(&format!("/proc/{parent}/stat"));
+    let after_name = line.rsplit_once(')').map_or("", |(_, rest)| rest);
+    match after_name.split_ascii_whitespace().nth(19) {
+        Some(start) => format!("{parent}-{start}"),
+        None => parent.to_string(),
+    }
+}
+
+/// `4026531836`, out of `pid:[4026531836]` (pid_namespaces(7)).
+fn pid_namespace() -> String {
+    let link = fs::read_link(Path::new("/proc/self/ns/pid")).unwrap_or_default();
+    let name = link.as_os_str().to_string_lossy();
+    name.trim_start_matches("pid:[").trim_end_matches(']').into()
+}
+
+/// The client's address in `SSH_CONNECTION`, where PAM knows only a name.
+fn client_address(remote_host: &Field, connection: &[u8]) -> String {
+    let is_address = |text: &str| text.split('%').next().unwrap_or_default().parse::<IpAddr>().is_ok();
+    let first = OsStr::from_bytes(connection).to_string_lossy();
+    let first = first.split(' ').next().unwrap_or_default();
+    let is_wanted = !remote_host.is_empty() && !is_address(remote_host.as_str()) && is_address(first);
+    if is_wanted { first.into() } else { String::new() }
+}
+
+/// What `choose` takes of each line, which is a method and what follows it, separated by commas.
+fn join<'t>(lines: &'t [u8], choose: impl Fn((&'t [u8], &'t [u8])) -> Option<&'t [u8]>) -> Vec<u8> {
+    let split = |line: &'t [u8]| {
+        let end = line.iter().position(|byte| *byte == b' ').unwrap_or(line.len());
+        (&line[..end], &line[line.len().min(end + 1)..])
+    };
+    let lines = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    lines.map(split).filter_map(choose).collect::<Vec<_>>().join(&b',')
+}
+
+impl Origin {
+    /// The value of the fact `origin`.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Pam => "pam",
+            Self::Reordered => "reordered",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
