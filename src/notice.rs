@@ -5,6 +5,10 @@ use crate::event::{Action, Event, Session, What};
 use crate::text::Field;
 use crate::tz::Zone;
 
+/// Characters of the longest notice. Not true yet: it will be the sum of the widths that the table of
+/// facts shows.
+pub const LONGEST: usize = 900;
+
 /// What every notice of this host needs.
 pub struct Style<'a> {
     /// What the host is called.

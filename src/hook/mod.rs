@@ -43,13 +43,15 @@ pub fn run(config: &Path, block: &[(OsString, OsString)]) -> Result<(), Error> {
             log::say(Level::Error, &format!("{mistake}\nthe allowlist counts as empty until that is mended"));
         }
         if trust == Trust::Unproven || !hook.allowlist.contains(remote_host.as_str()) {
-            keep(&hook.paths, &event, is_safe);
+            keep(&hook.paths.unwrap_or_default(), &event, is_safe);
         }
     };
     if let Err(why) = worker::within(DEADLINE, record) {
         let why = format!("the queue {why}");
         let rescue = |_: &mut dyn FnMut()| {
-            with_place(&Hook::read(config).0.paths, &event, |paths| keep_elsewhere(paths, &event, &why));
+            with_place(&Hook::read(config).0.paths.unwrap_or_default(), &event, |paths| {
+                keep_elsewhere(paths, &event, &why);
+            });
         };
         if worker::within(LAST_RESORT, rescue).is_err() {
             log::say(Level::Critical, &testament(&event, "neither the queue nor the spool answered in time"));

@@ -5,27 +5,26 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::error::Error;
-use crate::http::{self, Request, Response};
+use crate::http::{self, Request, Response, Url};
 use crate::log::{self, Level};
 use crate::queue::{Queue, Role};
 use crate::send::SHORTEST_REQUEST;
 use crate::send::deadline::Deadline;
-use crate::text::Secret;
 
 /// Calls the monitor, if there is one and nothing is overdue. `Ok(false)`: it didn't answer well,
 /// and that was said; the address is not, for it lets anybody call.
 pub fn beat(config: &Config, deadline: &Deadline<'_>) -> Result<bool, Error> {
-    let Some(url) = &config.heartbeat_url else { return Ok(true) };
+    let Some(url) = &config.network.heartbeat_url else { return Ok(true) };
     if config.paths.database.exists() && Queue::open(&config.paths.database, Role::Look)?.is_overdue()? {
         return Ok(true);
     }
-    let timeout = config.timeout.min(deadline.left());
+    let timeout = config.network.timeout.min(deadline.left());
     // With less time left, the call is the next run's.
     if timeout < SHORTEST_REQUEST {
         return Ok(true);
     }
-    if url.reveal().starts_with("https:") {
-        http::trust(config.ca_file.as_deref(), &config.paths.spool)?;
+    if url.is_secure() {
+        http::trust(&config.network, &config.paths.spool)?;
     }
     let why = match call(url, timeout) {
         Ok(Response { status: 200..300, .. }) => return Ok(true),
@@ -36,6 +35,6 @@ pub fn beat(config: &Config, deadline: &Deadline<'_>) -> Result<bool, Error> {
     Ok(false)
 }
 
-fn call(url: &Secret, timeout: Duration) -> Result<Response, http::Error> {
-    http::post(&Request { url: url.clone(), bearer: None, body: String::new() }, timeout)
+fn call(url: &Url, timeout: Duration) -> Result<Response, http::Error> {
+    http::post(&Request { url: url.clone(), bearer: None, key: None, body: String::new() }, timeout)
 }

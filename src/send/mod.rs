@@ -23,8 +23,9 @@ use crate::event::{Event, What};
 use crate::http;
 use crate::log::{self, Level};
 use crate::notice::Style;
-use crate::notifier::{Digest, Message, Notifier, Outcome};
+use crate::notifier::{Digest, Message, Notice, Notifier, Outcome};
 use crate::queue::{Claim, Due, Queue, Role, Setback, Wait};
+use crate::rules::Urgency;
 use crate::send::deadline::Deadline;
 use crate::send::lock::Lock;
 use crate::text::Field;
@@ -122,8 +123,8 @@ pub fn said(why: &Error) -> bool {
     false
 }
 
-fn target_names(config: &Config) -> Vec<&'static str> {
-    config.targets.iter().map(Notifier::name).collect()
+fn target_names(config: &Config) -> Vec<&str> {
+    config.targets.iter().map(|target| target.name.as_str()).collect()
 }
 
 fn attempt(config: &Config, queue: Result<Queue, Error>, deadline: &Deadline<'_>) -> Result<bool, Error> {
@@ -154,7 +155,7 @@ impl Run<'_> {
     fn every_target(&self) -> Result<bool, Error> {
         let mut is_anything_due = false;
         for target in &self.config.targets {
-            self.queue().give_up(target.name(), &self.config.limits, &self.now)?;
+            self.queue().give_up(target.name.as_str(), &self.config.limits, &self.now)?;
             is_anything_due |= self.is_due(target)?;
         }
         if !is_anything_due {
@@ -206,12 +207,12 @@ impl Run<'_> {
     }
 
     fn is_due(&self, target: &Notifier) -> Result<bool, Error> {
-        Ok(matches!(self.queue().due(target.name(), 1, &Stamp::now())?, Due::Now(_)))
+        Ok(matches!(self.queue().due(target.name.as_str(), 1, &Stamp::now())?, Due::Now(_)))
     }
 
     /// Gets TLS ready. Those who do without don't suffer if that fails.
     fn trust(&self) -> bool {
-        http::trust(self.config.ca_file.as_deref(), &self.config.paths.spool).map_or_else(|why| said(&why), |()| true)
+        http::trust(&self.config.network, &self.config.paths.spool).map_or_else(|why| said(&why), |()| true)
     }
 
     /// One target, until nothing is due, it must wait, or the run is over. `Ok(false)`: something
@@ -219,10 +220,11 @@ impl Run<'_> {
     fn target(&self, target: &Notifier) -> Result<bool, Error> {
         let mut course = Course::default();
         while self.deadline.left() >= SHORTEST_REQUEST {
-            let due = self.queue().due(target.name(), CLAIM_LIMIT, &Stamp::now())?;
+            let due = self.queue().due(target.name.as_str(), CLAIM_LIMIT, &Stamp::now())?;
             let Due::Now(mut claim) = due else { break };
             let lines = self.lines(&claim);
-            claim.shorten(target.fitting(&lines));
+            let mut room = target.capacity().room();
+            claim.shorten(lines.iter().take_while(|notice| room.take(&notice.text)).count());
             let next = if claim.failures >= SUSPECT_AFTER {
                 self.probe(target, claim, &lines, &mut course)?
             } else {
@@ -241,14 +243,14 @@ impl Run<'_> {
     /// fails again, and another one that is tried alone is taken, the cause is the first, and those
     /// between with it perhaps: they are set apart. Which other one changes from time to time, for
     /// what is wrong with a log-in is wrong with its log-out too.
-    fn probe(&self, target: &Notifier, mut claim: Claim, lines: &[String], course: &mut Course) -> Result<Next, Error> {
+    fn probe(&self, target: &Notifier, mut claim: Claim, lines: &[Notice], course: &mut Course) -> Result<Next, Error> {
         let outcome = self.attempt(target, &lines[..1]);
         if let Outcome::Failed { why } | Outcome::Refused { why } = &outcome {
             let witness = 1 + claim.failures.saturating_sub(SUSPECT_AFTER) % WITNESSES;
             let witness = claim.events.len().saturating_sub(1).min(usize::try_from(witness).unwrap_or(1));
             if witness > 0 && matches!(self.attempt(target, &lines[witness..=witness]), Outcome::Delivered { .. }) {
                 let what = format!("{} set apart, to be tried alone from now on", count_of(witness));
-                log::say(Level::Error, &format!("{}: {what}: {}", target.name(), target.conceal(why)));
+                log::say(Level::Error, &format!("{}: {what}: {}", target.name.as_str(), target.conceal(why)));
                 let now = Stamp::now();
                 let setback = setback(&now, backoff::wait(claim.failures), why);
                 claim.shorten(witness + 1);
@@ -263,7 +265,7 @@ impl Run<'_> {
 
     /// Writes down what became of a claim, and says it if it isn't well.
     fn settle(&self, target: &Notifier, claim: Claim, outcome: Outcome, course: &mut Course) -> Result<Next, Error> {
-        let (name, now) = (target.name(), Stamp::now());
+        let (name, now) = (target.name.as_str(), Stamp::now());
         let is_alone = claim.events.len() == 1;
         let (pause, why, is_failure) = match outcome {
             Outcome::Delivered { pause } => {
@@ -313,20 +315,26 @@ impl Run<'_> {
     }
 
     /// The notices of a claim's events.
-    fn lines(&self, claim: &Claim) -> Vec<String> {
+    fn lines(&self, claim: &Claim) -> Vec<Notice> {
         let now = Stamp::now();
         let style = Style { host: &self.config.host, zone: &self.config.zone, now: &now };
-        claim.events.iter().map(|(_, event)| style.line(event)).collect()
+        let notice = |(id, event): &(i64, Event)| Notice {
+            uid: id.unsigned_abs(),
+            urgency: Urgency::default(),
+            text: style.line(event),
+        };
+        claim.events.iter().map(notice).collect()
     }
 
     /// Sends one message and judges what came back.
-    fn attempt(&self, target: &Notifier, lines: &[String]) -> Outcome {
-        match target.render(&Digest { host: &self.config.host, lines }) {
+    fn attempt(&self, target: &Notifier, lines: &[Notice]) -> Outcome {
+        match target.render(&Digest { host: &self.config.host, notices: lines }) {
             Message::Print(text) => match self.print(&text) {
                 Ok(()) => Outcome::Delivered { pause: None },
                 Err(why) => Outcome::Failed { why: format!("cannot write to stdout: {why}") },
             },
-            Message::Post(request) => match http::post(&request, self.config.timeout.min(self.deadline.left())) {
+            Message::Post(request) => match http::post(&request, self.config.network.timeout.min(self.deadline.left()))
+            {
                 Ok(response) => target.judge(response),
                 Err(why) => Outcome::Failed { why: why.to_string() },
             },
@@ -337,8 +345,8 @@ impl Run<'_> {
     fn print(&self, text: &str) -> io::Result<()> {
         let stdout = io::stdout();
         for part in text.as_bytes().chunks(PIPE_BUF) {
-            let timeout =
-                PollTimeout::try_from(self.config.timeout.min(self.deadline.left())).unwrap_or(PollTimeout::MAX);
+            let timeout = PollTimeout::try_from(self.config.network.timeout.min(self.deadline.left()))
+                .unwrap_or(PollTimeout::MAX);
             if poll(&mut [PollFd::new(stdout.as_fd(), PollFlags::POLLOUT)], timeout)? == 0 {
                 return Err(io::ErrorKind::TimedOut.into());
             }
