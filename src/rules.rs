@@ -1,29 +1,25 @@
 //! Which sessions need a notice, how urgent it is, and which notices a target wants.
 //!
-//! The allowlist is the hook's: a remote host that can't be parsed as an address matches nothing, and so
-//! is reported. Everything else is the sender's: it judges each event once, and the [`Verdict`] stays with
-//! the event.
+//! The hook applies the allowlist: a remote host that can't be parsed as an address matches nothing, and so
+//! is reported. The sender does the rest: it judges each event once, and the [`Verdict`] stays with the event.
 
 use std::fmt;
 use std::net::IpAddr;
 
 use crate::event::Action;
+use crate::toml::Section;
 
 /// How urgent a notice is. The order is that of the variants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Urgency {
     /// Delivered without a sound.
     Quiet,
-    /// What every notice is unless a rule says otherwise.
+    /// The urgency of every notice, unless a rule says otherwise.
     #[default]
     Normal,
     /// Delivered so that it is noticed at once.
     Urgent,
 }
-
-/// Every urgency by its name in the configuration and in the queue.
-pub const URGENCIES: [(&str, Urgency); 3] =
-    [("quiet", Urgency::Quiet), ("normal", Urgency::Normal), ("urgent", Urgency::Urgent)];
 
 /// What the sender decided about one event. Its text form is the column `judged`: `name value` lines, empty
 /// for an event that is reported as it is.
@@ -31,7 +27,7 @@ pub const URGENCIES: [(&str, Urgency); 3] =
 pub struct Verdict {
     /// How urgent the notice is.
     pub urgency: Urgency,
-    /// Whether this is the second copy of an event, and so not reported.
+    /// Whether this is the second copy of an event. Copies are not reported.
     pub is_copy: bool,
 }
 
@@ -46,16 +42,32 @@ pub struct Filter {
     pub least: Urgency,
 }
 
+impl Urgency {
+    /// Every urgency.
+    pub const ALL: [Self; 3] = [Self::Quiet, Self::Normal, Self::Urgent];
+
+    /// Finds an urgency by its name.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|urgency| urgency.name() == text)
+    }
+
+    /// What it is called in the configuration and in the queue.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Quiet => "quiet",
+            Self::Normal => "normal",
+            Self::Urgent => "urgent",
+        }
+    }
+}
+
 impl Verdict {
-    /// Reads the column `judged`; lines that this version doesn't know are passed over.
+    /// Reads the column `judged`. Lines that this version doesn't know are skipped.
     pub fn parse(text: &str) -> Self {
         let mut verdict = Self::default();
         for line in text.lines() {
             match line.split_once(' ').unwrap_or((line, "")) {
-                ("urgency", name) => {
-                    let known = URGENCIES.iter().find(|(known, _)| *known == name);
-                    verdict.urgency = known.map_or(verdict.urgency, |(_, urgency)| *urgency);
-                }
+                ("urgency", name) => verdict.urgency = Urgency::parse(name).unwrap_or(verdict.urgency),
                 ("copy", _) => verdict.is_copy = true,
                 _ => {}
             }
@@ -68,9 +80,7 @@ impl Verdict {
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.urgency != Urgency::default() {
-            let name =
-                URGENCIES.iter().find(|(_, urgency)| *urgency == self.urgency).map_or("normal", |(name, _)| name);
-            writeln!(f, "urgency {name}")?;
+            writeln!(f, "urgency {}", self.urgency.name())?;
         }
         if self.is_copy { f.write_str("copy\n") } else { Ok(()) }
     }
@@ -83,9 +93,29 @@ impl Default for Filter {
 }
 
 impl Filter {
+    /// Reads `events` and `urgency` of a target's section.
+    pub fn configure(section: &mut Section<'_>) -> Self {
+        let mut filter = Self::default();
+        if section.has("events") {
+            (filter.opens, filter.closes) = (false, false);
+            for found in section.required_strings("events").unwrap_or_default() {
+                match found.value.as_str() {
+                    "open" => filter.opens = true,
+                    "close" => filter.closes = true,
+                    other => section.mistake(&found, "events", format!("has {other:?}, not \"open\" or \"close\"")),
+                }
+            }
+        }
+        if let Some(found) = section.string("urgency") {
+            let parse = |text: &String| Urgency::parse(text).ok_or("must be \"quiet\", \"normal\" or \"urgent\"");
+            filter.least = section.check("urgency", &found, parse).unwrap_or_default();
+        }
+        filter
+    }
+
     /// Whether a target with this filter gets an event with this verdict. `action` is `None` for what the
     /// program reports of itself: every target gets that.
-    pub fn wants(&self, action: Option<Action>, verdict: &Verdict) -> bool {
+    pub fn wants(self, action: Option<Action>, verdict: &Verdict) -> bool {
         let wants_action = match action {
             Some(Action::Open) => self.opens,
             Some(Action::Close) => self.closes,
@@ -95,7 +125,7 @@ impl Filter {
     }
 }
 
-/// Addresses and networks whose sessions are expected.
+/// Addresses and networks whose sessions need no notice.
 #[derive(Clone, Debug, Default)]
 pub struct Allowlist(Vec<Network>);
 
@@ -107,9 +137,14 @@ pub struct Network {
 }
 
 impl Allowlist {
-    /// An allowlist of these networks.
-    pub fn new(networks: Vec<Network>) -> Self {
-        Self(networks)
+    /// Reads the section `allowlist`.
+    pub fn configure(section: &mut Section<'_>) -> Self {
+        let parse = |text: &String| {
+            let what = "which is neither an address nor a network such as 192.168.0.0/16";
+            Network::parse(text).ok_or_else(|| format!("has {text:?}, {what}"))
+        };
+        let ips = section.strings("ips").unwrap_or_default();
+        Self(ips.iter().filter_map(|found| section.check("ips", found, parse)).collect())
     }
 
     /// Whether a remote host, as PAM gives it, is in one of the networks. A name never is.
@@ -175,7 +210,7 @@ mod tests {
     #[test]
     fn a_verdict_survives_being_text_and_an_empty_one_is_no_text() {
         assert_eq!(Verdict::default().to_string(), "");
-        for urgency in URGENCIES.map(|(_, urgency)| urgency) {
+        for urgency in Urgency::ALL {
             for is_copy in [false, true] {
                 let verdict = Verdict { urgency, is_copy };
                 assert_eq!(Verdict::parse(&verdict.to_string()), verdict);
@@ -208,7 +243,7 @@ mod tests {
 
     fn allows(networks: &[&str], host: &str) -> bool {
         let parse = |text: &&str| Network::parse(text).unwrap_or_else(|| panic!("{text}"));
-        Allowlist::new(networks.iter().map(parse).collect()).contains(host)
+        Allowlist(networks.iter().map(parse).collect()).contains(host)
     }
 
     #[test]

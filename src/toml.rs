@@ -2,19 +2,18 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io;
 use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 
 use toml_edit::{Document, Item, TableLike};
 
 use crate::error::{Error, Kind};
-use crate::http::Address;
+use crate::files::{self, Links};
 use crate::text::Secret;
 
-/// Bytes read of a file that holds one secret: a token or an address.
-const SECRET_LIMIT: u64 = 4096;
+/// Bytes of a file that holds a secret in its first line.
+const SECRET_LIMIT: u64 = 64 * 1024;
 
 /// The text of one configuration file, and the mistakes found in it so far.
 pub struct Reader<'t> {
@@ -23,7 +22,7 @@ pub struct Reader<'t> {
     mistakes: RefCell<Vec<(usize, String)>>,
 }
 
-/// A value and the place where it stands, for a mistake that is noticed later.
+/// A value and its line, for a mistake that is noticed later.
 #[derive(Clone, Debug)]
 pub struct Found<T> {
     /// The value.
@@ -40,13 +39,13 @@ pub enum PathKind {
     Directory,
 }
 
-/// One table of the file. It remembers which keys were asked for: all others are mistakes.
+/// One table of the file. It remembers which keys were read: all others are mistakes.
 pub struct Section<'t> {
     reader: &'t Reader<'t>,
     name: String,
     line: usize,
     table: Option<&'t dyn TableLike>,
-    known: Vec<&'static str>,
+    known: Vec<String>,
 }
 
 impl<'t> Reader<'t> {
@@ -55,9 +54,9 @@ impl<'t> Reader<'t> {
         Self { file, text, mistakes: RefCell::default() }
     }
 
-    /// Parses the text; what is not TOML is a mistake, and nothing else can be read then.
+    /// Parses the text. `None`: it is not TOML, which is noted as a mistake.
     pub fn parse(&self) -> Option<Document<&'t str>> {
-        // The error's own Display quotes the line, and so perhaps a token: only message and line.
+        // The error's own Display quotes the line, which may hold a token: use only message and line.
         Document::parse(self.text)
             .map_err(|why| {
                 let message = why.message().replace('\n', ", ");
@@ -71,7 +70,12 @@ impl<'t> Reader<'t> {
         Section { reader: self, name: String::new(), line: 1, table: Some(document.as_table()), known: Vec::new() }
     }
 
-    /// What was read, or [`Kind::Config`] with every mistake, in the order of the lines.
+    /// Whether a mistake was noted so far.
+    pub fn has_mistakes(&self) -> bool {
+        !self.mistakes.borrow().is_empty()
+    }
+
+    /// Returns what was read, or [`Kind::Config`] with every mistake in the order of the lines.
     pub fn finish<T>(&self, value: Option<T>) -> Result<T, Error> {
         let mut mistakes = self.mistakes.take();
         mistakes.sort_by_key(|(line, _)| *line);
@@ -93,17 +97,23 @@ impl<'t> Reader<'t> {
 
 impl<'t> Section<'t> {
     /// The table `key` within this one; a missing table is an empty one.
-    pub fn section(&mut self, key: &'static str) -> Section<'t> {
+    pub fn section(&mut self, key: &str) -> Section<'t> {
         let name = self.full_name(key);
         let mut section = Self { reader: self.reader, name, line: self.line, table: None, known: Vec::new() };
         if let Some((line, item)) = self.item(key) {
             section.line = line;
             section.table = item.as_table_like();
             if section.table.is_none() {
-                self.reader.push(line, &format!("{} must be a section", section.name));
+                section.refuse("must be a section");
             }
         }
         section
+    }
+
+    /// The names of the tables within this one, in the file's order.
+    pub fn tables(&self) -> Vec<&'t str> {
+        let items = self.table.iter().flat_map(|table| table.iter());
+        items.filter(|(_, item)| item.is_table_like()).map(|(key, _)| key).collect()
     }
 
     /// Whether the file has this section.
@@ -111,8 +121,13 @@ impl<'t> Section<'t> {
         self.table.is_some()
     }
 
-    /// A string; the empty one is a value too.
-    pub fn string(&mut self, key: &'static str) -> Option<Found<String>> {
+    /// Whether the section has this key.
+    pub fn has(&self, key: &str) -> bool {
+        self.table.is_some_and(|table| table.contains_key(key))
+    }
+
+    /// A string; it may be empty.
+    pub fn string(&mut self, key: &str) -> Option<Found<String>> {
         let (line, item) = self.item(key)?;
         match item.as_str() {
             Some(text) => Some(Found { value: text.into(), line }),
@@ -121,17 +136,16 @@ impl<'t> Section<'t> {
     }
 
     /// A string that may not be missing or empty.
-    pub fn required(&mut self, key: &'static str) -> Option<Found<String>> {
-        if self.table.is_none_or(|table| table.get(key).is_none()) {
-            self.known.push(key);
-            return self.wrong(self.line, key, "is missing");
+    pub fn required(&mut self, key: &str) -> Option<Found<String>> {
+        if !self.has(key) {
+            return self.missing(key);
         }
         let found = self.string(key)?;
         if found.value.is_empty() { self.wrong(found.line, key, "must not be empty") } else { Some(found) }
     }
 
     /// A string or an array of strings, with the line of each.
-    pub fn strings(&mut self, key: &'static str) -> Option<Vec<Found<String>>> {
+    pub fn strings(&mut self, key: &str) -> Option<Vec<Found<String>>> {
         let (line, item) = self.item(key)?;
         if let Some(text) = item.as_str() {
             return Some(vec![Found { value: text.into(), line }]);
@@ -148,8 +162,18 @@ impl<'t> Section<'t> {
         Some(found)
     }
 
+    /// A string or an array of strings that may not be missing or empty.
+    pub fn required_strings(&mut self, key: &str) -> Option<Vec<Found<String>>> {
+        if !self.has(key) {
+            return self.missing(key);
+        }
+        let found = self.strings(key)?;
+        let (line, _) = self.item(key)?;
+        if found.is_empty() { self.wrong(line, key, "must not be empty") } else { Some(found) }
+    }
+
     /// A whole number within `range`.
-    pub fn integer(&mut self, key: &'static str, range: RangeInclusive<i64>) -> Option<i64> {
+    pub fn integer(&mut self, key: &str, range: RangeInclusive<i64>) -> Option<i64> {
         let (line, item) = self.item(key)?;
         match item.as_integer() {
             Some(number) if range.contains(&number) => Some(number),
@@ -158,7 +182,7 @@ impl<'t> Section<'t> {
     }
 
     /// An absolute path.
-    pub fn path(&mut self, key: &'static str, kind: PathKind) -> Option<PathBuf> {
+    pub fn path(&mut self, key: &str, kind: PathKind) -> Option<PathBuf> {
         let found = self.string(key)?;
         let path = PathBuf::from(&found.value);
         let has_home = path.parent().is_some_and(|parent| parent != Path::new("/")) && path.file_name().is_some();
@@ -174,48 +198,45 @@ impl<'t> Section<'t> {
     }
 
     /// A secret: `key` itself, or the first line of the file that `key_file` names.
-    pub fn secret(&mut self, key: &'static str, key_file: &'static str) -> Option<Found<Secret>> {
-        let (inline, file) = (self.string(key), self.string(key_file));
+    pub fn secret(&mut self, key: &str) -> Option<Found<Secret>> {
+        let key_file = format!("{key}_file");
+        let (inline, file) = (self.string(key), self.string(&key_file));
         match (inline, file) {
-            (Some(_), Some(file)) => self.wrong(file.line, key_file, &format!("stands beside {key}: give one of them")),
+            (Some(_), Some(file)) => {
+                self.wrong(file.line, &key_file, &format!("stands beside {key}: give one of them"))
+            }
             (Some(inline), None) => Some(Found { value: Secret::new(inline.value), line: inline.line }),
             (None, Some(file)) if !Path::new(&file.value).is_absolute() => {
                 // Not shown: it may be the secret itself.
-                self.wrong(file.line, key_file, "must be the absolute path of a file that holds the secret")
+                self.wrong(file.line, &key_file, "must be the absolute path of a file that holds the secret")
             }
             (None, Some(file)) => match first_line(Path::new(&file.value)) {
                 Ok(text) => Some(Found { value: Secret::new(text), line: file.line }),
-                Err(why) => self.wrong(file.line, key_file, &format!("cannot be used: {why}")),
+                Err(why) => self.wrong(file.line, &key_file, &format!("cannot be used: {why}")),
             },
             (None, None) => None,
         }
     }
 
     /// A secret that may not be missing or empty.
-    pub fn required_secret(&mut self, key: &'static str, key_file: &'static str) -> Option<Found<Secret>> {
-        let is_given = |key| self.table.is_some_and(|table| table.get(key).is_some());
-        if !is_given(key) && !is_given(key_file) {
-            self.known.extend([key, key_file]);
-            return self.wrong(self.line, key, "is missing");
+    pub fn required_secret(&mut self, key: &str) -> Option<Found<Secret>> {
+        let key_file = format!("{key}_file");
+        if !self.has(key) && !self.has(&key_file) {
+            self.known.push(key_file);
+            return self.missing(key);
         }
-        let found = self.secret(key, key_file)?;
+        let found = self.secret(key)?;
         if found.value.reveal().is_empty() { self.wrong(found.line, key, "must not be empty") } else { Some(found) }
     }
 
-    /// Checks an address that holds a secret; a mistake tells what is wrong, not what it is.
-    pub fn address(&self, key: &str, found: &Found<Secret>) -> Option<Secret> {
-        match Address::parse(found.value.reveal()) {
-            Err(what) => {
-                self.mistake(found, key, what);
-                None
-            }
-            Ok(address) if address.is_secure && !cfg!(feature = "tls") => {
-                let what = "begins with https://, and this build has no TLS: use the build with the feature `tls`";
-                self.mistake(found, key, what);
-                None
-            }
-            Ok(_) => Some(found.value.clone()),
-        }
+    /// Turns a value into what it stands for, or notes why that cannot be done.
+    pub fn check<T, U, E: fmt::Display>(
+        &self,
+        key: &str,
+        found: &Found<T>,
+        parse: impl FnOnce(&T) -> Result<U, E>,
+    ) -> Option<U> {
+        parse(&found.value).map_err(|what| self.mistake(found, key, what)).ok()
     }
 
     /// Notes a mistake in the value of `key`.
@@ -223,10 +244,15 @@ impl<'t> Section<'t> {
         self.reader.push(found.line, &format!("{} {what}", self.full_name(key)));
     }
 
-    /// Notes every key that nobody asked for.
+    /// Notes a mistake in the section itself.
+    pub fn refuse(&self, what: impl fmt::Display) {
+        self.reader.push(self.line, &format!("{} {what}", self.name));
+    }
+
+    /// Notes every key that was not read.
     pub fn finish(self) {
         for (key, item) in self.table.iter().flat_map(|table| table.iter()) {
-            if !self.known.contains(&key) {
+            if !self.known.iter().any(|known| known == key) {
                 let kind = if item.is_table_like() || item.is_array_of_tables() { "section" } else { "setting" };
                 let line = self.line_of(key, item);
                 self.reader.push(line, &format!("{} is not a {kind}", self.full_name(key)));
@@ -234,8 +260,8 @@ impl<'t> Section<'t> {
         }
     }
 
-    fn item(&mut self, key: &'static str) -> Option<(usize, &'t Item)> {
-        self.known.push(key);
+    fn item(&mut self, key: &str) -> Option<(usize, &'t Item)> {
+        self.known.push(key.into());
         let item = self.table?.get(key)?;
         Some((self.line_of(key, item), item))
     }
@@ -243,6 +269,11 @@ impl<'t> Section<'t> {
     fn line_of(&self, key: &str, item: &Item) -> usize {
         let key = self.table.and_then(|table| table.get_key_value(key)).and_then(|(key, _)| key.span());
         self.reader.line(key.or_else(|| item.span()))
+    }
+
+    fn missing<T>(&mut self, key: &str) -> Option<T> {
+        self.known.push(key.into());
+        self.wrong(self.line, key, "is missing")
     }
 
     fn wrong<T>(&self, line: usize, key: &str, what: &str) -> Option<T> {
@@ -256,8 +287,8 @@ impl<'t> Section<'t> {
 }
 
 fn first_line(path: &Path) -> Result<String, Error> {
-    let file = fs::File::open(path).map_err(Error::file("read", path))?;
-    let mut line = String::new();
-    BufReader::new(file.take(SECRET_LIMIT)).read_line(&mut line).map_err(Error::file("read", path))?;
+    let (bytes, _) = files::read(path, SECRET_LIMIT, Links::Follow).map_err(Error::file("read", path))?;
+    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let line = str::from_utf8(line).map_err(|_| Error::file("read", path)(io::Error::other("not UTF-8")))?;
     Ok(line.trim().into())
 }

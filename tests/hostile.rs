@@ -119,7 +119,7 @@ fn whatever_a_name_is_made_of_every_service_gets_one_safe_line() {
     let heads = ["POST /api/webhooks/1/s3cret?wait=true HTTP/1.1", "POST / HTTP/1.1"];
     for request in &requests {
         assert!(heads.iter().any(|head| request.head.starts_with(head)), "{}", request.head);
-        assert_eq!(request.head.lines().count(), 7, "{}", request.head);
+        assert_eq!(request.head.lines().count(), 8, "{}", request.head);
     }
     let mut told = Vec::new();
     for request in discord {

@@ -277,7 +277,7 @@ for answer in [b'HTTP/1.1 200 OK\\r\\nX', b'', b'HTTP/1.1 200 OK\\r\\n\\r\\n{\"i
     home.configure(&ntfy("localhost", port, &trusting(&authority)));
     home.record("amanda", "192.0.2.7", "open_session");
     for _ in 0..2 {
-        assert_kept(&home, &home.send(), "the server broke the connection off");
+        assert_kept(&home, &home.send(), "the server closed the connection early");
         home.sqlite().execute_batch("UPDATE target SET wait_ms = 0, failures = 0").expect("a queue");
     }
     let output = home.send();

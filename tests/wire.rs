@@ -48,17 +48,20 @@ fn moment(body: &str) -> &str {
     body.split(" at ").nth(1).and_then(|rest| rest.split(['`', '"', '\n']).next()).unwrap_or_default()
 }
 
-/// Everything up to the body.
-fn head(port: u16, target: &str, authorization: Option<&str>, body: &str) -> String {
+/// Everything up to the body, with the key that the message came with.
+fn head(request: &Request, port: u16, target: &str, authorization: Option<&str>) -> String {
+    let key = request.header("idempotency-key").expect("each message has a key");
+    assert!(key.len() == 18 && key.trim_matches('"').bytes().all(|byte| byte.is_ascii_hexdigit()), "{key}");
     let mut lines = vec![
         format!("POST {target} HTTP/1.1"),
         format!("Host: 127.0.0.1:{port}"),
         concat!("User-Agent: ssh-session-notifier/", env!("CARGO_PKG_VERSION")).to_owned(),
         "Connection: close".to_owned(),
         "Content-Type: application/json".to_owned(),
-        format!("Content-Length: {}", body.len()),
+        format!("Content-Length: {}", request.body.len()),
     ];
     lines.extend(authorization.map(|word| format!("Authorization: {word}")));
+    lines.push(format!("Idempotency-Key: {key}"));
     lines.join("\r\n") + "\r\n\r\n"
 }
 
@@ -71,7 +74,7 @@ fn discord_gets_its_documented_request_byte_for_byte() {
         r#"{{"username":"host.example","content":"```- 'amanda' (192.0.2.7) logged in to host.example via ssh (sshd) at {at}```","allowed_mentions":{{"parse":[]}}}}"#
     );
     assert_eq!(request.body, expected);
-    assert_eq!(request.head, head(server.port, "/api/webhooks/1/s3cret?wait=true", None, &expected));
+    assert_eq!(request.head, head(&request, server.port, "/api/webhooks/1/s3cret?wait=true", None));
 }
 
 #[test]
@@ -84,7 +87,7 @@ fn ntfy_gets_its_documented_request_byte_for_byte_with_and_without_a_token() {
             r#"{{"topic":"mytopic","title":"host.example","message":"'amanda' (192.0.2.7) logged in to host.example via ssh (sshd) at {at}","priority":5,"tags":["rotating_light"]}}"#
         );
         assert_eq!(request.body, expected);
-        assert_eq!(request.head, head(server.port, "/", authorization, &expected));
+        assert_eq!(request.head, head(&request, server.port, "/", authorization));
     }
 }
 

@@ -23,12 +23,16 @@ fn parse(text: &str) -> Result<Config, String> {
     Config::parse(Path::new("config.toml"), text).map_err(|why| why.to_string())
 }
 
+fn names(config: &Config) -> Vec<&str> {
+    config.targets.iter().map(|target| target.name.as_str()).collect()
+}
+
 #[test]
 #[cfg(feature = "tls")]
 fn a_configuration_of_the_go_program_is_taken_as_it_is() {
     let config = parse(GO).expect("the Go program's file");
     assert_eq!(config.host.as_str(), "example.com");
-    assert_eq!(config.targets.iter().map(Notifier::name).collect::<Vec<_>>(), ["discord"]);
+    assert_eq!(names(&config), ["discord"]);
     assert_eq!(config.paths, Paths::default());
     assert_eq!(config.paths.database, Path::new("/var/lib/ssh-session-notifier/session_events.db"));
     assert_eq!(config.limits.waiting, 10_000);
@@ -38,7 +42,7 @@ fn a_configuration_of_the_go_program_is_taken_as_it_is() {
 fn several_services_are_several_targets() {
     let text = "host.name = 'h'\nnotification = { service = ['stdout', 'ntfy'], ntfy.topic_url = 'http://n/t' }";
     let config = parse(text).expect("two services");
-    assert_eq!(config.targets.iter().map(Notifier::name).collect::<Vec<_>>(), ["stdout", "ntfy"]);
+    assert_eq!(names(&config), ["stdout", "ntfy"]);
 }
 
 #[test]
@@ -58,7 +62,16 @@ fn each_mistake_is_named_with_its_file_and_line() {
             "[notification]\nservice = [\n'stdout',\n'stdout']",
             "config.toml:4: notification.service names \"stdout\" twice",
         ),
-        ("[notification]\nservice = \"ntfy\"", "notification.ntfy.topic_url is missing"),
+        ("[notification]\nservice = \"ntfy\"", "config.toml:1: notification.ntfy.topic_url is missing"),
+        (
+            "[notification.ntyf]\ntopic_url = 'http://n/t'",
+            "config.toml:1: notification.ntyf needs a setting `service`; it can be",
+        ),
+        ("[host]\nname = '  '", "config.toml:2: host.name must be one line of printable characters"),
+        (
+            "[network]\nheartbeat_url = 'hc-ping.com/x'",
+            "config.toml:2: network.heartbeat_url must begin with https:// or",
+        ),
         (
             "[notification.ntfy]\ntopic_url = 'http://n/t'\ntokne = 'x'",
             "config.toml:3: notification.ntfy.tokne is not a setting",
@@ -155,33 +168,31 @@ fn without_tls_an_https_address_is_a_mistake_that_names_the_build_that_has_it() 
 }
 
 #[test]
-fn the_hook_finds_its_queue_in_a_file_with_mistakes_and_allows_nobody() {
-    let directory = std::env::temp_dir().join(format!("ssn-config-{}", std::process::id()));
+fn a_secret_is_the_first_line_of_a_regular_file_of_bounded_size() {
+    let directory = std::env::temp_dir().join(format!("ssn-secrets-{}", std::process::id()));
     std::fs::create_dir_all(&directory).expect("a temporary directory");
-    let file = directory.join("config.toml");
-    let stray = Paths::stray(&file);
-    let stray_path = stray.path.to_str().expect("UTF-8");
-    assert!(stray_path.starts_with("/var/lib/ssh-session-notifier/stray-") && stray_path.ends_with("-config.toml.db"));
-    let rows = [
-        (
-            "[queue]\npath = '/x/q.db'\n[allowlist]\nips = ['10.0.0.2']\n[notification]\nservice = 'nonsense'",
-            "/x/q.db",
-            true,
-            false,
-        ),
-        ("[queue]\npath = '/x/q.db'\n[allowlist]\nips = ['10.0.0.2', 'nonsense']", "/x/q.db", false, true),
-        ("[queue]\npath = 7\n[allowlist]\nips = ['10.0.0.2']", QUEUE, false, true),
-        ("[queue\npath = '/x/q.db'\n[allowlist]\nips = ['10.0.0.2']", stray_path, false, true),
-    ];
-    for (text, path, allows, is_said) in rows {
-        std::fs::write(&file, text).expect("a file to write");
-        let (hook, why) = Hook::read(&file);
-        assert_eq!(hook.paths.database, Path::new(path), "{text}");
-        assert_eq!(hook.allowlist.contains("10.0.0.2"), allows, "{text}");
-        assert_eq!(why.is_some(), is_said, "{text}");
+    let path = directory.join("token");
+    let read = || {
+        let text = format!(
+            "[notification]\nservice = 'stdout'\n[notification.ntfy]\ntopic_url = 'http://n/t'\ntoken_file = '{}'",
+            path.display()
+        );
+        parse(&format!("{text}\n[host]\nname = 'h'")).map(drop)
+    };
+    let mistake =
+        format!("config.toml:5: notification.ntfy.token_file cannot be used: cannot read {}: ", path.display());
+    for (content, expected) in [
+        (b"  tk_1 \nsecond line \xff".to_vec(), Ok(())),
+        (b"\n".to_vec(), Ok(())),
+        (b"tk_\xff\n".to_vec(), Err(format!("{mistake}not UTF-8"))),
+        (b"tk 1".to_vec(), Err("config.toml:5: notification.ntfy.token must be one word of ASCII characters".into())),
+        (vec![b'\n'; 65_537], Err(format!("{mistake}larger than 65536 bytes"))),
+    ] {
+        std::fs::write(&path, content).expect("a file to write");
+        assert_eq!(read(), expected);
     }
-    std::fs::remove_dir_all(&directory).expect("the directory is ours");
-    let (hook, why) = Hook::read(&file);
-    assert_eq!(hook.paths, stray);
-    assert!(why.is_some_and(|why| why.to_string().starts_with("cannot read ")));
+    std::fs::remove_file(&path).expect("it is ours");
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRUSR).expect("its place is free");
+    assert_eq!(read(), Err(format!("{mistake}not a regular file")));
+    std::fs::remove_dir_all(&directory).expect("it is ours");
 }

@@ -1,7 +1,7 @@
 //! One bounded request: an address, headers and a body go in, an answer or a reason comes out.
 //!
-//! minreq does the work on a thread of its own, so that the timeout holds for the look-up of the
-//! name too. Redirects are not followed: a token must not travel to another host.
+//! minreq does the work on a thread of its own, so that the timeout includes the look-up of the name.
+//! Redirects are not followed: a token must not travel to another host.
 
 #[cfg(feature = "tls")]
 mod anchors;
@@ -14,9 +14,14 @@ mod roots;
 #[cfg(test)]
 mod tests;
 
+mod address;
+mod settings;
+
+pub use address::Url;
+pub use settings::Settings;
+
 use std::fmt;
 use std::io::{self, Read};
-use std::net::IpAddr;
 use std::path::Path;
 #[cfg(feature = "tls")]
 use std::sync::OnceLock;
@@ -30,16 +35,18 @@ const BODY_LIMIT: u64 = 64 * 1024;
 /// Bytes of an answer's status line, and of all its headers together.
 const HEADERS_LIMIT: usize = 8 * 1024;
 
-/// What minreq calls an answer without a status line; it gives that the status 503.
+/// minreq's reason phrase for an answer without a status line, to which it gives the status 503.
 const NO_STATUS_LINE: &str = "Server did not provide a status line";
 
 /// What is to be sent, by POST.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// Where to: a checked [`Address`], perhaps with a query added.
-    pub url: Secret,
+    /// Where to.
+    pub url: Url,
     /// `Authorization: Bearer TOKEN`, if the service wants it.
     pub bearer: Option<Secret>,
+    /// `Idempotency-Key: "HEX"`: the same for every attempt to send the same message.
+    pub key: Option<u64>,
     /// The body, JSON.
     pub body: String,
 }
@@ -60,52 +67,10 @@ pub struct Response {
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
-    /// The time was over.
+    /// No answer within the timeout.
     Timeout,
-    /// Anything else: no such name, no route, refused, a certificate not to be trusted, not HTTP.
+    /// Anything else: no such name, no route, refused, an untrusted certificate, not HTTP.
     Broken(String),
-}
-
-/// The parts of an address that matter before a request is made.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Address<'t> {
-    /// Whether it is https.
-    pub is_secure: bool,
-    /// The host's name or IPv4 address.
-    pub host: &'t str,
-    /// `http://host:port`
-    pub origin: &'t str,
-    /// From the first `/` on; empty when there is none.
-    pub path: &'t str,
-}
-
-impl<'t> Address<'t> {
-    /// Takes an address apart (RFC 3986 §3), or says what is wrong with it.
-    pub fn parse(url: &'t str) -> Result<Self, &'static str> {
-        let (is_secure, start) = match url.split_once("://") {
-            Some(("https", _)) => (true, "https://".len()),
-            Some(("http", _)) => (false, "http://".len()),
-            _ => return Err("must begin with https:// or http://"),
-        };
-        if !url.bytes().all(|byte| byte.is_ascii_graphic()) || url.contains('#') {
-            return Err("must have no spaces, no #fragment and nothing but ASCII (percent-encode the rest)");
-        }
-        let end = url[start..].find(['/', '?']).map_or(url.len(), |length| start + length);
-        let (authority, path) = (&url[start..end], &url[end..]);
-        let (host, port) = authority.split_once(':').unwrap_or((authority, "80"));
-        if authority.contains(['@', '[', '\\']) {
-            return Err("must have a host name or an IPv4 address, without a user (an IPv6 address needs a name)");
-        }
-        if host.is_empty() || !port.parse::<u16>().is_ok_and(|port| port > 0) {
-            return Err("must have a host, and a port from 1 to 65535 if any");
-        }
-        Ok(Self { is_secure, host, origin: &url[..end], path })
-    }
-
-    /// Whether the host is this one: a local relay, or a test.
-    pub fn is_loopback(&self) -> bool {
-        self.host == "localhost" || self.host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-    }
 }
 
 impl Response {
@@ -115,31 +80,30 @@ impl Response {
     }
 }
 
-/// Gets TLS ready, before any thread is started: which authorities are trusted is handed to the
-/// library through the environment. With `ca_file` those in it, and no others; else the system's;
-/// where the system has none, Mozilla's that are built in (kept in `spool` if need be). Does nothing
-/// the second time.
+/// Gets TLS ready, before any thread is started: the library takes its authorities from a file that the
+/// environment names. With `ca_file` only those in it are trusted; else the system's; where the system has
+/// none, Mozilla's that are built in (kept in `spool` if need be). Does nothing the second time.
 #[cfg(feature = "tls")]
-pub fn trust(ca_file: Option<&Path>, spool: &Path) -> Result<(), crate::error::Error> {
-    // As the environment is the whole process's, so is this; a request that timed out may have left
-    // a thread behind, and the environment must not change under it.
+pub fn trust(settings: &Settings, spool: &Path) -> Result<(), crate::error::Error> {
+    // The environment belongs to the whole process: a request that timed out may have left a thread behind,
+    // and the environment must not change under it.
     static DONE: OnceLock<()> = OnceLock::new();
     if DONE.get().is_none() {
-        roots::install(ca_file, spool)?;
+        roots::install(settings.ca_file.as_deref(), spool)?;
         let _ = DONE.set(());
     }
     Ok(())
 }
 
-/// Without TLS there is nobody to trust, and an https address was refused by the configuration.
+/// Without TLS there is nobody to trust: the configuration refuses every https address.
 #[cfg(not(feature = "tls"))]
 #[expect(clippy::unnecessary_wraps, reason = "with TLS it can fail")]
-pub fn trust(_ca_file: Option<&Path>, _spool: &Path) -> Result<(), crate::error::Error> {
+pub fn trust(_settings: &Settings, _spool: &Path) -> Result<(), crate::error::Error> {
     Ok(())
 }
 
-/// Posts a request and reads the answer, within `timeout` (rounded down to seconds, at least one).
-/// Once its head is there it is an answer, and the caller decides whether a body that was cut will do.
+/// Posts a request and reads the answer, within `timeout` (rounded down to seconds, at least one). An answer
+/// whose body was cut is still an answer: the caller decides whether it is enough.
 pub fn post(request: &Request, timeout: Duration) -> Result<Response, Error> {
     let mut message = minreq::post(request.url.reveal())
         .with_follow_redirects(false)
@@ -153,6 +117,10 @@ pub fn post(request: &Request, timeout: Duration) -> Result<Response, Error> {
     if let Some(token) = &request.bearer {
         message = message.with_header("Authorization", format!("Bearer {}", token.reveal()));
     }
+    if let Some(key) = request.key {
+        // A string of RFC 9651 §3.3.3, as draft-ietf-httpapi-idempotency-key-header wants.
+        message = message.with_header("Idempotency-Key", format!("\"{key:016x}\""));
+    }
     let mut answer = message.send_lazy().map_err(why)?;
     if answer.reason_phrase == NO_STATUS_LINE {
         return Err(Error::Broken("the server closed the connection, or speaks no HTTP".into()));
@@ -165,8 +133,8 @@ pub fn post(request: &Request, timeout: Duration) -> Result<Response, Error> {
     Ok(after_interim(Response { status: answer.status_code, headers, body, cut }))
 }
 
-/// Skips interim answers (1xx, RFC 9110 §15.2), which minreq takes for final: the real answer is
-/// then in what it took for the body.
+/// Skips interim answers (1xx, RFC 9110 §15.2). minreq takes them for final and the real answer for their
+/// body.
 fn after_interim(mut response: Response) -> Response {
     while (100..200).contains(&response.status) {
         let Some(next) = head(&response.body) else { break };
@@ -200,8 +168,8 @@ fn why_io(error: &io::Error) -> Error {
     }
     match error.kind() {
         io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => Error::Timeout,
-        io::ErrorKind::UnexpectedEof => Error::Broken("the server broke the connection off".into()),
-        // What minreq has against the lengths of chunks.
+        io::ErrorKind::UnexpectedEof => Error::Broken("the server closed the connection early".into()),
+        // minreq's complaints about the lengths of chunks.
         io::ErrorKind::Other => Error::Broken(improper(error)),
         _ => Error::Broken(error.to_string()),
     }

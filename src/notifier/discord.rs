@@ -1,9 +1,12 @@
 //! Discord: a webhook's address (docs.discord.com, Execute Webhook).
 
-use crate::http::{Address, Request, Response};
+use std::time::Duration;
+
+use crate::http::{Response, Url};
 use crate::notifier::outcome::{self, Outcome};
-use crate::notifier::{Capacity, Digest, Unit, json};
-use crate::text::{FIELD_UTF16, Secret};
+use crate::notifier::{Capacity, Digest, Service, Setup, Unit, json};
+use crate::rules::Urgency;
+use crate::text::Secret;
 use crate::toml::Section;
 
 /// A message holds 2000 characters; the code block's fence takes six, `- ` and the line break three.
@@ -11,78 +14,64 @@ use crate::toml::Section;
 /// UTF-16 units, of which there are never fewer. A message that is within both is always taken.
 pub const CAPACITY: Capacity = Capacity { limit: 2000, unit: Unit::Utf16, around: 6, per_line: 3 };
 
-/// The longest notice has five fields, and the words between them.
-const _: () = assert!(5 * FIELD_UTF16 + 100 + CAPACITY.around + CAPACITY.per_line <= CAPACITY.limit);
-
 /// Hosts that serve webhooks.
 const HOSTS: [&str; 4] = ["discord.com", "canary.discord.com", "ptb.discord.com", "discordapp.com"];
+
+/// Path of a webhook, before its number and its token.
+const PATH: &str = "/api/webhooks/";
 
 /// Length of a webhook's user name, counted like a message's.
 const USERNAME_LIMIT: usize = 80;
 
-/// One webhook.
-#[derive(Clone, Debug)]
-pub struct Discord {
-    url: Secret,
-    is_secure: bool,
+/// The message makes no sound (`SUPPRESS_NOTIFICATIONS`).
+const SILENT: u32 = 1 << 12;
+
+/// Reads `webhook_url`.
+pub fn configure(section: &mut Section<'_>) -> Option<Setup> {
+    let found = section.required_secret("webhook_url")?;
+    let url = Url::configure(section, "webhook_url", &found)?;
+    let is_discord = url.is_secure() && HOSTS.contains(&url.host()) && url.origin().ends_with(url.host());
+    let Some(parts) = url.path().strip_prefix(PATH).filter(|_| is_discord || url.is_loopback()) else {
+        section.mistake(&found, "webhook_url", "must begin with https://discord.com/api/webhooks/");
+        return None;
+    };
+    // The parts after the webhook's number let anybody post.
+    let secrets = parts.split('/').filter(|part| !part.bytes().all(|byte| byte.is_ascii_digit()));
+    let secrets = secrets.map(Secret::new).collect();
+    let joint = if url.query().is_empty() { "" } else { "&" };
+    // Without wait=true Discord answers before it has the message, and reports nothing if it is lost.
+    let address = url.with_path(&format!("{}?{}{joint}wait=true", url.path(), url.query()));
+    Some(Setup { service: Service::Discord, address: Some(address), bearer: None, secrets })
 }
 
-impl Discord {
-    /// Reads `webhook_url`.
-    pub fn configure(section: &mut Section<'_>) -> Option<Self> {
-        let found = section.required_secret("webhook_url", "webhook_url_file")?;
-        let url = section.address("webhook_url", &found)?;
-        let parts = Address::parse(url.reveal()).ok()?;
-        let is_webhook = parts.path.starts_with("/api/webhooks/");
-        let is_discord = parts.is_secure && HOSTS.contains(&parts.host) && parts.origin.ends_with(parts.host);
-        if !is_webhook || !(is_discord || parts.is_loopback()) {
-            section.mistake(&found, "webhook_url", "must begin with https://discord.com/api/webhooks/");
-            return None;
-        }
-        let is_secure = parts.is_secure;
-        let joint = if parts.path.contains('?') { '&' } else { '?' };
-        // Without wait=true Discord answers before it has the message, and says nothing if it is lost.
-        Some(Self { url: Secret::new(format!("{}{joint}wait=true", url.reveal())), is_secure })
-    }
+/// Writes a code block, in which Discord formats and mentions nothing, one line a notice.
+pub fn render(digest: &Digest<'_>) -> String {
+    let content = format!("```{}```", digest.lines("- ").replace('`', ""));
+    let flags = match digest.urgency() {
+        Urgency::Quiet => format!(r#","flags":{SILENT}"#),
+        Urgency::Normal | Urgency::Urgent => String::new(),
+    };
+    format!(
+        r#"{{"username":{},"content":{},"allowed_mentions":{{"parse":[]}}{flags}}}"#,
+        json::string(&username(digest.host.as_str())),
+        json::string(&content)
+    )
+}
 
-    /// What lets anybody post: the parts of the address behind the webhook's number.
-    pub fn secrets(&self) -> Vec<&str> {
-        let path = self.url.reveal().split('?').next().unwrap_or_default();
-        let parts = path.split_once("/api/webhooks/").map_or("", |(_, parts)| parts).split('/');
-        parts.filter(|part| !part.bytes().all(|byte| byte.is_ascii_digit())).collect()
-    }
-
-    /// Whether the webhook is reached over TLS.
-    pub fn is_secure(&self) -> bool {
-        self.is_secure
-    }
-
-    /// Writes a code block, in which Discord formats and mentions nothing, one line a notice.
-    pub fn render(&self, digest: &Digest<'_>) -> Request {
-        let lines: Vec<String> = digest.lines.iter().map(|line| format!("- {}", line.replace('`', ""))).collect();
-        let body = format!(
-            r#"{{"username":{},"content":{},"allowed_mentions":{{"parse":[]}}}}"#,
-            json::string(&username(digest.host.as_str())),
-            json::string(&format!("```{}```", lines.join("\n")))
-        );
-        Request { url: self.url.clone(), bearer: None, body }
-    }
-
-    /// A message that was saved is answered with itself, and so with its `id`.
-    pub fn judge(response: &Response) -> Outcome {
-        let saved = response.status == 204 || json::field(&response.body, "id").is_some();
-        let throttled =
-            || outcome::retry_after(response).or_else(|| outcome::seconds(json::field(&response.body, "retry_after")?));
-        let outcome = outcome::judge(response, saved, throttled, "message");
-        match outcome {
-            Outcome::Delivered { .. } => Outcome::Delivered { pause: spent(response) },
-            other => other,
-        }
+/// Discord answers a message that it saved with that message, which has an `id`.
+pub fn judge(response: &Response) -> Outcome {
+    let saved = response.status == 204 || json::field(&response.body, "id").is_some();
+    let throttled =
+        || outcome::retry_after(response).or_else(|| outcome::seconds(json::field(&response.body, "retry_after")?));
+    let outcome = outcome::judge(response, saved, throttled, "message");
+    match outcome {
+        Outcome::Delivered { .. } => Outcome::Delivered { pause: spent(response) },
+        other => other,
     }
 }
 
 /// How long to wait before the next message when this one was the last that the limit allowed.
-fn spent(response: &Response) -> Option<std::time::Duration> {
+fn spent(response: &Response) -> Option<Duration> {
     let is_spent = response.header("x-ratelimit-remaining")? == "0";
     outcome::seconds(response.header("x-ratelimit-reset-after")?).filter(|_| is_spent)
 }

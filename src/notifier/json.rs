@@ -1,8 +1,8 @@
-//! As much JSON as the services need (RFC 8259): strings out, one member of an object in.
+//! As much JSON as the services need (RFC 8259): writes strings, reads one member of an object.
 
 use std::fmt::Write;
 
-/// Writes a string with its quotes.
+/// Writes a string, quotes included.
 pub fn string(text: &str) -> String {
     let mut json = String::with_capacity(text.len() + 2);
     json.push('"');
@@ -21,8 +21,8 @@ pub fn string(text: &str) -> String {
     json
 }
 
-/// Finds a member of the outermost object and answers its text as it stands there, a string without
-/// its quotes. `None` when there is no such member, or when it isn't an object at all.
+/// Finds a member of the outermost object and returns its text as written, a string without its quotes.
+/// `None` if there is no such member, or if the text isn't an object.
 pub fn field<'t>(body: &'t [u8], name: &str) -> Option<&'t str> {
     let text = std::str::from_utf8(body).ok()?;
     let mut rest = text.trim_start().strip_prefix('{')?;
@@ -36,7 +36,7 @@ pub fn field<'t>(body: &'t [u8], name: &str) -> Option<&'t str> {
     }
 }
 
-/// Splits one value off: a string, a number or word, or a whole array or object.
+/// Splits off one value: a string, a number or word, or a whole array or object.
 fn value(text: &str) -> Option<(&str, &str)> {
     let text = text.trim_start();
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);

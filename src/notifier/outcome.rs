@@ -1,4 +1,4 @@
-//! Outcomes: what became of one message. The one place where a status code gets its meaning.
+//! Outcomes: what became of one message. Only here does a status code get its meaning.
 
 use std::time::Duration;
 
@@ -7,34 +7,33 @@ use crate::notifier::json;
 use crate::text::Field;
 use crate::tz::days_from_civil;
 
-/// What to wait for when a service says "too many" and not for how long.
+/// How long to wait when a service answers "too many requests" without a time.
 const DEFAULT_PAUSE: Duration = Duration::from_mins(1);
 
-/// The shortest: a run makes at most fifty attempts then, even if the service says "at once" to each.
-/// Discord bans an address for ten thousand such answers in ten minutes.
+/// The shortest wait: a run then makes at most fifty attempts, even if the service says "at once" to each.
+/// Discord bans an address after ten thousand such answers in ten minutes.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// The longest wait that a service can ask for, so that none can silence a target for good.
+/// The longest wait that a service can ask for, so that none can silence its target for good.
 const LONGEST_PAUSE: Duration = Duration::from_hours(1);
 
 /// What became of one message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The service has it. `pause`: its limit is spent for so long.
+    /// The service has it. `pause`: its limit is used up for this long.
     Delivered { pause: Option<Duration> },
-    /// Too many at once: again after this.
+    /// Too many requests: try again after this.
     Throttled { pause: Duration, why: String },
-    /// It didn't work, and may later.
+    /// It didn't work, but may work later.
     Failed { why: String },
-    /// The target itself is wrong (its token, its address): nothing will get there until that is mended.
+    /// The target itself is wrong (its token, its address): nothing arrives until somebody corrects that.
     Refused { why: String },
     /// This message is wrong, and always will be.
     Rejected { why: String },
 }
 
-/// Judges an answer. `is_proven` tells whether a 2xx really is the service's, and not the page of
-/// some hotel's network; `pause` reads how long a 429 lasts; `reason` is where the service's JSON
-/// says why.
+/// Judges an answer. `is_proven`: a 2xx really comes from the service, not from a captive portal. `pause`
+/// reads how long a 429 lasts, and `reason` names the member of the service's JSON that says why.
 pub fn judge(response: &Response, is_proven: bool, pause: impl Fn() -> Option<Duration>, reason: &str) -> Outcome {
     let said = json::field(&response.body, reason).map(|text| Field::new(text.as_bytes())).unwrap_or_default();
     let status = response.status;
@@ -43,7 +42,7 @@ pub fn judge(response: &Response, is_proven: bool, pause: impl Fn() -> Option<Du
         200..300 if is_proven => Outcome::Delivered { pause: None },
         200..300 => {
             let what = response.cut.as_ref().map(ToString::to_string);
-            let what = what.unwrap_or_else(|| "something in between gave it".into());
+            let what = what.unwrap_or_else(|| "a captive portal or a proxy answered".into());
             Outcome::Failed { why: format!("HTTP {status}, but not the service's answer: {what}") }
         }
         300..400 => Outcome::Failed { why: format!("{why}: redirects are not followed") },
@@ -55,8 +54,8 @@ pub fn judge(response: &Response, is_proven: bool, pause: impl Fn() -> Option<Du
     }
 }
 
-/// The header `Retry-After` (RFC 9110 §10.2.3): seconds, or a date, which is taken relative to the
-/// answer's own `Date`, for this host's clock may be wrong. `None` when there is none that makes sense.
+/// The header `Retry-After` (RFC 9110 §10.2.3): seconds, or a date, which is compared with the answer's own
+/// `Date` because this host's clock may be wrong. `None` if it is missing or makes no sense.
 pub fn retry_after(response: &Response) -> Option<Duration> {
     let value = response.header("retry-after")?;
     seconds(value).or_else(|| {

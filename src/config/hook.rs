@@ -1,0 +1,201 @@
+//! The part of the configuration that a login needs, read whatever is wrong with the rest of the file.
+
+use std::path::Path;
+
+use nix::unistd::geteuid;
+
+use crate::config::{SECTIONS, check_owner, read_file, text};
+use crate::error::Error;
+use crate::queue::{Limits, Paths};
+use crate::rules::Allowlist;
+use crate::toml::{Reader, Section};
+
+/// The part that the hook needs.
+#[derive(Clone, Debug)]
+pub struct Hook {
+    /// Where the queue is. `None`: the file doesn't tell, and so the event is an orphan until it does.
+    pub paths: Option<Paths>,
+    /// Whose sessions need no notice; empty if the hook found a mistake.
+    pub allowlist: Allowlist,
+}
+
+impl Hook {
+    /// Reads what the hook needs, and returns the mistakes that it found on the way. It believes nothing in a
+    /// file that somebody else could have written.
+    pub fn read(file: &Path) -> (Self, Option<Error>) {
+        let reported = |paths, why| (Self { paths, allowlist: Allowlist::default() }, why);
+        let owned = |(bytes, metadata)| check_owner(file, &metadata, geteuid().as_raw()).map(|_| bytes);
+        let bytes: Vec<u8> = match read_file(file).and_then(owned) {
+            Ok(bytes) => bytes,
+            Err(why) => return reported(None, Some(why)),
+        };
+        let text = match text(file, &bytes) {
+            Ok(text) => text,
+            Err(why) => return reported(paths_in_broken(file, &String::from_utf8_lossy(&bytes)), Some(why)),
+        };
+        let reader = Reader::new(file, text);
+        let Some(document) = reader.parse() else {
+            return reported(paths_in_broken(file, text), reader.finish::<Self>(None).err());
+        };
+        let mut root = reader.root(&document);
+        let paths = paths(&reader, &mut root);
+        let mut section = root.section("allowlist");
+        let allowlist = Allowlist::configure(&mut section);
+        section.finish();
+        match reader.finish(Some(allowlist)) {
+            Ok(allowlist) => (Self { paths, allowlist }, None),
+            Err(why) => reported(paths, Some(why)),
+        }
+    }
+}
+
+/// Reads where the queue is. `None`: a mistake leaves that in doubt. A wrong key may have been meant as
+/// `path`, and a section with a wrong name as `[queue]`.
+fn paths(reader: &Reader<'_>, root: &mut Section<'_>) -> Option<Paths> {
+    let mut queue = root.section("queue");
+    if !queue.is_there() {
+        for name in root.tables().into_iter().filter(|name| !SECTIONS.contains(name)) {
+            root.section(name).refuse("is not a section");
+        }
+    }
+    let paths = Paths::configure(&mut queue);
+    Limits::configure(&mut queue);
+    queue.finish();
+    (!reader.has_mistakes()).then_some(paths)
+}
+
+/// The same for a text that is not TOML, from the lines of the section `[queue]` alone. `None`: they are
+/// broken too, or another line mentions the queue.
+fn paths_in_broken(file: &Path, text: &str) -> Option<Paths> {
+    let (mut section, mut is_inside) = (String::new(), false);
+    for line in text.lines() {
+        let code = line.split('#').next().unwrap_or_default().trim();
+        if code.starts_with('[') {
+            is_inside = code == "[queue]";
+        }
+        if is_inside {
+            section.push_str(line);
+            section.push('\n');
+        } else if code.contains("queue") {
+            return None;
+        }
+    }
+    let reader = Reader::new(file, &section);
+    let document = reader.parse().filter(|_| !section.contains(char::REPLACEMENT_CHARACTER))?;
+    paths(&reader, &mut reader.root(&document))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::{PermissionsExt, chown};
+    use std::path::PathBuf;
+    use std::process;
+
+    use super::*;
+
+    const QUEUE: &str = "[queue]\npath = '/x/q.db' # here\nspool = '/x/spool'\n";
+    const ALLOWLIST: &str = "[allowlist]\nips = ['10.0.0.2']\n";
+
+    /// A configuration in a directory that its test removes.
+    fn file(name: &str) -> PathBuf {
+        let directory = std::env::temp_dir().join(format!("ssn-hook-{name}-{}", process::id()));
+        fs::create_dir_all(&directory).expect("a temporary directory");
+        directory.join("config.toml")
+    }
+
+    fn configure(file: &Path, text: &[u8]) {
+        fs::write(file, text).expect("a file to write");
+        fs::set_permissions(file, Permissions::from_mode(0o600)).expect("it is ours");
+    }
+
+    fn remove(file: &Path) {
+        fs::remove_dir_all(file.parent().expect("a directory")).expect("it is ours");
+    }
+
+    /// The database that the hook uses: `-` for an orphan.
+    fn database(hook: &Hook) -> String {
+        hook.paths.as_ref().map_or("-".into(), |paths| paths.database.display().to_string())
+    }
+
+    #[test]
+    fn the_hook_finds_its_queue_in_a_file_with_mistakes_or_knows_that_it_does_not() {
+        let file = file("mistakes");
+        let default = Paths::default().database.display().to_string();
+        let (default, there) = (default.as_str(), "/x/q.db");
+        // Its text, the database, whether the allowlist holds, and whether a mistake is reported.
+        let rows: [(String, &str, bool, bool); 22] = [
+            (format!("{QUEUE}{ALLOWLIST}"), there, true, false),
+            (ALLOWLIST.into(), default, true, false),
+            (format!("{QUEUE}{ALLOWLIST}[notification]\nservice = 'nonsense'"), there, true, false),
+            (format!("{QUEUE}[allowlist]\nips = ['10.0.0.2', 'nonsense']"), there, false, true),
+            (format!("queue.path = '/x/q.db'\n{ALLOWLIST}"), there, true, false),
+            (format!("[queue]\npath = 7\n{ALLOWLIST}"), "-", false, true),
+            (format!("[queue]\npaht = '/x/q.db'\n{ALLOWLIST}"), "-", false, true),
+            (format!("queue = 'x'\n{ALLOWLIST}"), "-", false, true),
+            (format!("[quene]\npath = '/x/q.db'\n{ALLOWLIST}"), "-", false, true),
+            (format!("[later]\nx = 1\n{QUEUE}{ALLOWLIST}"), there, true, false),
+            // Not TOML.
+            (format!("[host]\nname = 'x\n{QUEUE}{ALLOWLIST}"), there, false, true),
+            (format!("[host]\nname = \"\"\"x\n{QUEUE}{ALLOWLIST}"), there, false, true),
+            (format!("{QUEUE}[allowlist]\nips = ['10.0.0.2]\n"), there, false, true),
+            (format!("{QUEUE}[allowlist\nips = ['10.0.0.2']\n"), there, false, true),
+            (format!("[host]\nname = 'x\n# the queue is where it always is\n{ALLOWLIST}"), default, false, true),
+            (format!("[queue]\npath = '/x/q.db\n{ALLOWLIST}"), "-", false, true),
+            (format!("[queue]\npath = 7\n[host]\nname = 'x\n{ALLOWLIST}"), "-", false, true),
+            (format!("[queue\npath = '/x/q.db'\n{ALLOWLIST}"), "-", false, true),
+            (format!("{QUEUE}{QUEUE}{ALLOWLIST}"), "-", false, true),
+            (format!("queue.path = '/x/q.db'\n[host]\nname = 'x\n{ALLOWLIST}"), "-", false, true),
+            (format!("'queue' = {{ path = '/x/q.db' }}\n[host]\nname = 'x\n{ALLOWLIST}"), "-", false, true),
+            (format!("[host]\nname = 'x\n[ \"queue\" ]\npath = '/x/q.db'\n{ALLOWLIST}"), "-", false, true),
+        ];
+        for (text, expected, allows, is_reported) in rows {
+            configure(&file, text.as_bytes());
+            let (hook, why) = Hook::read(&file);
+            assert_eq!(database(&hook), expected, "{text}");
+            assert_eq!(hook.allowlist.contains("10.0.0.2"), allows, "{text}");
+            assert_eq!(why.is_some(), is_reported, "{text} {why:?}");
+        }
+        remove(&file);
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf_8_are_no_doubt_about_the_queue_unless_they_are_in_its_section() {
+        let file = file("bytes");
+        for (text, expected) in [
+            (&b"[host]\nname = 'K\xfcche'\n[queue]\npath = '/x/q.db'\n"[..], "/x/q.db"),
+            (b"[host]\nname = 'x'\n[queue]\npath = '/K\xfcche/q.db'\n", "-"),
+        ] {
+            configure(&file, text);
+            let (hook, why) = Hook::read(&file);
+            assert_eq!(database(&hook), expected);
+            assert!(
+                why.is_some_and(|why| why.to_string().contains("config.toml:") && why.to_string().contains("UTF-8"))
+            );
+        }
+        remove(&file);
+    }
+
+    #[test]
+    fn nothing_is_believed_in_a_file_that_is_missing_or_that_others_could_have_written() {
+        let file = file("owners");
+        configure(&file, format!("{QUEUE}{ALLOWLIST}").as_bytes());
+        let read = |expected: &str| {
+            let (hook, why) = Hook::read(&file);
+            assert!(hook.paths.is_none() && !hook.allowlist.contains("10.0.0.2"), "{expected}");
+            assert!(why.is_some_and(|why| why.to_string().contains(expected)), "{expected}");
+        };
+        fs::set_permissions(&file, Permissions::from_mode(0o620)).expect("it is ours");
+        read("can be written by others (mode 0620)");
+        if geteuid().is_root() {
+            configure(&file, QUEUE.as_bytes());
+            chown(&file, Some(65534), None).expect("root may");
+            read("is owned by user 65534");
+        }
+        fs::remove_file(&file).expect("it is ours");
+        read("cannot read ");
+        nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRUSR).expect("its place is free");
+        read("not a regular file");
+        remove(&file);
+    }
+}

@@ -1,0 +1,38 @@
+//! The settings of the network: how long a request may take, which authorities to trust, which monitor to
+//! call.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::http::Url;
+use crate::toml::{PathKind, Section};
+
+/// Seconds that one request may take, unless `network.timeout` says otherwise. A run has fifty.
+const TIMEOUT: i64 = 10;
+
+/// The section `network`.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How long one request may take.
+    pub timeout: Duration,
+    /// The only authorities to trust, instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// The monitor to call after a run that left nothing overdue.
+    pub heartbeat_url: Option<Url>,
+}
+
+impl Settings {
+    /// Reads `timeout`, `ca_file` and `heartbeat_url` of the section `network`.
+    pub fn configure(section: &mut Section<'_>) -> Self {
+        let timeout = section.integer("timeout", 1..=45).unwrap_or(TIMEOUT);
+        Self {
+            timeout: Duration::from_secs(timeout.unsigned_abs()),
+            ca_file: section.path("ca_file", PathKind::Directory),
+            heartbeat_url: section
+                .secret("heartbeat_url")
+                // An empty one means none.
+                .filter(|found| !found.value.reveal().is_empty())
+                .and_then(|found| Url::configure(section, "heartbeat_url", &found)),
+        }
+    }
+}

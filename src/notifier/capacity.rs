@@ -1,0 +1,103 @@
+//! Capacity: how much text one message of a service holds.
+
+/// How much text fits into one message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// The service's limit.
+    pub limit: usize,
+    /// What the service counts.
+    pub unit: Unit,
+    /// What stands around all lines, in units.
+    pub around: usize,
+    /// What each line costs beyond itself, in units.
+    pub per_line: usize,
+}
+
+/// What a length is counted in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// UTF-16 units: two for a character beyond U+FFFF.
+    Utf16,
+    /// Bytes of UTF-8.
+    Bytes,
+}
+
+/// What is left of a capacity while a message is put together.
+#[derive(Clone, Debug)]
+pub struct Room {
+    capacity: Capacity,
+    /// Units in use; `None` before the first line.
+    used: Option<usize>,
+}
+
+impl Capacity {
+    /// Whether a line of so many characters fits, whichever characters they are.
+    pub const fn holds(self, characters: usize) -> bool {
+        let most = match self.unit {
+            Unit::Utf16 => 2,
+            Unit::Bytes => 4,
+        };
+        self.around + self.per_line + characters * most <= self.limit
+    }
+
+    /// The room in a message without lines.
+    pub fn room(self) -> Room {
+        Room { capacity: self, used: None }
+    }
+}
+
+impl Room {
+    /// Takes a line if it fits, and says whether it did. The first line is always taken: every notice fits
+    /// into every service's message.
+    pub fn take(&mut self, line: &str) -> bool {
+        let Capacity { limit, unit, around, per_line } = self.capacity;
+        let length = match unit {
+            Unit::Utf16 => line.encode_utf16().count(),
+            Unit::Bytes => line.len(),
+        };
+        let used = self.used.unwrap_or(around) + per_line + length;
+        let fits = used <= limit || self.used.is_none();
+        if fits {
+            self.used = Some(used);
+        }
+        fits
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: Capacity = Capacity { limit: 20, unit: Unit::Utf16, around: 6, per_line: 3 };
+
+    #[test]
+    fn as_many_lines_as_the_service_can_count_share_a_message() {
+        let fitting = |capacity: Capacity, lines: &[&str]| {
+            let mut room = capacity.room();
+            lines.iter().take_while(|line| room.take(line)).count()
+        };
+        for (lines, count) in [
+            (&["éééé", "éééé", "x"][..], 2),
+            (&["éééé", "ééééé", "x"], 1),
+            (&["\u{1f512}\u{1f512}", "éééé", "x"], 2),
+            (&["\u{1f512}\u{1f512}", "ééééé", "x"], 1),
+            (&["this one alone is too long for it"], 1),
+            (&["this one alone is too long for it", ""], 1),
+        ] {
+            assert_eq!(fitting(SMALL, lines), count, "{lines:?}");
+        }
+        let bytes = Capacity { unit: Unit::Bytes, ..SMALL };
+        assert_eq!(fitting(bytes, &["éé", "éé", "x"]), 2);
+        assert_eq!(fitting(bytes, &["ééé", "éé", "x"]), 1);
+    }
+
+    #[test]
+    fn a_number_of_characters_is_counted_as_if_each_were_as_long_as_can_be() {
+        let bytes = Capacity { unit: Unit::Bytes, ..SMALL };
+        for (capacity, most) in [(SMALL, 5), (bytes, 2)] {
+            assert!(capacity.holds(most) && !capacity.holds(most + 1), "{capacity:?}");
+            let longest = "\u{1f512}".repeat(most);
+            assert!(capacity.room().take(&longest));
+        }
+    }
+}

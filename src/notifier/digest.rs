@@ -1,0 +1,89 @@
+//! Digests: the notices that share one message.
+
+use crate::notifier::Name;
+use crate::rules::Urgency;
+use crate::text::Field;
+
+/// The parameters of FNV-1a with 64 bits.
+const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+const FNV_PRIME: u64 = 0x0100_0000_01b3;
+
+/// One event as it is reported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// The event's random number, the same in each of its copies.
+    pub uid: u64,
+    /// How urgent it is.
+    pub urgency: Urgency,
+    /// What a person reads: one line, without a line break.
+    pub text: String,
+}
+
+/// Several notices that share one message, oldest first; never empty.
+#[derive(Clone, Copy, Debug)]
+pub struct Digest<'a> {
+    /// What the host is called.
+    pub host: &'a Field,
+    /// The notices, oldest first.
+    pub notices: &'a [Notice],
+}
+
+impl Digest<'_> {
+    /// As urgent as the most urgent notice.
+    pub fn urgency(&self) -> Urgency {
+        self.notices.iter().map(|notice| notice.urgency).max().unwrap_or_default()
+    }
+
+    /// Identifies the message to `target`, so that a relay can drop a second copy. A digest that grew between
+    /// two attempts is another message, and so is the same digest to another target.
+    pub fn key(&self, target: &Name) -> u64 {
+        let uids = self.notices.iter().flat_map(|notice| notice.uid.to_le_bytes());
+        let bytes = target.as_str().bytes().chain(uids);
+        bytes.fold(FNV_OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(FNV_PRIME))
+    }
+
+    /// The texts, one a line, each after `bullet`.
+    pub fn lines(&self, bullet: &str) -> String {
+        let lines: Vec<String> = self.notices.iter().map(|notice| format!("{bullet}{}", notice.text)).collect();
+        lines.join("\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn notice(uid: u64, urgency: Urgency) -> Notice {
+        Notice { uid, urgency, text: uid.to_string() }
+    }
+
+    #[test]
+    fn a_digest_is_as_urgent_as_its_most_urgent_notice() {
+        let host = Field::default();
+        let (quiet, normal, urgent) =
+            (notice(1, Urgency::Quiet), notice(2, Urgency::Normal), notice(3, Urgency::Urgent));
+        for (notices, urgency) in [
+            (&[quiet.clone(), quiet.clone()][..], Urgency::Quiet),
+            (&[quiet.clone(), normal.clone()], Urgency::Normal),
+            (&[urgent, quiet, normal], Urgency::Urgent),
+        ] {
+            assert_eq!(Digest { host: &host, notices }.urgency(), urgency);
+        }
+    }
+
+    #[test]
+    fn each_message_to_each_target_has_a_key_of_its_own_and_the_same_at_every_attempt() {
+        let host = Field::default();
+        let key = |uids: &[u64], target: &str| {
+            let notices: Vec<Notice> = uids.iter().map(|uid| notice(*uid, Urgency::Normal)).collect();
+            Digest { host: &host, notices: &notices }.key(&Name::parse(target).expect("a name"))
+        };
+        // As FNV's authors have it: of "a", and of "foobar".
+        assert_eq!((key(&[], "a"), key(&[], "foobar")), (0xaf63_dc4c_8601_ec8c, 0x8594_4171_f739_67e8));
+        let keys = [key(&[1, 2], "a"), key(&[1, 2, 3], "a"), key(&[1], "a"), key(&[2, 1], "a"), key(&[1, 2], "b")];
+        for (place, one) in keys.iter().enumerate() {
+            assert!(!keys[place + 1..].contains(one), "{keys:x?}");
+        }
+        assert_eq!(key(&[1, 2], "a"), keys[0]);
+    }
+}

@@ -1,0 +1,114 @@
+//! Targets: the section `notification`, which lists them by name, and one section for each.
+
+use std::fmt;
+
+use crate::notifier::{Notifier, Row, SERVICES};
+use crate::rules::Filter;
+use crate::toml::Section;
+
+/// Characters of a target's name.
+const NAME_LIMIT: usize = 32;
+
+/// A target's name: 1 to 32 of a-z, 0-9, `_` and `-`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name(String);
+
+impl Name {
+    /// Takes a name if it is one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_name = (1..=NAME_LIMIT).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte));
+        is_name.then(|| Self(text.into()))
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Reads the section `notification`: the targets that `service` lists, as far as they are complete. A section
+/// that it does not list must be right all the same.
+pub fn configure(mut section: Section<'_>) -> Vec<Notifier> {
+    let listed = listed(&mut section);
+    let targets = listed.iter().filter_map(|name| target(&mut section, name.clone())).collect();
+    for key in section.tables() {
+        match Name::parse(key) {
+            Some(name) if listed.contains(&name) => {}
+            Some(name) => drop(target(&mut section, name)),
+            None => section.section(key).refuse("must be renamed: a target's name has 1 to 32 of a-z, 0-9, _ and -"),
+        }
+    }
+    section.finish();
+    targets
+}
+
+/// The names in `service`: each is a service or has a section.
+fn listed(section: &mut Section<'_>) -> Vec<Name> {
+    let mut names = Vec::new();
+    for found in section.required_strings("service").unwrap_or_default() {
+        let text = found.value.as_str();
+        let is_target = |name: &Name| service(name.as_str()).is_some() || section.tables().contains(&name.as_str());
+        match Name::parse(text).filter(is_target) {
+            Some(name) if names.contains(&name) => {
+                section.mistake(&found, "service", format_args!("names {text:?} twice"));
+            }
+            Some(name) => names.push(name),
+            None => {
+                let what = format!("it can be {}, or a name that has a section of its own", services());
+                section.mistake(&found, "service", format!("{}{what}", shown(text)));
+            }
+        }
+    }
+    names
+}
+
+/// Reads one target's section.
+fn target(parent: &mut Section<'_>, name: Name) -> Option<Notifier> {
+    let mut section = parent.section(name.as_str());
+    let Row { capacity, configure, .. } = service_of(&mut section, &name)?;
+    let filter = Filter::configure(&mut section);
+    let setup = configure(&mut section);
+    section.finish();
+    Some(Notifier { name, filter, capacity: *capacity, setup: setup? })
+}
+
+/// The service that a target uses: the one that it is named after, or the one that its section names.
+fn service_of(section: &mut Section<'_>, name: &Name) -> Option<&'static Row> {
+    let own = service(name.as_str());
+    let Some(found) = section.string("service") else {
+        if own.is_none() && !section.has("service") {
+            section.refuse(format_args!("needs a setting `service`; it can be {}", services()));
+        }
+        return own;
+    };
+    section.check("service", &found, |given| match (own, service(given)) {
+        (Some(Row { name, .. }), _) if name != given => {
+            Err(format!("must be {name:?} like the section's name; rename the section to use another service"))
+        }
+        (_, Some(row)) => Ok(row),
+        (_, None) => Err(format!("{}it can be {}", shown(given), services())),
+    })
+}
+
+fn service(name: &str) -> Option<&'static Row> {
+    SERVICES.iter().find(|row| row.name == name)
+}
+
+/// `"discord", "ntfy" or "stdout"`
+fn services() -> String {
+    let names: Vec<String> = SERVICES.iter().map(|row| format!("{:?}", row.name)).collect();
+    let (last, others) = names.split_last().expect("there are services");
+    format!("{} or {last}", others.join(", "))
+}
+
+/// How a mistake shows what was given instead of a service: an address in the wrong place is a secret.
+fn shown(text: &str) -> String {
+    if text.contains('/') { String::new() } else { format!("is {text:?}; ") }
+}
