@@ -9,8 +9,9 @@ use std::process::Command;
 use std::sync::LazyLock;
 
 use crate::support::home::Home;
+use crate::support::outcome::Outcome;
 use crate::support::sshd::{self, CLIENT, EVE, SERVER, Sshd};
-use crate::support::{has, program, skip, stdout};
+use crate::support::{has, program, skip};
 
 /// Debian 12's line for sshd and login.
 const READ_ENVIRONMENT: &str = "session required pam_env.so user_readenv=1\n";
@@ -89,12 +90,9 @@ impl Attack {
         format!("session optional pam_exec.so quiet {} {}\n", self.home.at("reader").display(), self.found.display())
     }
 
-    /// Kind, user, remote host, service and terminal of every event, in order.
-    fn recorded(&self) -> String {
-        self.home.query(
-            "SELECT group_concat(kind || ' ' || user || ' ' || remote_host || ' ' || service || ' ' || tty, ', ')
-             FROM (SELECT * FROM event ORDER BY id)",
-        )
+    /// Every event, in order.
+    fn recorded(&self) -> Vec<String> {
+        self.home.queue().events()
     }
 }
 
@@ -110,19 +108,19 @@ static READS_WHAT_A_USER_WROTE: LazyLock<bool> = LazyLock::new(|| {
     let home = Home::of_service(ALLOWED);
     write_environment(&home, "PAM_RHOST=10.0.0.2\n");
     let sshd = Sshd::start(&home, READ_ENVIRONMENT);
-    stdout(&sshd.login("/usr/bin/env")).contains("PAM_RHOST=10.0.0.2\n")
+    sshd.login("/usr/bin/env").stdout().contains("PAM_RHOST=10.0.0.2\n")
 });
 
 fn compile(path: &Path, source: &str, options: &[&str]) {
     let code = path.with_extension("c");
     fs::write(&code, source).expect("a source file");
     let compiled = Command::new("cc").args(options).arg("-o").arg(path).arg(code).output().expect("cc starts");
-    assert!(compiled.status.success(), "{compiled:?}");
+    compiled.exits(0);
 }
 
-fn truth(kinds: &[u8]) -> String {
-    let line = |kind| format!("{kind} eve {CLIENT} sshd ssh");
-    kinds.iter().map(line).collect::<Vec<_>>().join(", ")
+/// The true events of a session of eve's.
+fn truth() -> [String; 2] {
+    ["open", "close"].map(|action| format!("{action} eve {CLIENT} sshd ssh"))
 }
 
 /// P3
@@ -132,14 +130,14 @@ fn what_a_user_sets_fools_a_hook_that_uses_getenv_and_not_ours() {
     let stack = format!("{READ_ENVIRONMENT}{}{}", attack.reader_line(), sshd::hook_line(&attack.home));
     let sshd = Sshd::start(&attack.home, &stack);
     // The variables are there, Debian's pam_env forbids none of them.
-    let seen = stdout(&sshd.login("/usr/bin/env"));
+    let seen = sshd.login("/usr/bin/env").stdout();
     for variable in attack.variables().lines().filter(|line| !line.starts_with("HOME") && !line.starts_with("PATH")) {
         assert!(seen.lines().any(|line| line == variable), "{variable} is not in eve's session: {seen}");
     }
     let fooled = "auth root 10.0.0.2 cron tty9\n";
     assert_eq!(fs::read_to_string(&attack.found).expect("the reader ran"), fooled.repeat(2));
 
-    assert_eq!(attack.recorded(), truth(&[0, 1]));
+    assert_eq!(attack.recorded(), truth());
     let sent = attack.home.sent();
     let told: Vec<_> = sent.lines().filter_map(|line| line.split(" at ").next()).collect();
     let notice = |doing| format!("'eve' ({CLIENT}) {doing} host.example via ssh (sshd)");
@@ -156,7 +154,7 @@ fn a_place_before_pam_env_protects_getenv_at_login_only_and_ours_needs_none() {
     sshd.login("true");
     let found = fs::read_to_string(&attack.found).expect("the reader ran");
     assert_eq!(found, format!("open_session eve {CLIENT} sshd ssh\nauth root 10.0.0.2 cron tty9\n"));
-    assert_eq!(attack.recorded(), truth(&[0, 1]));
+    assert_eq!(attack.recorded(), truth());
 }
 
 /// P3, P5
@@ -175,7 +173,7 @@ fn what_a_user_preloads_runs_as_root_in_a_hook_with_shared_libraries_and_not_in_
     if has_shared_libraries(&hook) {
         return skip(test, "this build has shared libraries; name the static one in SSN_BINARY");
     }
-    assert_eq!(attack.recorded(), truth(&[0, 1]));
+    assert_eq!(attack.recorded(), truth());
     assert!(!loaded().contains(&line_of(&hook)), "{}", loaded());
 }
 
@@ -196,7 +194,7 @@ fn nothing_is_written_where_a_users_variables_point() {
     names.sort_by_key(fs::DirEntry::file_name);
     let names: Vec<_> = names.iter().map(fs::DirEntry::file_name).collect();
     assert_eq!(names, [".pam_environment", ".ssh"]);
-    assert_eq!(attack.recorded(), truth(&[0, 1]));
+    assert_eq!(attack.recorded(), truth());
 }
 
 /// P3
@@ -211,7 +209,7 @@ fn variables_too_large_for_any_program_to_start_cannot_hide_a_login_from_a_hook_
     let sshd = Sshd::start(&attack.home, &format!("{}{after}", sshd::hook_line(&attack.home)));
     // sshd can't start a shell with so much either, but a tunnel needs none.
     let tunnelled = sshd.tunnel(&format!("{SERVER}:22"));
-    assert!(stdout(&tunnelled).starts_with("SSH-2.0-"), "{tunnelled:?}");
+    tunnelled.prints_first("SSH-2.0-");
     assert!(!attack.found.exists(), "the attack doesn't work here");
-    assert!(attack.recorded().starts_with(&truth(&[0])), "{}", attack.recorded());
+    assert_eq!(attack.recorded().first(), truth().first());
 }

@@ -6,8 +6,9 @@ use std::os::unix::ffi::OsStringExt;
 use std::process::{Command, Output};
 
 use crate::support::home::{Home, Syslog};
+use crate::support::outcome::Outcome;
 use crate::support::server::Server;
-use crate::support::{has_mount_namespaces, skip, stderr, stdout};
+use crate::support::{has_mount_namespaces, skip};
 
 /// What a stranger sends, and how it is shown.
 fn names() -> Vec<(Vec<u8>, String)> {
@@ -80,8 +81,7 @@ fn record_all(home: &Home) -> Vec<String> {
             let mut items = usual.map(|text| Some(text.as_bytes()));
             let mut fields = usual;
             (items[place], fields[place]) = (Some(bytes.as_slice()), &shown);
-            let output = hook(&home.command(&["queue"]), items);
-            assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+            hook(&home.command(&["queue"]), items).succeeds();
             expected.push(sentence(fields));
         }
     }
@@ -89,7 +89,7 @@ fn record_all(home: &Home) -> Vec<String> {
         let mut items = usual.map(|text| Some(text.as_bytes()));
         let mut fields = usual;
         (items[place], fields[place]) = (None, "");
-        assert!(hook(&home.command(&["queue"]), items).status.success());
+        hook(&home.command(&["queue"]), items).succeeds();
         expected.push(sentence(fields));
     }
     expected
@@ -157,7 +157,7 @@ fn whatever_a_name_is_made_of_syslog_gets_lines_of_ours_alone() {
     let syslog = Syslog::listen(&home);
     for (bytes, shown) in names() {
         let output = hook(&home.command_in_own_dev("true", &["queue"]), [Some(&bytes); 4]);
-        assert!(output.status.success(), "{output:?}");
+        output.exits(0);
         let lines = syslog.lines();
         for line in lines.lines() {
             assert!(line.starts_with("<34>ssh-session-notifier[") && line.contains("]: "), "{line:?}");
@@ -167,8 +167,8 @@ fn whatever_a_name_is_made_of_syslog_gets_lines_of_ours_alone() {
             let field = format!("{name} '{shown}'");
             assert!(lines.lines().any(|line| line.ends_with(&field)), "{field}: {lines}");
         }
-        assert_eq!(stderr(&output).lines().count(), lines.lines().count(), "{output:?}");
-        assert_eq!(stdout(&output), "");
+        assert_eq!(output.stderr().lines().count(), lines.lines().count(), "{output:?}");
+        output.prints_only("");
     }
 }
 
@@ -179,7 +179,7 @@ fn whatever_a_name_is_made_of_it_comes_out_of_the_spool_as_it_went_in() {
     for (bytes, shown) in names() {
         fs::create_dir(home.database()).expect("a directory in the database's place");
         let output = hook(&home.command(&["queue"]), [Some(&bytes); 4]);
-        assert!(output.status.success(), "{output:?}");
+        output.exits(0);
         assert_eq!(home.spooled().len(), 1, "{output:?}");
         fs::remove_dir(home.database()).expect("an empty directory");
         assert_eq!(sentences(home.sent().trim_end_matches('\n')), [sentence([&shown; 4])]);

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::home::{Home, SERVICE, hook};
-use crate::support::{has_mount_namespaces, is_root, skip, stderr, stdout};
+use crate::support::outcome::Outcome;
+use crate::support::{has_mount_namespaces, is_root, skip};
 
 const STDOUT: &str = "[notification]\nservice = \"stdout\"\n";
 
@@ -78,11 +79,11 @@ fn snapshot(directory: &Path) -> Vec<String> {
 fn attack(home: &Home, planted: &Path, victim: &Path, what: &str) {
     let before = snapshot(victim);
     let hook = home.hook(&LATER);
-    assert!(hook.status.success(), "{what}: {hook:?}");
-    let mut said = stderr(&hook);
+    hook.when(what).exits(0);
+    let mut said = hook.stderr();
     for arguments in [&["send"][..], &["status"], &["retry", "--all"], &["send"]] {
         let output = home.run(arguments);
-        said += &(stderr(&output) + &stdout(&output));
+        said += &(output.stderr() + &output.stdout());
     }
     assert_eq!(snapshot(victim), before, "{what}: {said}");
     assert!(!said.contains(SECRET), "{what}: {said}");
@@ -92,7 +93,7 @@ fn attack(home: &Home, planted: &Path, victim: &Path, what: &str) {
     } else {
         let _ = fs::remove_file(planted);
     }
-    said += &stdout(&home.send());
+    said += &home.send().stdout();
     assert!(said.contains("'bob'"), "{what}: {said}");
     assert_eq!(snapshot(victim).len(), before.len(), "{what}");
 }
@@ -107,7 +108,7 @@ fn a_link_in_place_of_any_file_of_the_queue_leads_root_nowhere() {
         for link in LINKS {
             let home = Home::of_service(STDOUT);
             let victim = victim(&home);
-            home.record("amanda", "192.0.2.7", "open_session");
+            home.login("amanda");
             let planted = home.at(&format!("state/session_events.db{name}"));
             let _ = fs::remove_file(&planted);
             plant(&planted, link, &victim);
@@ -139,9 +140,10 @@ fn a_link_in_the_spool_or_in_its_place_leads_root_nowhere() {
             fs::create_dir(home.database()).expect("a new directory");
             let before = snapshot(&victim);
             let hook = home.hook(&LATER);
-            assert!(hook.status.success() && snapshot(&victim) == before, "{name} {link:?}: {hook:?}");
+            hook.when(format!("{name} {link:?}")).exits(0);
+            assert_eq!(snapshot(&victim), before, "{name} {link:?}: {hook:?}");
             fs::remove_dir(home.database()).expect("an empty directory");
-            let said = stderr(&hook) + &stdout(&home.send());
+            let said = hook.stderr() + &home.send().stdout();
             assert!(said.contains("'bob'") && !said.contains(SECRET), "{name} {link:?}: {said}");
             attack(&home, &planted, &victim, &format!("spool{name} {link:?}"));
         }
@@ -171,8 +173,8 @@ fn a_pipe_in_place_of_the_database_holds_no_login_up() {
     let made = Command::new("mkfifo").arg(home.database()).status();
     assert!(made.is_ok_and(|made| made.success()));
     let output = home.hook(&LATER);
-    assert!(output.status.success(), "{output:?}");
-    assert_eq!(home.spooled().len(), 1, "{}", stderr(&output));
+    output.exits(0).says("waits in");
+    assert_eq!(home.spooled().len(), 1, "{output:?}");
 }
 
 /// P3, P5
@@ -195,9 +197,8 @@ fn a_configuration_that_is_not_roots_alone_leads_root_nowhere() {
         fs::set_permissions(home.at("config.toml"), Permissions::from_mode(mode)).expect("it is ours");
         let before = snapshot(&victim);
         let own = format!("mount --bind {root}/lib /var/lib && mount --bind {root}/run /run");
-        let output = hook(home.command_in_own_dev(&own, &["queue"]), &LATER);
-        assert!(output.status.success() && stderr(&output).contains("config.toml:1: the file "), "{output:?}");
-        assert_eq!(home.send().status.code(), Some(1));
+        hook(home.command_in_own_dev(&own, &["queue"]), &LATER).exits(0).says("config.toml:1: the file ");
+        home.send().fails();
         assert_eq!(snapshot(&victim), before, "{owner} {mode:o}");
     }
 }
@@ -217,8 +218,7 @@ fn a_link_on_the_way_to_the_state_directory_leads_root_nowhere() {
     fs::write(home.at("config.toml"), text).expect("it is ours");
     symlink(&victim, home.at("users/state")).expect("a link");
     let before = snapshot(&victim);
-    let output = hook(home.command(&["queue"]), &LATER);
-    assert!(output.status.success() && stderr(&output).contains("waits in"), "{output:?}");
+    hook(home.command(&["queue"]), &LATER).exits(0).says("waits in");
     assert_eq!(snapshot(&victim), before);
 }
 
@@ -234,7 +234,6 @@ fn root_stays_root_in_no_directory_that_others_can_write_in() {
     symlink(victim.join("new"), home.at("state/session_events.db.turn")).expect("a link");
     let before = snapshot(&victim);
     let output = hook(home.command(&["queue"]), &LATER);
-    assert!(stderr(&output).contains("others can write in it; `chmod go-w` it"), "{output:?}");
-    assert!(stderr(&output).contains("user 'bob'"), "{output:?}");
+    output.exits(0).says("others can write in it; `chmod go-w` it").says("user 'bob'");
     assert_eq!(snapshot(&victim), before);
 }

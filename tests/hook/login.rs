@@ -2,12 +2,13 @@
 //! gets a notice of it.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 use crate::support::home::{Home, LOGIN, hook};
+use crate::support::outcome::Outcome;
 use crate::support::server::{Request, Server};
 use crate::support::sshd::{self, CLIENT, Sshd};
-use crate::support::{has, skip, stderr, stdout};
+use crate::support::{has, skip};
 
 /// Whether this machine can do a real login; if not, says so.
 fn can_log_in(test: &str) -> bool {
@@ -20,8 +21,7 @@ fn can_log_in(test: &str) -> bool {
 
 /// The time as a notice shows it in UTC.
 fn now() -> String {
-    let output = Command::new("date").args(["-u", "+%Y-%m-%d %H:%M:%S+00:00"]).output().expect("date starts");
-    stdout(&output).trim().into()
+    Command::new("date").args(["-u", "+%Y-%m-%d %H:%M:%S+00:00"]).output().expect("date starts").stdout().trim().into()
 }
 
 /// The one request that a server has got since the first `seen` ones.
@@ -29,10 +29,6 @@ fn next_request(server: &Server, seen: usize) -> Request {
     let requests = server.requests();
     assert_eq!(requests.len(), seen + 1, "{requests:?}");
     requests[seen].clone()
-}
-
-fn assert_sent(output: &Output) {
-    assert!(output.status.success() && output.stderr.is_empty(), "{}", stderr(output));
 }
 
 /// P2
@@ -51,12 +47,12 @@ fn a_login_and_a_logout_through_sshd_become_a_notice_each_in_that_order() {
     let mut answer = String::new();
     BufReader::new(client.stdout.take().expect("it is piped")).read_line(&mut answer).expect("text");
     assert_eq!(answer, "I am in\n", "{}", sshd.log());
-    assert_sent(&home.send());
+    home.send().succeeds();
     let login = next_request(&server, 0);
     drop(client.stdin.take());
     assert!(client.wait().is_ok_and(|status| status.success()));
     sshd.wait_for_the_end();
-    assert_sent(&home.send());
+    home.send().succeeds();
     let logout = next_request(&server, 1);
     let after = now();
 
@@ -88,7 +84,7 @@ fn ntfy_gets_the_same_login_with_its_token() {
     let home = Home::of_service(&format!("[notification]\nservice = \"ntfy\"\n{}token = \"tk_1\"\n", server.ntfy()));
     let sshd = Sshd::start(&home, &sshd::hook_line(&home));
     sshd.login("true");
-    assert_sent(&home.send());
+    home.send().succeeds();
     let request = next_request(&server, 0);
     assert_eq!((request.method(), request.target()), ("POST", "/"));
     assert_eq!(request.header("Authorization"), Some("Bearer tk_1"));
@@ -112,9 +108,7 @@ fn a_session_has_one_id_at_its_open_and_close_and_every_session_its_own() {
     for _ in 0..3 {
         sshd.login("true");
     }
-    let sessions = "SELECT count(*) FROM (SELECT session FROM event GROUP BY session
-                    HAVING count(*) = 2 AND sum(kind = 0) = 1 AND min(kind) = 0 AND max(kind) = 1)";
-    assert_eq!((home.query("SELECT count(*) FROM event"), home.query(sessions)), ("6".into(), "3".into()));
+    assert_eq!((home.queue().count_events(), home.queue().count_complete_sessions()), (6, 3));
 }
 
 /// P1
@@ -130,7 +124,7 @@ fn a_login_goes_on_where_nothing_can_be_recorded() {
     // `required`, so that an exit status other than 0 would end the session.
     let line = sshd::hook_line(&home).replace("optional", "required");
     let sshd = Sshd::start(&home, &line);
-    assert_eq!(stdout(&sshd.login("echo I am in")), "I am in\n");
+    sshd.login("echo I am in").prints_only("I am in\n");
 }
 
 #[test]
@@ -147,8 +141,7 @@ fn pamtester_opens_and_closes_a_session_that_is_told() {
     // The first two are in the allowlist; the last one only looks like it.
     let remote_hosts = ["10.0.0.2", "::ffff:10.0.0.2", "192.0.2.9", "10.0.0.2.example.org"];
     for remote_host in remote_hosts {
-        let output = sshd.pamtester(remote_host, "pts/3");
-        assert!(output.status.success(), "{output:?}");
+        sshd.pamtester(remote_host, "pts/3").exits(0);
     }
     let sent = home.sent();
     let sentences: Vec<_> = sent.lines().filter_map(|line| line.split(" at ").next()).collect();
@@ -172,9 +165,8 @@ fn the_hook_asks_nothing_of_the_network() {
     let mut traced = Command::new("strace");
     traced.args(["-f", "-e", "trace=%network,execve", "-o"]).arg(home.at("trace")).arg(inner.get_program());
     traced.args(inner.get_args());
-    let output = hook(traced, &LOGIN);
-    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
-    assert_eq!(home.query("SELECT count(*) FROM event"), "1");
+    hook(traced, &LOGIN).succeeds();
+    assert_eq!(home.queue().count_events(), 1);
     let trace = std::fs::read_to_string(home.at("trace")).expect("a trace");
     assert_eq!(trace.matches("execve(").count(), 1, "{trace}");
     assert!(!trace.contains("AF_INET") && !trace.contains("AF_NETLINK"), "{trace}");

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use crate::support::home::{Home, LOGIN, SERVICE, hook};
+use crate::support::outcome::Outcome;
 use crate::support::server::{Server, taken};
 use crate::support::sshd::{self, EVE, Sshd};
-use crate::support::{has, is_root, skip, stderr};
+use crate::support::{has, is_root, skip};
 
 const STDOUT: &str = "[notification]\nservice = \"stdout\"\n";
 
@@ -53,7 +54,7 @@ fn what_root_records_and_sends_belongs_to_the_owner_of_the_state_directory() {
         return;
     }
     let home = Home::of_service(STDOUT);
-    home.record("amanda", "192.0.2.7", "open_session");
+    home.login("amanda");
     assert_all_belong_to(&home.at("state"), SERVICE);
     assert!(home.sent().contains("'amanda'"));
     assert!(home.at("state/session_events.db.lock").exists());
@@ -71,8 +72,8 @@ fn what_root_leaves_in_the_spool_belongs_to_the_owner_of_the_state_directory_too
     let home = Home::of_service(STDOUT);
     fs::create_dir(home.database()).expect("a directory in the database's place");
     let output = home.hook(&LOGIN);
-    assert!(output.status.success(), "{output:?}");
-    assert_eq!(home.spooled().len(), 1, "{}", stderr(&output));
+    output.exits(0).says("waits in");
+    assert_eq!(home.spooled().len(), 1, "{output:?}");
     assert_all_belong_to(&home.at("spool"), SERVICE);
     fs::remove_dir(home.database()).expect("an empty directory");
     assert!(home.sent().contains("'amanda'"));
@@ -84,7 +85,7 @@ fn a_state_directory_of_root_is_roots_and_works() {
         return;
     }
     let home = Home::new(STDOUT);
-    home.record("amanda", "192.0.2.7", "open_session");
+    home.login("amanda");
     assert!(home.sent().contains("'amanda'"));
     assert_all_belong_to(&home.at("state"), 0);
 }
@@ -105,7 +106,7 @@ fn a_missing_state_directory_is_made_for_the_service_user_where_there_is_one() {
         sshd.login("true");
         let state = fs::metadata(home.at("state")).expect("the hook made it");
         assert_eq!((state.uid(), state.mode() & 0o7777), (owner, 0o700), "{name}");
-        assert_eq!(home.query("SELECT count(*) FROM event"), "2");
+        assert_eq!(home.queue().count_events(), 2);
         assert_all_belong_to(&home.at("state"), owner);
     }
 }
@@ -117,7 +118,7 @@ fn trace(home: &Home, before: &[&str], command: &Command, items: &[(&str, &str)]
     traced.args(["-f", "-o"]).arg(&file).args(["-e", "trace=%file,%creds,setgroups,fchown,fchmod", "--"]);
     traced.args(before).arg(command.get_program()).args(command.get_args()).env_clear();
     let output: Output = hook(traced, items);
-    assert!(output.status.success(), "{output:?}");
+    output.exits(0);
     let text = fs::read_to_string(file).expect("a trace");
     // strace sets results in a column.
     text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ") + "\n").collect()
@@ -176,7 +177,7 @@ fn a_sender_that_root_started_has_no_id_group_or_capability_of_roots_while_it_se
         taken(stream);
     });
     let home = Home::of_service(&format!("[notification]\nservice = \"ntfy\"\n{}", server.ntfy()));
-    home.record("amanda", "192.0.2.7", "open_session");
+    home.login("amanda");
     let inner = home.command(&["send"]);
     let mut command = Command::new("setpriv");
     command.args(["--groups", "0,4,27"]).arg(inner.get_program()).args(inner.get_args());
@@ -210,9 +211,8 @@ fn a_session_that_su_opens_for_an_ordinary_user_is_recorded_by_the_service_user(
     }
     let home = Home::of_service(STDOUT);
     let sshd = Sshd::start(&home, &sshd::hook_line(&home));
-    let output = sshd.command_of_eve("su").args(["root", "-c", "id -u"]).output().expect("su starts");
-    assert_eq!(output.stdout, b"0\n", "{output:?}");
-    assert_eq!(home.query("SELECT count(*) || ' in ' || count(DISTINCT session) FROM event"), "2 in 1");
+    sshd.command_of_eve("su").args(["root", "-c", "id -u"]).output().expect("su starts").prints_only("0\n");
+    assert_eq!((home.queue().count_events(), home.queue().count_sessions()), (2, 1));
     let sent = home.sent();
     let sentences: Vec<_> = sent.lines().filter_map(|line| line.split(" at ").next()).collect();
     assert_eq!(sentences, ["'root' logged in to host.example (su)", "'root' logged out from host.example (su)"]);

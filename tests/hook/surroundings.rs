@@ -12,8 +12,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::support::home::{self, Home, LOGIN, SERVICE, Syslog};
+use crate::support::outcome::Outcome;
 use crate::support::sshd::{self, EVE, Sshd};
-use crate::support::{has, has_mount_namespaces, is_root, skip, stderr, wait_for};
+use crate::support::{has, has_mount_namespaces, is_root, skip, wait_for};
 
 const STDOUT: &str = "[notification]\nservice = \"stdout\"\n";
 
@@ -75,9 +76,9 @@ fn end_of(child: &mut Child) -> Option<ExitStatus> {
 }
 
 fn assert_recorded(home: &Home, output: &Output, prelude: &str) {
-    assert!(output.status.success() && output.stderr.is_empty(), "{prelude}: {output:?}");
-    assert_eq!(home.query("SELECT count(*) FROM event WHERE user = 'amanda'"), "1", "{prelude}");
-    assert_eq!(home.query("PRAGMA integrity_check"), "ok", "{prelude}");
+    output.when(prelude).succeeds();
+    assert_eq!(home.queue().count_events_of("amanda"), 1, "{prelude}");
+    assert_eq!(home.queue().integrity(), "ok", "{prelude}");
     assert!(home.spooled().is_empty(), "{prelude}: {output:?}");
     let data = fs::metadata(home.database()).expect("a database");
     assert_eq!(data.mode() & 0o7777, 0o600, "{prelude}");
@@ -111,7 +112,7 @@ fn a_hook_that_gets_next_to_no_time_to_run_keeps_the_event() {
         let prelude = format!("set -- /usr/bin/taskset -c 0 /usr/bin/{priority} \"$@\"");
         let output = after(&prelude, &home).output().expect("sh starts");
         // It may have come out of time, and left the event to the spool.
-        assert!(output.status.success(), "{priority}: {output:?}");
+        output.when(priority).exits(0);
         assert_eq!(home.sent().lines().count(), 1, "{priority}: {output:?}");
     }
     drop(busy);
@@ -200,8 +201,7 @@ fn a_limit_that_cannot_be_lifted_leaves_the_event_to_syslog_whole() {
         command.args(["--bounding-set", "-sys_resource"]).arg(inner.get_program()).args(inner.get_args());
         command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
     }
-    let output = home::hook(command, &LOGIN);
-    assert!(output.status.success(), "{output:?}");
+    home::hook(command, &LOGIN).exits(0);
     let lines = syslog.lines();
     for part in ["session open", "user 'amanda'", "remote host '192.0.2.7'", "tty 'ssh'", "service 'sshd'"] {
         assert!(lines.contains(part) && lines.starts_with("<34>"), "{part}: {lines}");
@@ -218,8 +218,8 @@ fn no_signal_that_can_be_blocked_ends_the_hook_while_it_waits() {
     }
     let home = host();
     home.record("bob", "192.0.2.8", "open_session");
-    let lock = home.sqlite();
-    lock.execute_batch("BEGIN IMMEDIATE").expect("nobody else has the lock");
+    let lock = home.queue().outsider();
+    lock.begin_writing();
     let mut hook = after("", &home).stderr(Stdio::piped()).spawn().expect("sh starts");
     let status = format!("/proc/{}/status", hook.id());
     // Half a second for the lock, after which the event goes to the spool.
@@ -249,8 +249,8 @@ fn a_user_cannot_kill_the_hook_that_su_starts_for_him() {
     }
     let home = host();
     home.record("bob", "192.0.2.8", "open_session");
-    let lock = home.sqlite();
-    lock.execute_batch("BEGIN IMMEDIATE").expect("nobody else has the lock");
+    let lock = home.queue().outsider();
+    lock.begin_writing();
     let mut hook = after("", &home).stderr(Stdio::piped()).spawn().expect("sh starts");
     // What PAM waits for opens nothing, and stays root; its child is the one that gives root up.
     let parent = hook.id().to_string();
@@ -265,8 +265,7 @@ fn a_user_cannot_kill_the_hook_that_su_starts_for_him() {
     for (signal, process) in [("-KILL", &parent), ("-STOP", &parent), ("-KILL", &child), ("-STOP", &child)] {
         let mut attack = Command::new("/usr/bin/setpriv");
         attack.args(["--reuid", &id, "--regid", &id, "--clear-groups", "/bin/kill", signal, process]);
-        let output = attack.output().expect("setpriv starts");
-        assert!(stderr(&output).contains("not permitted"), "{signal}: {output:?}");
+        attack.output().expect("setpriv starts").when(signal).says("not permitted");
     }
     assert!(end_of(&mut hook).is_some_and(|status| status.success()));
     drop(lock);
@@ -304,7 +303,7 @@ os.execv(sys.argv[1], sys.argv[1:])";
         let _ = hook.kill();
         assert!(ended.is_some_and(|status| status.success()), "terminal: {is_terminal}");
         // It wasn't the deadline that ended it, which leaves the event to the spool.
-        assert_eq!(home.query("SELECT count(*) FROM event"), "1", "terminal: {is_terminal}");
+        assert_eq!(home.queue().count_events(), 1, "terminal: {is_terminal}");
         assert!(home.spooled().is_empty(), "terminal: {is_terminal}");
         drop(reader);
     }
@@ -331,8 +330,7 @@ fn a_user_who_leaves_su_what_it_barely_lives_with_is_recorded() {
     // As low as su itself can live with.
     let limits = "ulimit -S -f 0; ulimit -S -n 20; ulimit -s 256; ulimit -t 1; ulimit -l 0; umask 777
                   trap '' TERM INT HUP ALRM XFSZ; exec su root -c true <&- >&- 2>&-";
-    let output = sshd.command_of_eve("sh").args(["-c", limits]).output().expect("sh starts");
-    assert!(output.status.success(), "{output:?}");
+    sshd.command_of_eve("sh").args(["-c", limits]).output().expect("sh starts").exits(0);
     let sent = home.sent();
     let sentences: Vec<_> = sent.lines().filter_map(|line| line.split(" at ").next()).collect();
     assert_eq!(sentences, ["'root' logged in to host.example (su)", "'root' logged out from host.example (su)"]);

@@ -4,10 +4,12 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 use crate::support::home::{Home, LOGIN, hook};
+use crate::support::outcome::Outcome;
 use crate::support::server::{Server, reply};
-use crate::support::{skip, stderr, stdout};
+use crate::support::skip;
 
 const STDOUT: &str = "[notification]\nservice = \"stdout\"\n";
 
@@ -40,12 +42,12 @@ fn a_time_is_corrected_when_the_clock_is_set_after_the_login_and_in_doubt_when_t
     let home = Home::new(STDOUT);
     for _ in 0..2 {
         let output = hook(at(home.command(&["queue"]), &library, "@1970-01-01 00:00:09"), &LOGIN);
-        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+        output.succeeds();
     }
-    assert_eq!(home.query("SELECT utc_ms / 60000 FROM event WHERE id = 1"), "0", "the clock was wrong");
+    assert!(home.queue().time_of(1) < Duration::from_mins(1), "the clock was not wrong");
     // The second one was recorded in an earlier boot.
-    home.sqlite().execute("UPDATE event SET boot_id = 'another' WHERE id = 2", []).expect("an event");
-    let now: i32 = stdout(&Command::new("date").arg("+%Y").output().expect("date")).trim().parse().expect("a year");
+    home.queue().move_to_an_earlier_boot(2);
+    let now: i32 = Command::new("date").arg("+%Y").output().expect("date").stdout().trim().parse().expect("a year");
     let sent = home.sent();
     let lines: Vec<&str> = sent.lines().collect();
     assert_eq!(lines.len(), 2, "{sent}");
@@ -60,17 +62,16 @@ fn a_clock_that_goes_back_postpones_nothing_for_longer_than_the_back_off() {
     let Some(library) = libfaketime(test) else { return };
     let server = Server::new(|_, _, stream| reply(stream, 503, "", ""));
     let home = Home::new(&format!("[notification]\nservice = \"ntfy\"\n{}", server.ntfy()));
-    home.record("amanda", "192.0.2.7", "open_session");
-    let output = at(home.command(&["send"]), &library, "@2031-01-01 00:00:00").output().expect("it starts");
-    assert!(stderr(&output).contains("ntfy: HTTP 503"), "{output:?}");
-    assert!(home.send().status.success() && server.requests().len() == 1, "within the back-off it waits");
+    home.login("amanda");
+    at(home.command(&["send"]), &library, "@2031-01-01 00:00:00")
+        .output()
+        .expect("it starts")
+        .fails()
+        .says("ntfy: HTTP 503");
+    home.send().succeeds();
+    assert_eq!(server.requests().len(), 1, "within the back-off it waits");
     // As if a minute had passed since by the clock that can't be set.
-    let since = home.query("SELECT since FROM target");
-    let mut parts = since.splitn(3, ' ');
-    let (utc, boot) =
-        (parts.next().expect("UTC"), parts.next().and_then(|ms| ms.parse::<i64>().ok()).expect("boot time"));
-    let aged = format!("{utc} {} {}", boot - 60_000, parts.next().expect("a boot id"));
-    home.sqlite().execute("UPDATE target SET since = ?", [aged]).expect("a target");
-    assert_eq!(home.send().status.code(), Some(1));
+    home.queue().let_boot_time_pass(Duration::from_mins(1));
+    home.send().fails();
     assert_eq!(server.requests().len(), 2, "it is tried again, years before the clock's next try");
 }

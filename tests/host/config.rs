@@ -6,8 +6,9 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::process::{Command, Output};
 
 use crate::support::home::{Home, LOGIN, SERVICE, hook};
+use crate::support::outcome::Outcome;
 use crate::support::server::Server;
-use crate::support::{has_mount_namespaces, is_root, skip, stderr, stdout};
+use crate::support::{has_mount_namespaces, is_root, skip};
 
 const STDOUT: &str = "[notification]\nservice = \"stdout\"\n";
 
@@ -16,13 +17,10 @@ fn a_mistake_stops_the_sender_with_file_line_and_setting() {
     let home = Home::new("[notification]\nservice = \"stdout\"\n[notification.ntfy]\ntokne = \"s3cret\"\n");
     let output = home.send();
     let file = home.at("config.toml");
-    assert_eq!(output.status.code(), Some(1));
-    let said = stderr(&output);
-    assert!(said.contains(&format!("{}:9: notification.ntfy.tokne is not a setting\n", file.display())), "{said}");
-    assert!(!said.contains("s3cret"), "{said}");
+    output.fails().says(&format!("{}:9: notification.ntfy.tokne is not a setting\n", file.display()));
+    assert!(!output.stderr().contains("s3cret"), "{output:?}");
     fs::remove_file(&file).expect("it is ours");
-    let said = stderr(&home.send());
-    assert!(said.contains(&format!("cannot read {}: No such file", file.display())), "{said}");
+    home.send().fails().says(&format!("cannot read {}: No such file", file.display()));
 }
 
 /// P7
@@ -40,8 +38,8 @@ fn a_configuration_that_others_could_have_written_is_refused_and_one_they_can_re
     ] {
         mode(bits);
         let output = home.send();
-        assert_eq!(output.status.code(), Some(code), "{output:?}");
-        assert!(stderr(&output).contains(said) && said.is_empty() == output.stderr.is_empty(), "{output:?}");
+        output.exits(code).says(said);
+        assert_eq!(said.is_empty(), output.stderr.is_empty(), "{output:?}");
     }
     mode(0o600);
     if !is_root() {
@@ -51,8 +49,7 @@ fn a_configuration_that_others_could_have_written_is_refused_and_one_they_can_re
         );
     }
     chown(&file, Some(SERVICE), None).expect("root may");
-    let said = stderr(&home.send());
-    assert!(said.contains("is owned by user 65534; `chown root` it"), "{said}");
+    home.send().fails().says("is owned by user 65534; `chown root` it");
 }
 
 /// What is wrong, and how to make it so.
@@ -88,8 +85,7 @@ fn a_login_is_recorded_whatever_is_wrong_with_the_configuration() {
         let run = |arguments: &[&str]| home.command_in_own_dev(&own, arguments);
         break_it(&home);
         let output = hook(run(&["queue"]), &LOGIN);
-        assert!(output.status.success(), "{name}: {output:?}");
-        assert!(stderr(&output).contains("the allowlist counts as empty until that is mended"), "{name}: {output:?}");
+        output.when(name).exits(0).says("the allowlist counts as empty until that is mended");
 
         // Mended, the sender finds what was kept in the default place, and only once.
         let file = home.at("config.toml");
@@ -97,10 +93,8 @@ fn a_login_is_recorded_whatever_is_wrong_with_the_configuration() {
         home.configure(&good);
         fs::set_permissions(&file, Permissions::from_mode(0o600)).expect("it is ours");
         let send = || -> Output { run(&["send"]).output().expect("it starts") };
-        let output = send();
-        assert!(output.status.success() && output.stderr.is_empty(), "{name}: {output:?}");
-        assert!(stdout(&output).starts_with("'amanda' (192.0.2.7) logged in to host.example"), "{name}: {output:?}");
-        assert_eq!(stdout(&send()), "", "{name}");
+        send().when(name).succeeds().prints_first("'amanda' (192.0.2.7) logged in to host.example");
+        send().when(name).succeeds().prints_only("");
     }
 }
 
@@ -125,10 +119,9 @@ fn where_neither_configuration_nor_queue_can_be_used_the_spool_of_strays_keeps_t
         let output = hook(home.command_in_own_dev(&own, &["queue"]), &LOGIN);
         // A unit that may write in /run/ssh-session-notifier alone can take it out of there.
         let spool = format!("/run/ssh-session-notifier/stray{name}");
-        assert!(stderr(&output).contains(&format!("the event waits in {spool}")), "{output:?}");
+        output.exits(0).says(&format!("the event waits in {spool}"));
         home.configure(STDOUT);
-        let output = home.command_in_own_dev(&own, &["send"]).output().expect("it starts");
-        assert!(stdout(&output).starts_with("'amanda'"), "{output:?}");
+        home.command_in_own_dev(&own, &["send"]).output().expect("it starts").succeeds().prints_first("'amanda'");
         assert_eq!(fs::read_dir(home.at(&spool[1..])).expect("it is there").count(), 0, "{owner}");
     }
 }
@@ -144,9 +137,8 @@ fn secrets_may_be_in_files_of_their_own() {
         server.ntfy(),
         secret.display()
     ));
-    home.record("amanda", "192.0.2.7", "open_session");
-    let output = home.send();
-    assert!(output.status.success(), "{output:?}");
+    home.login("amanda");
+    home.send().succeeds();
     assert_eq!(server.requests()[0].header("authorization"), Some("Bearer tk_s3cret"));
 }
 
@@ -159,11 +151,8 @@ fn a_missing_authority_holds_up_only_those_who_need_it() {
          [notification.discord]\nwebhook_url = \"https://127.0.0.1:9/api/webhooks/1/s3cret\"\n\
          [network]\nca_file = \"/nonexistent\"\n",
     );
-    home.record("amanda", "192.0.2.7", "open_session");
-    let output = home.send();
-    assert_eq!(output.status.code(), Some(1));
-    assert!(stdout(&output).starts_with("'amanda'"), "{output:?}");
-    assert!(stderr(&output).contains("cannot use network.ca_file /nonexistent: No such file"), "{output:?}");
+    home.login("amanda");
+    home.send().fails().says("cannot use network.ca_file /nonexistent: No such file").prints_first("'amanda'");
 }
 
 #[test]
@@ -179,8 +168,7 @@ fn misuse_is_told_from_failure_by_its_exit_status() {
         (&["drop", "7"], 1),
         (&["queue"], 1),
     ] {
-        assert_eq!(home.run(arguments).status.code(), Some(code), "{arguments:?}");
+        home.run(arguments).when(format!("{arguments:?}")).exits(code);
     }
-    let output = hook(home.command(&["sned"]), &LOGIN);
-    assert!(output.status.success(), "under PAM nothing of ours fails: {output:?}");
+    hook(home.command(&["sned"]), &LOGIN).when("under PAM nothing of ours fails").exits(0);
 }

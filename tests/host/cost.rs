@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use crate::support::home::{Home, LOGIN, hook};
-use crate::support::{is_root, program, skip, stdout};
+use crate::support::outcome::Outcome;
+use crate::support::{is_root, program, skip};
 
 /// Bytes that a login may write, with its share of what is moved into the database now and then.
 const LOGIN_BYTES: u64 = 4403;
@@ -58,7 +59,7 @@ fn is_file(arguments: &str) -> bool {
 fn home() -> Home {
     let home = if is_root() { Home::of_service(CONFIG) } else { Home::new(CONFIG) };
     for user in ["amanda", "bob", "carol"] {
-        home.record(user, "192.0.2.7", "open_session");
+        home.login(user);
     }
     home.sent();
     home.record("amanda", "192.0.2.7", "close_session");
@@ -89,8 +90,7 @@ fn traced(home: &Home, run: impl FnOnce(Command) -> Output, arguments: &[&str]) 
     let _ = fs::remove_dir_all(&traces);
     fs::create_dir(&traces).expect("a directory for a trace a thread");
     let path = format!("{}/of", traces.display());
-    let output = run(behind(&["strace", "-ff", "-y", "-qq", "-o", &path], &home.command(arguments)));
-    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    run(behind(&["strace", "-ff", "-y", "-qq", "-o", &path], &home.command(arguments))).succeeds();
     let mut cost = Cost::default();
     for trace in fs::read_dir(&traces).expect("it was made").flatten() {
         cost.add(&fs::read_to_string(trace.path()).expect("strace wrote it"));
@@ -117,7 +117,7 @@ fn a_login_syncs_once_and_writes_a_page() {
     let cost = login_from(&home, "192.0.2.7");
     assert_eq!((cost.syncs, cost.sockets, cost.shared_maps), (1, 0, 0), "{cost:?}");
     assert!((1..=LOGIN_BYTES).contains(&cost.bytes), "{cost:?}");
-    assert_eq!(home.query("SELECT count(*) FROM event"), "5");
+    assert_eq!(home.queue().count_events(), 5);
 }
 
 /// P6: what is moved into the database now and then counts too.
@@ -137,8 +137,8 @@ fn two_hundred_logins_without_a_sender_cost_little_more_than_two_hundred_times_o
     assert!(syncs <= 220, "{syncs} syncs");
     assert!(bytes <= 200 * LOGIN_BYTES, "{bytes} bytes");
     assert!(longest <= 128 * 1024, "a log of {longest} bytes, all of which a login has to read");
-    assert_eq!(home.query("PRAGMA integrity_check"), "ok");
-    assert_eq!(home.query("SELECT count(*) FROM event"), "204");
+    assert_eq!(home.queue().integrity(), "ok");
+    assert_eq!(home.queue().count_events(), 204);
 }
 
 /// P6
@@ -151,7 +151,7 @@ fn an_allowlisted_login_writes_nothing_and_syncs_nothing() {
     let cost = login_from(&home, "10.0.0.2");
     assert_eq!((cost.bytes, cost.syncs, cost.sockets, cost.shared_maps), (0, 0, 0, 0), "{cost:?}");
     assert!(cost.calls > 0, "strace saw nothing");
-    assert_eq!(home.query("SELECT count(*) FROM event"), "4");
+    assert_eq!(home.queue().count_events(), 4);
 }
 
 /// P6
@@ -168,7 +168,7 @@ fn an_idle_send_makes_few_more_calls_than_an_allowlisted_login() {
         let (idle, allowed) = (send(&home), login_from(&home, "10.0.0.2"));
         assert!(idle.calls > 0 && idle.calls <= allowed.calls + IDLE_CALLS, "round {round}: {idle:?}, {allowed:?}");
         for _ in 0..30 {
-            home.record("bob", "192.0.2.7", "open_session");
+            home.login("bob");
         }
     }
 }
@@ -192,17 +192,16 @@ fn memory(home: &Home, run: impl FnOnce(Command) -> Output, arguments: &[&str]) 
     let script = "exec \"$0\" 3 \"$@\" 3>&1 >/dev/null";
     let words = ["sh", "-c", script, launch.to_str().expect("a path without surprises")];
     let output = run(behind(&words, &home.command(arguments)));
-    let text = stdout(&output);
+    let text = output.succeeds().stdout();
     let figures: Vec<u64> = text.split_whitespace().filter_map(|figure| figure.parse().ok()).collect();
-    assert!(output.stderr.is_empty() && figures.len() == 4 && figures[3] == 0, "{output:?}");
+    assert!(figures.len() == 4 && figures[3] == 0, "{output:?}");
     figures[2]
 }
 
 /// The benchmark's launcher: a child of this process would have its memory counted as its own.
 fn launcher(home: &Home) -> PathBuf {
     let (source, launch) = (concat!(env!("CARGO_MANIFEST_DIR"), "/tests/bench/launch.c"), home.at("launch"));
-    let made = Command::new("cc").args(["-O", "-static", source, "-o"]).arg(&launch).output();
-    assert!(made.as_ref().is_ok_and(|made| made.status.success()), "{made:?}");
+    Command::new("cc").args(["-O", "-static", source, "-o"]).arg(&launch).output().expect("cc starts").exits(0);
     launch
 }
 
@@ -252,12 +251,9 @@ fn ten_thousand_waiting_events_are_sent_with_less_than_8_mib() {
         return;
     }
     let home = home();
-    let more = "WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < 10000)
-                INSERT INTO event (kind, user, remote_host, tty, service, session, utc_ms, boot_ms, boot_id)
-                SELECT kind, user, remote_host, tty, service, session, utc_ms, boot_ms, boot_id
-                FROM n, (SELECT * FROM event ORDER BY id DESC LIMIT 1)";
-    home.sqlite().execute(more, []).expect("ten thousand events");
+    let sent = 3;
+    home.queue().multiply_events(10_000 + sent);
     let peak = memory(&home, |mut command| command.output().expect("it starts"), &["send"]);
     assert!((100..limit(8)).contains(&peak), "{peak} KiB");
-    assert_eq!(home.query("SELECT max(id) - (SELECT cursor FROM target) FROM event"), "0");
+    assert_eq!(home.queue().count_waiting(), 0);
 }

@@ -7,6 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
+use crate::support::outcome::Outcome;
 use crate::support::tree::{NAME, PAM, SCRIPT, Tree, failure, output};
 use crate::support::{has, skip};
 
@@ -122,8 +123,8 @@ fn every_setting_in_the_first_configuration_is_one_that_the_program_knows() {
     output(&mut package(&tree, &["sh"]));
     let status = |file: &Path| Command::new(BINARY).arg("--config").arg(file).arg("status").output().expect("status");
     // As it is written, only the services are missing.
-    let said = String::from_utf8_lossy(&status(&tree.at(CONFIG)).stderr).into_owned();
-    assert!(said.lines().count() == 1 && said.contains("notification.service is missing"), "{said}");
+    let said = status(&tree.at(CONFIG)).fails().says("notification.service is missing").stderr();
+    assert_eq!(said.lines().count(), 1, "{said}");
 
     let template = tree.read(CONFIG).replace("/var/lib/ssh-session-notifier/", &format!("{}/", tree.0.display()));
     let skipped = ["# service = \"", "# ips", "# token_file", "# webhook_url_file"];
@@ -136,8 +137,7 @@ fn every_setting_in_the_first_configuration_is_one_that_the_program_knows() {
         .collect();
     let all = all.replace("/run/ssh-session-notifier", &tree.0.to_string_lossy());
     tree.write("all.toml", &all);
-    let done = status(&tree.at("all.toml"));
-    assert!(done.status.success(), "{all}\n{}", String::from_utf8_lossy(&done.stderr));
+    status(&tree.at("all.toml")).when(&all).succeeds();
 }
 
 #[test]

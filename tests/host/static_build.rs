@@ -11,12 +11,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use crate::support::home::{Home, LOGIN, hook};
-use crate::support::server::Server;
-use crate::support::{has, is_root, skip, stderr, stdout};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConnection, StreamOwned};
+
+use crate::support::home::{Home, LOGIN, hook};
+use crate::support::outcome::Outcome;
+use crate::support::queue::Queue;
+use crate::support::server::Server;
+use crate::support::{has, is_root, skip};
 
 /// A login after the end of 32-bit time (2038-01-19 03:14:07 UTC).
 const AFTER_2038: &str = "2040-02-29 12:00:00";
@@ -61,8 +64,7 @@ impl Root {
     }
 
     fn record(&self) {
-        let output = hook(self.command(&["queue"]), &LOGIN);
-        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+        hook(self.command(&["queue"]), &LOGIN).succeeds();
     }
 }
 
@@ -87,8 +89,7 @@ fn alone_in_an_empty_root_directory_it_records_and_delivers() {
         return;
     };
     root.record();
-    let output = root.send();
-    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    root.send().succeeds();
     let bodies: Vec<String> = server.requests().into_iter().map(|request| request.body).collect();
     let is_whole = |body: &String| body.contains("'amanda' (192.0.2.7) logged in to router via ssh (sshd) at 20");
     assert_eq!(bodies.iter().filter(|body| is_whole(body)).count(), 2, "{bodies:?}");
@@ -118,9 +119,7 @@ fn with_nothing_but_busybox_its_shell_and_its_env_can_run_it() {
         $notifier status";
     let mut command = Command::new("/usr/sbin/chroot");
     command.arg(root.0.at("root")).args(["/busybox", "sh", "-c", script]).env_clear().env("PATH", "/");
-    let output = command.output().expect("chroot starts");
-    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
-    assert!(stdout(&output).starts_with("2\n"), "{output:?}");
+    command.output().expect("chroot starts").succeeds().prints_first("2\n");
 }
 
 /// P2
@@ -131,8 +130,7 @@ fn without_an_authority_store_it_trusts_the_ones_in_ca_file() {
     fs::copy(root.0.at("ca.pem"), root.0.at("root/ca.pem")).expect("it can be copied");
     root.configure(&(server.ntfy() + "[network]\nca_file = \"/ca.pem\"\n"));
     root.record();
-    let output = root.send();
-    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    root.send().succeeds();
     assert_eq!(server.taken(), 1);
 }
 
@@ -145,13 +143,8 @@ fn without_a_store_and_without_proc_the_built_in_authorities_decide() {
     root.record();
     // Twice: what the first run may have left behind must not trouble the second one.
     for _ in 0..2 {
-        let output = root.send();
-        let said = stderr(&output);
-        assert!(said.contains("the server's certificate is from an unknown authority"), "{said}");
-        let due = "UPDATE target SET wait_ms = 0";
-        rusqlite::Connection::open(root.0.at("root/state/session_events.db"))
-            .and_then(|connection| connection.execute(due, []))
-            .expect("the waiting time can be taken away");
+        root.send().fails().says("the server's certificate is from an unknown authority");
+        Queue(root.0.at("root/state/session_events.db")).end_waits();
     }
     assert_eq!(server.taken(), 0, "nothing was told to a server that nobody vouches for");
 }
@@ -225,8 +218,7 @@ fn https(test: &str) -> Option<(Root, Tls)> {
         new -keyout ca.key -out ca.pem -subj /CN=authority
         new -keyout key.pem -out server.pem -subj /CN=server -CA ca.pem -CAkey ca.key \\
             -addext basicConstraints=critical,CA:FALSE -addext subjectAltName=IP:127.0.0.1";
-    let made = Command::new("sh").args(["-c", script]).arg(root.0.at("")).output().expect("a shell starts");
-    assert!(made.status.success(), "{made:?}");
+    Command::new("sh").args(["-c", script]).arg(root.0.at("")).output().expect("a shell starts").exits(0);
     let server = Tls::start(&root.0);
     Some((root, server))
 }
@@ -240,9 +232,9 @@ fn printing_the_version_takes_fewer_than_30_system_calls() {
         return skip(test, "there is no strace");
     }
     let output = Command::new("strace").arg(binary).arg("--version").output().expect("strace starts");
-    assert!(output.status.success() && stdout(&output).starts_with("ssh-session-notifier "), "{output:?}");
-    let calls = stderr(&output).lines().filter(|line| line.contains('(')).count();
-    assert!((2..30).contains(&calls), "{calls}: {}", stderr(&output));
+    output.exits(0).prints_first("ssh-session-notifier ");
+    let calls = output.stderr().lines().filter(|line| line.contains('(')).count();
+    assert!((2..30).contains(&calls), "{calls}: {}", output.stderr());
 }
 
 /// P6
@@ -259,10 +251,10 @@ fn a_login_takes_less_than_3_mib_of_memory() {
         let mut command = Command::new("/usr/bin/time");
         command.args(["-f", "%M"]).arg(&binary).arg("--config").arg(home.at("config.toml")).arg("queue");
         let output = hook(command, &LOGIN);
-        let kib: u32 = stderr(&output).trim().parse().unwrap_or_else(|_| panic!("{output:?}"));
+        let kib: u32 = output.exits(0).stderr().trim().parse().unwrap_or_else(|_| panic!("{output:?}"));
         assert!((1..3 * 1024).contains(&kib), "{kib} KiB");
     }
-    assert_eq!(home.query("SELECT count(*) FROM event"), "3");
+    assert_eq!(home.queue().count_events(), 3);
 }
 
 /// P2
@@ -280,8 +272,6 @@ fn a_32_bit_machine_tells_the_time_after_2038() {
         command.arg(argument).env_clear().env("TZ", "UTC0").env("PATH", "/usr/bin:/bin");
         command
     };
-    let output = hook(command("queue"), &LOGIN);
-    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
-    let output = command("send").output().expect("faketime starts");
-    assert!(stdout(&output).contains(&format!("at {AFTER_2038}+00:00\n")), "{output:?}");
+    hook(command("queue"), &LOGIN).succeeds();
+    command("send").output().expect("faketime starts").prints(&format!("at {AFTER_2038}+00:00\n"));
 }

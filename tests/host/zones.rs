@@ -4,7 +4,8 @@ use std::fs;
 use std::process::Output;
 
 use crate::support::home::Home;
-use crate::support::{has_mount_namespaces, skip, stderr, stdout};
+use crate::support::outcome::Outcome;
+use crate::support::{has_mount_namespaces, skip};
 
 /// Hides what Debian has of zones.
 const BARE: &str = "mount -t tmpfs tmpfs /usr/share/zoneinfo; mount -t tmpfs tmpfs /etc";
@@ -15,7 +16,7 @@ fn sent(prepare: &str, zone: &str) -> Output {
     let file = home.at("config.toml");
     let text = fs::read_to_string(&file).expect("a configuration");
     fs::write(file, text.replace("[host]\n", &format!("[host]\ntimezone = \"{zone}\"\n"))).expect("it is ours");
-    home.record("amanda", "192.0.2.7", "open_session");
+    home.login("amanda");
     home.command_in_own_dev(prepare, &["send"]).output().expect("the program starts")
 }
 
@@ -34,8 +35,8 @@ fn a_host_without_zoneinfo_tells_local_time_all_the_same() {
         (&router, "Asia/Kathmandu", "+05:45"),
     ] {
         let output = sent(prepare, zone);
-        assert!(output.status.success(), "{zone}: {}", stderr(&output));
-        assert!(stdout(&output).trim_end().ends_with(offset), "{zone}: {}", stdout(&output));
+        let sent = output.when(zone).succeeds().stdout();
+        assert!(sent.trim_end().ends_with(offset), "{zone}: {sent}");
     }
 }
 
@@ -48,7 +49,6 @@ fn a_zone_that_nobody_knows_is_a_mistake_with_zoneinfo_and_without() {
     for prepare in ["true", BARE] {
         let output = sent(prepare, "Asia/Kolkatta");
         let expected = "config.toml:2: host.timezone cannot be used: \"Asia/Kolkatta\" is no zone that this host has";
-        assert!(stderr(&output).contains(expected), "{}", stderr(&output));
-        assert_eq!((output.status.code(), stdout(&output)), (Some(1), String::new()));
+        output.fails().says(expected).prints_only("");
     }
 }

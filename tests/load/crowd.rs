@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::support::has_mount_namespaces;
 use crate::support::home::{Home, LOG_PAGES, Syslog};
+use crate::support::outcome::Outcome;
 use crate::support::server::{Server, taken};
-use crate::support::{has_mount_namespaces, stderr, stdout};
 
 const PRINTED: &str = "[notification]\nservice = \"stdout\"\n";
 
@@ -35,7 +36,7 @@ fn crowd(home: &Home, round: usize) -> String {
     script.args(["-c", SCRIPT, "sh", &round.to_string(), &CROWD.to_string()]);
     script.arg(hook.get_program()).args(hook.get_args());
     let mut script = if has_mount_namespaces() { home.in_own_dev(":", &script) } else { script };
-    stderr(&script.output().expect("the shell starts"))
+    script.output().expect("the shell starts").stderr()
 }
 
 /// P1, P2
@@ -69,15 +70,14 @@ fn a_hundred_logins_at_once_twenty_times_are_each_sent_once_while_a_sender_runs(
     assert!(unexpected.is_empty(), "{unexpected:?}");
     let mut sent = String::new();
     for output in outputs.into_iter().chain([home.send()]) {
-        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
-        sent += &stdout(&output);
+        sent += &output.succeeds().stdout();
     }
     assert!(!home.spooled().iter().any(|name| name.starts_with("event-")), "{:?}", home.spooled());
     assert_eq!(sent.lines().count(), CROWD * ROUNDS);
     for (round, number) in (0..ROUNDS).flat_map(|round| (0..CROWD).map(move |number| (round, number))) {
         assert_eq!(sent.matches(&format!("'user-{round}-{number}' ")).count(), 1, "{round} {number}");
     }
-    assert_eq!(home.query("PRAGMA integrity_check"), "ok");
+    assert_eq!(home.queue().integrity(), "ok");
 }
 
 /// P2
@@ -92,14 +92,12 @@ fn of_two_and_of_ten_senders_at_once_one_works_and_nothing_is_sent_twice() {
         let home = Home::new(&format!("[notification]\nservice = \"ntfy\"\n{}", server.ntfy()));
         let users: Vec<String> = (0..CROWD).map(|number| format!("user-{number}-")).collect();
         for user in &users {
-            home.record(user, "192.0.2.7", "open_session");
+            home.login(user);
         }
         thread::scope(|scope| {
             for _ in 0..senders {
                 scope.spawn(|| {
-                    let output = home.send();
-                    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
-                    assert_eq!(stdout(&output), "");
+                    home.send().succeeds().prints_only("");
                 });
             }
         });
@@ -117,14 +115,14 @@ fn somebody_who_reads_the_queue_for_long_holds_up_neither_logins_nor_the_sender(
     let logins = |count: usize| {
         let login = |_| {
             let started = Instant::now();
-            home.record("amanda", "192.0.2.7", "open_session");
+            home.login("amanda");
             started.elapsed()
         };
         (0..count).map(login).min().expect("a few")
     };
     logins(5);
-    let reader = home.sqlite();
-    reader.execute_batch("BEGIN; SELECT count(*) FROM event").expect("readable");
+    let reader = home.queue().outsider();
+    reader.begin_reading();
     // Past the length at which a login would shorten the log.
     logins(70);
     // Who waits for the reader waits half a second, each time.
@@ -133,7 +131,7 @@ fn somebody_who_reads_the_queue_for_long_holds_up_neither_logins_nor_the_sender(
     let started = Instant::now();
     assert_eq!(home.sent().lines().count(), 80);
     assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
-    reader.execute_batch("COMMIT").expect("it was reading");
+    reader.commit();
     logins(2);
     let pages = home.log_pages();
     assert!(pages < LOG_PAGES, "the log has {pages} pages, and nobody reads any more");

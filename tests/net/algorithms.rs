@@ -5,12 +5,13 @@
 
 use std::process::Output;
 
+use crate::support;
 use crate::support::home::Home;
+use crate::support::outcome::Outcome;
 use crate::support::server::Server;
 use crate::support::tls::{
     Authority, ED25519, END, Kind, Nginx, P256, P384, PAST, RSA_2048, RSA_4096, RSA_PSS, is_possible, ntfy, trusting,
 };
-use crate::support::{self, stderr, stdout};
 
 /// What the appliance build adds to its refusal.
 const ELSEWHERE: &str =
@@ -30,30 +31,29 @@ fn send(settings: &str, authority: Kind, kind: Kind) -> (Home, Output, String) {
     let certificate = authority.issue_with("certificate", kind, "DNS:localhost", PAST, END);
     let server = Server::well();
     let nginx = Nginx::start(&home, server.port, settings, &[certificate]);
-    home.record("amanda", "192.0.2.7", "open_session");
+    home.login("amanda");
     home.configure(&ntfy("localhost", nginx.ports[0], &trusting(&authority)));
     let output = home.send();
     let is_sent = output.status.success();
-    assert_eq!(server.requests().len(), usize::from(is_sent), "{settings}: {}", stderr(&output));
+    assert_eq!(server.requests().len(), usize::from(is_sent), "{settings}: {}", output.stderr());
     assert!(!is_sent || support::wait_for(|| !nginx.log().is_empty()), "nginx logs what it has answered");
     (home, output, nginx.log())
 }
 
 fn assert_sent(settings: &str, authority: Kind, kind: Kind) {
     let (_home, output, log) = send(settings, authority, kind);
-    let what = format!("{settings} {authority:?} {kind:?}: {}", stderr(&output));
-    assert!(output.status.success() && output.stderr.is_empty(), "{what}");
+    let what = format!("{settings} {authority:?} {kind:?}");
+    output.when(&what).succeeds();
     assert!(VERSIONS.iter().all(|version| settings.contains(version) == log.contains(version)), "{what} {log}");
 }
 
 /// P2
 fn assert_kept(settings: &str, authority: Kind, kind: Kind, said: &str) {
     let (home, output, _) = send(settings, authority, kind);
-    let what = format!("{settings} {authority:?} {kind:?}: {}", stderr(&output));
-    assert_eq!(output.status.code(), Some(1), "{what}");
+    let what = format!("{settings} {authority:?} {kind:?}");
     let said = format!("ntfy: {said}{ELSEWHERE}; everything is kept, and tried again in 1 min");
-    assert!(what.contains(&said), "{what}");
-    assert!(stdout(&home.run(&["status"])).starts_with("ntfy: 1 waiting, 0 dead, never worked"), "{what}");
+    output.when(&what).fails().says(&said);
+    assert!(home.status().starts_with("ntfy: 1 waiting, 0 dead, never worked"), "{what}");
 }
 
 #[test]

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::support::home::{Home, Syslog};
+use crate::support::outcome::Outcome;
 use crate::support::server::{Server, taken};
-use crate::support::{has_mount_namespaces, skip, stderr, stdout};
+use crate::support::{has_mount_namespaces, skip};
 
 /// A server on this address, or nothing where the host has no such address.
 fn server(address: &str) -> Option<Server> {
@@ -22,7 +23,7 @@ fn home(origin: &str) -> Home {
     let home = Home::new(&format!(
         "[network]\ntimeout = 1\n[notification]\nservice = \"ntfy\"\n[notification.ntfy]\ntopic_url = \"{origin}/mytopic\"\n"
     ));
-    home.record("amanda", "192.0.2.7", "open_session");
+    home.login("amanda");
     home
 }
 
@@ -50,8 +51,8 @@ fn an_ipv6_address_is_refused_with_what_helps() {
         "[notification]\nservice = \"ntfy\"\n[notification.ntfy]\ntopic_url = \"http://[::1]:8080/mytopic\"\n",
     );
     let output = home.send();
-    assert!(stderr(&output).contains("topic_url must have a host name or an IPv4 address, without a user"));
-    assert!(stderr(&output).contains("(an IPv6 address needs a name)"), "{}", stderr(&output));
+    output.fails().says("topic_url must have a host name or an IPv4 address, without a user");
+    output.says("(an IPv6 address needs a name)");
 }
 
 #[test]
@@ -62,8 +63,7 @@ fn a_name_that_has_ipv6_only_is_reached() {
     }
     let Some(server) = server("::1") else { return skip(test, "this host has no IPv6 loopback") };
     let home = home(&format!("http://six.example:{}", server.port));
-    let output = send_with_names(&home, "::1 six.example\n", None);
-    assert!(output.status.success(), "{}", stderr(&output));
+    send_with_names(&home, "::1 six.example\n", None).succeeds();
     assert_eq!(server.requests()[0].header("host"), Some(format!("six.example:{}", server.port).as_str()));
 }
 
@@ -78,8 +78,7 @@ fn an_address_that_refuses_does_not_hide_the_next_one_of_the_name() {
     let home = home(&format!("http://both.example:{}", server.port));
     // The C library puts the first ones first: nearer to this host's own address.
     let hosts = "::1 both.example\n127.0.0.9 both.example\n127.0.0.1 both.example\n";
-    let output = send_with_names(&home, hosts, None);
-    assert!(output.status.success(), "{}", stderr(&output));
+    send_with_names(&home, hosts, None).succeeds();
     assert_eq!(server.requests().len(), 1);
 }
 
@@ -92,12 +91,12 @@ fn a_name_that_nobody_knows_keeps_the_event() {
     }
     let home = home("http://nowhere.invalid:8080");
     let output = send_with_names(&home, "127.0.0.1 localhost\n", None);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).starts_with("ssh-session-notifier: ntfy: "), "{}", stderr(&output));
+    output.fails();
+    assert!(output.stderr().starts_with("ssh-session-notifier: ntfy: "), "{output:?}");
     // Which words the C library has for it differs: glibc's end so, musl's are shorter.
     let is_known = ["failed to lookup address information", "no answer in time"];
-    assert!(is_known.iter().any(|words| stderr(&output).contains(words)), "{}", stderr(&output));
-    assert!(stdout(&home.run(&["status"])).starts_with("ntfy: 1 waiting"));
+    assert!(is_known.iter().any(|words| output.stderr().contains(words)), "{output:?}");
+    assert!(home.status().starts_with("ntfy: 1 waiting"));
 }
 
 /// P2, P4
@@ -115,8 +114,7 @@ fn a_name_server_that_never_answers_is_left_in_time() {
     let output = send_with_names(&home, "127.0.0.1 localhost\n", Some("127.53.53.53"));
     let took = start.elapsed();
     assert!(took < Duration::from_secs(3), "{took:?}");
-    assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("ntfy: no answer in time; everything is kept"), "{}", stderr(&output));
+    output.fails().says("ntfy: no answer in time; everything is kept");
     let mut question = [0; 512];
     silent.set_nonblocking(true).expect("a socket can be non-blocking");
     let length = silent.recv(&mut question).expect("it was asked");

@@ -9,8 +9,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::home::{Home, Syslog};
+use crate::support::outcome::Outcome;
 use crate::support::server::{Request, Server, hold, reply};
-use crate::support::{has_mount_namespaces, skip, stderr, stdout};
+use crate::support::{has_mount_namespaces, skip};
 
 /// `network.timeout` here, and what `send` may take beyond it.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -27,7 +28,7 @@ fn home(origin: &str) -> Home {
          topic_url = \"{origin}/{topic}\"\ntoken = \"{token}\"\n",
         TIMEOUT.as_secs()
     ));
-    home.record("amanda", "192.0.2.7", "open_session");
+    home.login("amanda");
     home
 }
 
@@ -44,17 +45,15 @@ fn in_time(run: impl FnOnce() -> Output) -> Output {
     let start = Instant::now();
     let output = run();
     let took = start.elapsed();
-    assert!(took <= TIMEOUT + MARGIN, "{took:?}: {}", stderr(&output));
+    assert!(took <= TIMEOUT + MARGIN, "{took:?}: {output:?}");
     output
 }
 
 /// Whether the event is still due, what was said in one line, and no secret seen anywhere.
 fn assert_kept(home: &Home, output: &Output, said: &str) {
-    let errors = stderr(output);
-    assert_eq!(output.status.code(), Some(1), "{errors}");
+    let errors = output.fails().says(said).stderr();
     assert!(errors.starts_with("ssh-session-notifier: ntfy: ") && errors.lines().count() == 1, "{errors}");
-    assert!(errors.contains(said), "{said:?} is not in {errors}");
-    let status = stdout(&home.run(&["status"]));
+    let status = home.status();
     assert!(status.starts_with("ntfy: 1 waiting, 0 dead, never worked; next try in "), "{status}");
     assert_secret(home, &[&errors, &status]);
 }
@@ -146,8 +145,8 @@ fn headers_without_end_keep_the_event_however_long_each_line_is() {
         // A line of just the wrong length makes minreq forget its limit; the process then ends at the
         // limit of its memory, and can't say why.
         let output = send(&home);
-        assert!(!output.status.success(), "{}", stderr(&output));
-        assert!(stdout(&home.run(&["status"])).starts_with("ntfy: 1 waiting, 0 dead, never worked"), "{length}");
+        output.check(!output.status.success(), "no failure");
+        assert!(home.status().starts_with("ntfy: 1 waiting, 0 dead, never worked"), "{length}");
     }
 }
 
@@ -196,8 +195,7 @@ fn an_unusual_but_whole_answer_is_one() {
                 }
             });
             let home = home(&origin(&server));
-            let output = send(&home);
-            assert!(output.status.success(), "{}: {}", String::from_utf8_lossy(answer), stderr(&output));
+            send(&home).when(String::from_utf8_lossy(answer)).succeeds();
             assert_eq!(server.requests().len(), 1);
         }
     }
@@ -243,16 +241,16 @@ fn what_a_server_says_is_one_line_without_our_secrets() {
     let home = home(&origin(&server));
     let output = send(&home);
     assert_kept(&home, &output, "ntfy: HTTP 403: no …");
-    assert!(!stderr(&output).contains('\u{1b}'));
+    assert!(!output.stderr().contains('\u{1b}'));
     home.configure(&format!(
         "[notification]\nservice = \"discord\"\n[notification.discord]\nwebhook_url = \"{}/api/webhooks/1/{webhook}/\"\n",
         origin(&server)
     ));
     let _ = home.send();
-    home.record("amanda", "192.0.2.7", "open_session");
+    home.login("amanda");
     let output = send(&home);
-    assert!(stderr(&output).contains("discord: HTTP 403: xxx"), "{}", stderr(&output));
-    assert_secret(&home, &[&stderr(&output), &stdout(&home.run(&["status"]))]);
+    output.fails().says("discord: HTTP 403: xxx");
+    assert_secret(&home, &[&output.stderr(), &home.status()]);
 }
 
 /// P3, P7
@@ -285,13 +283,13 @@ fn a_run_ends_within_fifty_seconds_whatever_the_server_does() {
         hold(stream);
     });
     let home = Home::new(&format!("[network]\ntimeout = 45\n[notification]\nservice = \"ntfy\"\n{}", server.ntfy()));
-    home.record("amanda", "192.0.2.7", "open_session");
+    home.login("amanda");
     let start = Instant::now();
     let output = home.send();
     let took = start.elapsed();
     // At fifty seconds sharp the request is given up, and what became of it still written down.
-    assert!(took > Duration::from_secs(40) && took < Duration::from_secs(50), "{took:?} {}", stderr(&output));
+    assert!(took > Duration::from_secs(40) && took < Duration::from_secs(50), "{took:?} {output:?}");
     let count = server.requests().len();
     assert!(count < 60, "{count} requests: it must not be hammered");
-    assert!(stdout(&home.run(&["status"])).starts_with("ntfy: 1 waiting, 0 dead, never worked"));
+    assert!(home.status().starts_with("ntfy: 1 waiting, 0 dead, never worked"));
 }

@@ -7,12 +7,13 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::support;
 use crate::support::home::{Home, Syslog};
+use crate::support::outcome::Outcome;
 use crate::support::server::{Server, hold};
 use crate::support::tls::{
     Authority, END, EXPIRED, FUTURE, Nginx, PAST, Pair, Process, is_possible, ntfy, text, trusting,
 };
-use crate::support::{self, stderr, stdout};
 
 const GOOD: &str = "DNS:localhost,IP:127.0.0.1";
 const UNKNOWN: &str = "the server's certificate is from an unknown authority (see network.ca_file)";
@@ -26,17 +27,15 @@ fn scene(settings: &str) -> (Home, Authority, Server, Nginx) {
     let good = authority.issue("good", GOOD, PAST, END);
     let server = Server::well();
     let nginx = Nginx::start(&home, server.port, settings, &[good]);
-    home.record("amanda", "192.0.2.7", "open_session");
+    home.login("amanda");
     (home, authority, server, nginx)
 }
 
 /// P2
 fn assert_kept(home: &Home, output: &Output, said: &str) {
-    let errors = stderr(output);
-    assert_eq!(output.status.code(), Some(1), "{errors}");
-    assert!(errors.contains(&format!("ntfy: {said}; everything is kept, and tried again in 1 min")), "{errors}");
+    let errors = output.fails().says(&format!("ntfy: {said}; everything is kept, and tried again in 1 min")).stderr();
     assert!(!errors.contains("s3cret") && !errors.contains("mytopic"), "{errors}");
-    let status = stdout(&home.run(&["status"]));
+    let status = home.status();
     assert!(status.starts_with("ntfy: 1 waiting, 0 dead, never worked"), "{status}");
 }
 
@@ -51,9 +50,8 @@ fn both_services_are_reached_over_tls_1_2_and_1_3_by_name_and_by_address() {
         let port = nginx.ports[0];
         for host in ["localhost", "127.0.0.1"] {
             home.configure(&ntfy(host, port, &trusting(&authority)));
-            let output = home.send();
-            assert!(output.status.success() && output.stderr.is_empty(), "{version} {host}: {}", stderr(&output));
-            home.record("ben", "192.0.2.7", "open_session");
+            home.send().when(format!("{version} {host}")).succeeds();
+            home.login("ben");
         }
         home.configure(&format!(
             "[network]\n{}\n[notification]\nservice = \"discord\"\n[notification.discord]\n\
@@ -61,8 +59,8 @@ fn both_services_are_reached_over_tls_1_2_and_1_3_by_name_and_by_address() {
             trusting(&authority)
         ));
         let _ = home.send();
-        home.record("carl", "192.0.2.7", "open_session");
-        assert!(home.send().status.success());
+        home.login("carl");
+        home.send().succeeds();
         let requests = server.requests();
         let [first, second, third] = requests.as_slice() else { panic!("{requests:?}") };
         assert!(first.body.contains("'amanda'") && second.body.contains("'ben'") && third.body.contains("'carl'"));
@@ -84,7 +82,7 @@ fn tls_1_1_is_refused() {
     let peer = format!("127.0.0.1:{port}");
     let old = ["s_client", "-tls1_1", "-cipher", "DEFAULT@SECLEVEL=0", "-connect", &peer];
     let old = Command::new("openssl").args(old).stdin(Stdio::null()).output().expect("openssl was there");
-    if !stdout(&old).contains("Protocol  : TLSv1.1") {
+    if !old.stdout().contains("Protocol  : TLSv1.1") {
         return support::skip("tls_1_1_is_refused", "this OpenSSL can't do TLS 1.1 itself");
     }
     home.configure(&ntfy("localhost", port, &trusting(&authority)));
@@ -125,11 +123,11 @@ fn a_certificate_that_proves_nothing_is_refused_with_the_reason_and_the_event_is
     let server = Server::well();
     let pairs: Vec<Pair> = rows.iter().map(|(pair, _)| pair.clone()).collect();
     let nginx = Nginx::start(&home, server.port, "", &pairs);
-    home.record("amanda", "192.0.2.7", "open_session");
+    home.login("amanda");
     for ((_, said), port) in rows.iter().zip(&nginx.ports) {
         home.configure(&ntfy("localhost", *port, &trusting(&authority)));
         assert_kept(&home, &home.send(), said);
-        home.sqlite().execute_batch("UPDATE target SET wait_ms = 0, failures = 0").expect("a queue");
+        home.queue().forget_failures();
     }
     assert!(server.requests().is_empty(), "no token went to a server that wasn't proven");
 }
@@ -157,12 +155,11 @@ fn the_systems_store_is_trusted_and_where_there_is_none_mozillas_authorities_sta
     home.configure(&ntfy("localhost", nginx.ports[0], ""));
     for store in [None, Some(""), Some("this is no certificate\n")] {
         assert_kept(&home, &send_with_store(&home, store), UNKNOWN);
-        home.sqlite().execute_batch("UPDATE target SET wait_ms = 0, failures = 0").expect("a queue");
+        home.queue().forget_failures();
     }
     let other = Authority::new(&home, "other");
     let store = text(&other.pair.certificate) + "# a comment\n" + &text(&authority.pair.certificate);
-    let output = send_with_store(&home, Some(&store));
-    assert!(output.status.success() && output.stderr.is_empty(), "{}", stderr(&output));
+    send_with_store(&home, Some(&store)).succeeds();
     assert_eq!(server.requests().len(), 1);
 }
 
@@ -182,8 +179,8 @@ fn the_environment_does_not_decide_who_is_trusted() {
     assert_kept(&home, &send(&authority.pair.certificate), UNKNOWN);
     assert!(server.requests().is_empty());
     home.configure(&ntfy("localhost", nginx.ports[0], &trusting(&authority)));
-    home.sqlite().execute_batch("UPDATE target SET wait_ms = 0").expect("a queue");
-    assert!(send(&home.at("nothing/there.pem")).status.success());
+    home.queue().end_waits();
+    send(&home.at("nothing/there.pem")).succeeds();
     assert_eq!(server.requests().len(), 1);
 }
 
@@ -209,14 +206,13 @@ fn a_file_of_authorities_that_is_none_holds_up_only_what_needs_it() {
             nginx.ports[0],
             plain.ntfy()
         ));
-        home.record("ben", "192.0.2.7", "open_session");
+        home.login("ben");
         let output = home.send();
         let said = format!("cannot use network.ca_file {}: {why}\n", file.display());
-        assert_eq!(output.status.code(), Some(1));
-        assert!(stderr(&output).ends_with(&said), "{}", stderr(&output));
+        assert!(output.fails().stderr().ends_with(&said), "{output:?}");
     }
     assert_eq!((plain.requests().len(), server.requests().len()), (3, 0));
-    let status = stdout(&home.run(&["status"]));
+    let status = home.status();
     assert!(status.contains("discord: 4 waiting, 0 dead") && status.contains("ntfy: 0 waiting, 0 dead"), "{status}");
 }
 
@@ -226,7 +222,7 @@ fn a_server_that_does_not_finish_a_handshake_is_left_in_time() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port");
     let port = listener.local_addr().expect("it is bound").port();
     let home = Home::new(&ntfy("localhost", port, "").replace("timeout = 5", "timeout = 1"));
-    home.record("amanda", "192.0.2.7", "open_session");
+    home.login("amanda");
     let answers: [&[u8]; 2] = [b"", b"HTTP/1.1 400 Bad Request\r\n\r\nplain HTTP here\r\n"];
     let serving = thread::spawn(move || {
         for answer in answers {
@@ -240,7 +236,7 @@ fn a_server_that_does_not_finish_a_handshake_is_left_in_time() {
         let output = home.send();
         assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
         assert_kept(&home, &output, said);
-        home.sqlite().execute_batch("UPDATE target SET wait_ms = 0, failures = 0").expect("a queue");
+        home.queue().forget_failures();
     }
     serving.join().expect("both were served");
 }
@@ -274,12 +270,11 @@ for answer in [b'HTTP/1.1 200 OK\\r\\nX', b'', b'HTTP/1.1 200 OK\\r\\n\\r\\n{\"i
     BufReader::new(server.0.stdout.take().expect("it is piped")).read_line(&mut port).expect("it says its port");
     let port = port.trim().parse().expect("a number");
     home.configure(&ntfy("localhost", port, &trusting(&authority)));
-    home.record("amanda", "192.0.2.7", "open_session");
+    home.login("amanda");
     for _ in 0..2 {
         assert_kept(&home, &home.send(), "the server broke the connection off");
-        home.sqlite().execute_batch("UPDATE target SET wait_ms = 0, failures = 0").expect("a queue");
+        home.queue().forget_failures();
     }
-    let output = home.send();
-    assert!(output.status.success(), "{}", stderr(&output));
+    home.send().succeeds();
     assert!(server.0.wait().is_ok_and(|status| status.success()));
 }

@@ -4,8 +4,9 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use crate::support::home::{Home, LOGIN};
+use crate::support::outcome::Outcome;
 use crate::support::server::{Request, Server};
-use crate::support::{skip, stderr, stdout};
+use crate::support::skip;
 
 /// A string that no service should see changed, beside others that try to break out of their place.
 const HOSTS: [&str; 14] = [
@@ -27,8 +28,7 @@ const HOSTS: [&str; 14] = [
 
 /// The only request that a server got, after one login on this host.
 fn only_request(server: &Server, home: &Home) -> Request {
-    let output = home.send();
-    assert!(output.status.success() && output.stderr.is_empty(), "{}", stderr(&output));
+    home.send().succeeds();
     let requests = server.requests();
     let [request] = requests.as_slice() else { panic!("not one request: {requests:?}") };
     request.clone()
@@ -37,7 +37,7 @@ fn only_request(server: &Server, home: &Home) -> Request {
 /// A host that has one target, and one login to tell of.
 fn home(service: &str, config: &str) -> Home {
     let home = Home::new(&format!("[notification]\nservice = \"{service}\"\n{config}"));
-    home.record("amanda", "192.0.2.7", "open_session");
+    home.login("amanda");
     home
 }
 
@@ -130,7 +130,7 @@ fn without_tls_an_https_address_is_a_mistake_that_names_the_build_to_use() {
              no TLS: use the build with the feature `tls`\n",
             home.at("config.toml").display()
         );
-        assert_eq!((output.status.code(), stderr(&output)), (Some(1), said));
+        output.fails().says_only(&said);
     }
 }
 
@@ -141,9 +141,9 @@ fn any_host_name_survives_to_ntfy() {
     for (number, host) in HOSTS.iter().enumerate() {
         home.rename(host);
         if number > 0 {
-            home.record("amanda", "192.0.2.7", "open_session");
+            home.login("amanda");
         }
-        assert!(home.send().status.success(), "{host}");
+        home.send().when(host).succeeds();
         let request = server.requests().pop().expect("a request");
         let json = request.json();
         assert_eq!((&json["title"], &json["topic"]), (&(*host).into(), &"mytopic".into()), "{host}");
@@ -200,10 +200,9 @@ fn bodies_for_discord() -> Vec<String> {
             let mut items = LOGIN;
             items[0].1 = user;
             items[2].1 = user;
-            assert!(home.hook(&items).status.success(), "{user}");
+            home.hook(&items).when(user).succeeds();
         }
-        let output = home.send();
-        assert!(output.status.success(), "{host}: {}", stderr(&output));
+        home.send().when(&host).succeeds();
     }
     let bodies: Vec<String> = server.requests().into_iter().map(|request| request.body).collect();
     assert!(bodies.len() >= HOSTS.len() && bodies.iter().any(|body| body.contains("\\n- ")), "{bodies:?}");
@@ -234,6 +233,5 @@ for number, line in enumerate(sys.stdin):
     let mut child = command.spawn().expect("python3 was there");
     child.stdin.take().expect("it is piped").write_all(bodies.join("\n").as_bytes()).expect("it reads");
     let output = child.wait_with_output().expect("it ends");
-    assert!(output.status.success());
-    stdout(&output).lines().map(|line| line.parse().expect("a number")).collect()
+    output.exits(0).stdout().lines().map(|line| line.parse().expect("a number")).collect()
 }

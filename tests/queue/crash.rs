@@ -7,8 +7,9 @@ use std::path::Path;
 
 use crate::support::home::{Home, LOGIN, Syslog, hook};
 use crate::support::inject::{self, Call, FAULTS, Fault, Where};
+use crate::support::outcome::Outcome;
 use crate::support::server::Server;
-use crate::support::{has_mount_namespaces, skip, stderr, stdout};
+use crate::support::{has_mount_namespaces, skip};
 
 const PRINTED: &str = "[notification]\nservice = \"stdout\"\n";
 
@@ -50,7 +51,7 @@ fn copy_of(template: &Home, config: &str) -> Home {
 fn used_by(count: usize) -> (Home, Vec<String>) {
     let template = Home::new(PRINTED);
     for number in 0..count {
-        template.record(&format!("user{number}"), "192.0.2.7", "open_session");
+        template.login(&format!("user{number}"));
     }
     (template, (0..count).map(|number| format!("'user{number}'")).collect())
 }
@@ -69,8 +70,7 @@ fn go_database() -> (Home, Vec<String>) {
 fn attack_the_hook(template: &Home, before: &[String]) {
     let home = copy_of(template, PRINTED);
     let traced = inject::traced(&home, &home.command(&["queue"]), Where::Queue);
-    let output = hook(home.in_own_dev(":", &traced), &LOGIN);
-    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    hook(home.in_own_dev(":", &traced), &LOGIN).succeeds();
     let calls = inject::calls(&home);
     assert!(calls.iter().any(|call| format!("{call:?}").contains("fdatasync")), "{calls:?}");
     for call in &calls {
@@ -88,13 +88,13 @@ fn hook_case(template: &Home, before: &[String], call: &Call, fault: Fault) {
     let said = syslog.lines();
     let case = format!("{fault:?} at {call:?}\n{output:?}\nsyslog: {said}");
     assert!(inject::came_about(&home.at("trace"), fault), "no fault came about: {case}");
-    assert!(output.status.success(), "{case}");
+    output.when(&case).exits(0);
     let spooled = home.spooled().iter().filter(|name| name.starts_with("event-")).count();
 
     // Nothing is stuck: the next login is recorded as if nothing had happened.
     home.record(NEXT, "192.0.2.8", "open_session");
     assert_eq!(home.spooled().iter().filter(|name| name.starts_with("event-")).count(), spooled, "{case}");
-    assert_eq!(home.query("PRAGMA integrity_check"), "ok", "{case}");
+    assert_eq!(home.queue().integrity(), "ok", "{case}");
     let sent = home.sent();
     let times = |part: &str| sent.lines().filter(|line| line.contains(part)).count();
     for part in before {
@@ -157,7 +157,8 @@ fn no_fault_while_the_spool_is_written_loses_an_event() {
     let home = blocked();
     let output =
         hook(home.in_own_dev(":", &inject::traced(&home, &home.command(&["queue"]), Where::Everywhere)), &LOGIN);
-    assert!(output.status.success() && home.spooled().len() == 1, "{output:?}");
+    output.exits(0);
+    assert_eq!(home.spooled().len(), 1, "{output:?}");
     // The hook has opened other files before it has a process of its own for this, and would meet a
     // fault at its n-th openat there (musl says open).
     let is_opening = |call: &&Call| call.is("open") || call.is("openat");
@@ -192,14 +193,6 @@ fn services(template: &Home) -> (Server, Server, Home) {
     (discord, ntfy, home)
 }
 
-/// Lets the time pass that a service that failed is left alone for.
-fn let_time_pass(home: &Home) {
-    let database = home.sqlite();
-    for table in ["target", "delivery"] {
-        database.execute(&format!("UPDATE {table} SET wait_ms = 0"), []).expect("its tables");
-    }
-}
-
 /// P2
 #[test]
 fn no_fault_at_any_step_of_send_loses_a_delivery_or_repeats_it_more_than_once() {
@@ -209,16 +202,11 @@ fn no_fault_at_any_step_of_send_loses_a_delivery_or_repeats_it_more_than_once() 
     }
     // As many as make the sender shorten the log, and one in the spool.
     let (template, mut users) = used_by(34);
-    fs::rename(template.database(), template.at("aside")).expect("a database");
-    fs::create_dir(template.database()).expect("a directory in its place");
-    assert!(template.hook(&LOGIN).status.success() && template.spooled().len() == 1, "no event in the spool");
-    fs::remove_dir(template.database()).expect("it is empty");
-    fs::rename(template.at("aside"), template.database()).expect("the database");
+    template.login_into_spool();
     users.push(format!("'{VICTIM}'"));
 
     let (_discord, _ntfy, home) = services(&template);
-    let output = inject::traced(&home, &home.command(&["send"]), Where::Everywhere).output().expect("strace starts");
-    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    inject::traced(&home, &home.command(&["send"]), Where::Everywhere).output().expect("strace starts").succeeds();
     let calls = inject::calls(&home);
     for name in ["unlink", "pwrite64", "fdatasync", "connect", "recvfrom"] {
         assert!(calls.iter().any(|call| call.is(name)), "no {name} in {calls:?}");
@@ -242,12 +230,11 @@ fn send_case(template: &Home, users: &[String], call: &Call, fault: Fault) -> bo
         .expect("strace starts");
     let came_about = inject::came_about(&home.at("trace"), fault);
     let case = format!("{fault:?} at {call:?}\n{output:?}");
-    assert_eq!(home.query("PRAGMA integrity_check"), "ok", "{case}");
+    assert_eq!(home.queue().integrity(), "ok", "{case}");
     // What failed is tried again later; what was being settled when the process died, at once.
     for _ in 0..2 {
-        let_time_pass(&home);
-        let output = home.send();
-        assert!(output.status.success() && output.stderr.is_empty(), "{case}\nafterwards {output:?}");
+        home.queue().end_waits();
+        home.send().when(format!("after {case}")).succeeds();
     }
     for (name, server) in [("discord", &discord), ("ntfy", &ntfy)] {
         let bodies: String = server.requests().iter().map(|request| request.body.clone()).collect();
@@ -257,10 +244,8 @@ fn send_case(template: &Home, users: &[String], call: &Call, fault: Fault) -> bo
         }
     }
     assert!(home.spooled().is_empty(), "{case}\n{:?}", home.spooled());
-    let stuck = "SELECT (SELECT count(*) FROM delivery) + (SELECT count(*) FROM attempt)
-                 + (SELECT count(*) FROM target WHERE cursor < (SELECT max(id) FROM event) OR error <> '')";
-    assert_eq!(home.query(stuck), "0", "{case}");
-    assert_eq!(home.query("SELECT count(*) FROM event"), users.len().to_string(), "{case}");
+    assert_eq!(home.queue().count_unsettled(), 0, "{case}");
+    assert_eq!(home.queue().count_events(), users.len(), "{case}");
     came_about
 }
 
@@ -271,16 +256,13 @@ fn no_fault_during_a_repair_loses_what_could_be_read() {
         return;
     }
     let (template, users) = used_by(20);
-    let number = |sql: &str| template.query(sql).parse::<usize>().expect("a number");
-    let root = number("SELECT rootpage FROM sqlite_schema WHERE name = 'target'");
-    let page = number("PRAGMA page_size");
-    let mut bytes = fs::read(template.database()).expect("a database");
-    bytes[(root - 1) * page..root * page].fill(0xa5);
-    fs::write(template.database(), bytes).expect("ours");
+    template.queue().damage_table("target");
 
     let home = copy_of(&template, PRINTED);
-    let output = inject::traced(&home, &home.command(&["send"]), Where::Everywhere).output().expect("strace starts");
-    assert!(stderr(&output).contains("20 events of it were saved"), "{output:?}");
+    inject::traced(&home, &home.command(&["send"]), Where::Everywhere)
+        .output()
+        .expect("strace starts")
+        .says("20 events of it were saved");
     for call in &inject::calls(&home) {
         for fault in [Fault::Kill, Fault::FromThenOn("ENOSPC")] {
             let home = copy_of(&template, PRINTED);
@@ -288,17 +270,17 @@ fn no_fault_during_a_repair_loses_what_could_be_read() {
             let output = faulty.output().expect("strace starts");
             // The next may have to finish the repair, which counts as a failure.
             let next = home.send();
-            let_time_pass(&home);
+            home.queue().end_waits();
             let outputs = [output, next, home.send()];
             let case = format!("{fault:?} at {call:?}\n{outputs:#?}");
-            assert!(outputs[2].status.success() && outputs[2].stderr.is_empty(), "{case}");
-            let sent: String = outputs.iter().map(stdout).collect();
+            outputs[2].when(&case).succeeds();
+            let sent: String = outputs.iter().map(Outcome::stdout).collect();
             for user in &users {
                 assert!((1..=2).contains(&sent.matches(user.as_str()).count()), "{user}: {case}");
             }
             home.record(NEXT, "192.0.2.8", "open_session");
             assert_eq!(home.sent().lines().count(), 1, "{case}");
-            assert_eq!(home.query("PRAGMA integrity_check"), "ok", "{case}");
+            assert_eq!(home.queue().integrity(), "ok", "{case}");
         }
     }
 }

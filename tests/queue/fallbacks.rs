@@ -6,7 +6,9 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use crate::support::home::{Home, LOGIN, Syslog, hook};
-use crate::support::{has, has_mount_namespaces, skip, stderr, stdout};
+use crate::support::outcome::Outcome;
+use crate::support::queue::{Outsider, Queue};
+use crate::support::{has, has_mount_namespaces, skip};
 
 const PRINTED: &str = "[notification]\nservice = \"stdout\"\n";
 
@@ -26,8 +28,7 @@ fn has_namespaces(test: &str) -> bool {
 
 /// Checks that a login was well, fell back to the spool, and is sent from there once.
 fn assert_spooled_and_sent(home: &Home, output: &Output, cause: &str) {
-    assert!(output.status.success(), "{cause}: {output:?}");
-    assert!(stderr(output).contains("the event waits in"), "{cause}: {output:?}");
+    output.when(cause).exits(0).says("the event waits in");
     let spooled = home.spooled();
     assert!(spooled.len() == 1 && spooled[0].starts_with("event-"), "{cause}: {spooled:?}");
     let sent = home.sent();
@@ -39,19 +40,21 @@ fn assert_spooled_and_sent(home: &Home, output: &Output, cause: &str) {
 /// P1, P2: two ways in which others hold a database, and what a caller may leave behind.
 #[test]
 fn a_login_waits_at_most_a_second_for_a_database_that_another_process_holds_for_half_a_minute() {
-    for holding in ["BEGIN IMMEDIATE", "PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE"] {
+    for (holding, hold) in
+        [("writing", Outsider::begin_writing as fn(&Outsider)), ("alone", Outsider::begin_writing_alone)]
+    {
         for before in [&[][..], &["--ignore-signal=ALRM"], &["--block-signal=ALRM"], &["--block-signal"]] {
             let home = Home::new(PRINTED);
             home.record("bob", "192.0.2.9", "open_session");
-            let other = home.sqlite();
-            other.execute_batch(holding).expect("nobody else is there");
+            let other = home.queue().outsider();
+            hold(&other);
             let queue = home.command(&["queue"]);
             let mut command = Command::new("/usr/bin/env");
             command.args(before).arg(queue.get_program()).args(queue.get_args()).env_clear();
             let started = Instant::now();
             let output = hook(command, &LOGIN);
             assert!(started.elapsed() < PATIENCE, "{holding} {before:?}: {:?}", started.elapsed());
-            assert!(stderr(&output).contains("database is locked"), "{output:?}");
+            output.exits(0).says("database is locked");
             drop(other);
             assert_eq!(home.spooled().len(), 1, "{holding} {before:?}");
             let sent = home.sent();
@@ -79,20 +82,15 @@ fn a_corrupt_database_sends_the_event_to_the_spool_and_the_next_send_mends_it() 
         let home = Home::new(PRINTED);
         home.record("bob", "192.0.2.9", "open_session");
         if !keeps_log {
-            assert_eq!(home.query("SELECT count(*) FROM event"), "1");
+            home.queue().remove_log();
         }
-        let mut bytes = fs::read(home.database()).expect("a database");
-        bytes[..100].fill(0xa5);
-        fs::write(home.database(), bytes).expect("ours");
-        let output = home.hook(&LOGIN);
-        assert!(output.status.success() && stderr(&output).contains("is damaged"), "{output:?}");
+        home.queue().damage_header();
+        home.hook(&LOGIN).exits(0).says("is damaged");
         assert_eq!(home.spooled().len(), 1);
         let sent = home.send();
-        assert_eq!(sent.status.code(), Some(1), "a damaged database is a failure: {sent:?}");
-        assert!(stderr(&sent).contains("it was moved to"), "{sent:?}");
-        let text = stdout(&sent);
-        assert_eq!(text.matches(LINE).count(), 1, "{text}");
-        assert!(text.contains("was damaged"), "the administrator is not told: {text}");
+        sent.fails().says("it was moved to");
+        assert_eq!(sent.stdout().matches(LINE).count(), 1, "{sent:?}");
+        sent.prints("was damaged");
         home.record("zoe", "192.0.2.9", "open_session");
         assert_eq!(home.sent().lines().count(), 1);
         let names: Vec<String> = fs::read_dir(home.at("state"))
@@ -108,24 +106,11 @@ fn a_corrupt_database_sends_the_event_to_the_spool_and_the_next_send_mends_it() 
 #[test]
 fn what_somebody_adds_to_the_databases_schema_neither_runs_nor_stops_anything() {
     let home = Home::new(PRINTED);
-    assert!(home.send().status.success(), "it makes the database");
-    let column = "ALTER TABLE event ADD COLUMN seen TEXT DEFAULT CURRENT_TIMESTAMP";
-    home.sqlite().execute_batch(column).expect("SQLite takes it");
+    home.send().when("it makes the database").succeeds();
+    home.queue().add_a_column();
     home.record("bob", "192.0.2.9", "open_session");
-    let additions = "
-        CREATE TABLE remark (
-            id INTEGER PRIMARY KEY AUTOINCREMENT, event INTEGER REFERENCES event (id) CHECK (event > 0),
-            at TEXT DEFAULT CURRENT_TIMESTAMP, day TEXT AS (substr(at, 1, 10)) STORED);
-        CREATE INDEX by_user ON event (user);
-        CREATE VIEW latest AS SELECT user, rank() OVER (ORDER BY id) FROM event;
-        CREATE TRIGGER forget AFTER INSERT ON event BEGIN DELETE FROM event; END;
-        ANALYZE;
-        PRAGMA writable_schema = ON;
-        INSERT INTO sqlite_schema VALUES
-            ('table', 'search', 'search', 0, 'CREATE VIRTUAL TABLE search USING fts5 (user)');";
-    home.sqlite().execute_batch(additions).expect("SQLite takes it");
-    let output = home.hook(&LOGIN);
-    assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""));
+    home.queue().add_what_a_schema_can_have();
+    home.hook(&LOGIN).succeeds();
     assert_eq!(home.spooled(), [""; 0]);
     let sent = home.sent();
     assert!(sent.contains("'bob'") && sent.contains(LINE) && sent.lines().count() == 2, "{sent}");
@@ -139,13 +124,9 @@ fn what_somebody_adds_to_the_databases_schema_neither_runs_nor_stops_anything() 
 fn what_waits_is_saved_though_the_schema_has_something_that_no_sqlite_understands() {
     let home = Home::new(PRINTED);
     home.record("bob", "192.0.2.9", "open_session");
-    let addition = "PRAGMA writable_schema = ON;
-        INSERT INTO sqlite_schema VALUES ('table', 'bad', 'bad', 0, 'CREATE TABLE bad (a, b ~ c)');";
-    home.sqlite().execute_batch(addition).expect("SQLite takes it");
-    let output = home.hook(&LOGIN);
-    assert!(output.status.success() && stderr(&output).contains("is damaged"), "{output:?}");
-    let text = stdout(&home.send());
-    assert!(text.contains("'bob'") && text.contains(LINE) && text.contains("1 events of it were saved"), "{text}");
+    home.queue().add_what_no_sqlite_understands();
+    home.hook(&LOGIN).exits(0).says("is damaged");
+    home.send().prints("'bob'").prints(LINE).prints("1 events of it were saved");
 }
 
 /// P2: real causes, made by a line of shell in a mount namespace, before a login.
@@ -201,8 +182,7 @@ fn with_nothing_left_to_write_to_the_whole_event_is_in_syslog_at_critical() {
         zero(&home);
         let read_only = "mount --bind state state; mount -o remount,bind,ro state";
         let prepare = format!("cd {}; {read_only}; {prepare}", home.0.display());
-        let output = hook(home.command_in_own_dev(&prepare, &["queue"]), &LOGIN);
-        assert!(output.status.success(), "{cause}: {output:?}");
+        hook(home.command_in_own_dev(&prepare, &["queue"]), &LOGIN).when(cause).exits(0);
         let said = syslog.lines();
         let told = [
             "session open",
@@ -233,8 +213,8 @@ fn a_missing_or_stopped_syslog_keeps_no_event_from_its_place() {
         // Nobody reads: the socket's buffer fills up.
         for _ in 0..40 {
             let started = Instant::now();
-            let output = hook(home.command_in_own_dev(":", &["queue"]), &LOGIN);
-            assert!(output.status.success() && started.elapsed() < PATIENCE, "{output:?}");
+            hook(home.command_in_own_dev(":", &["queue"]), &LOGIN).exits(0);
+            assert!(started.elapsed() < PATIENCE, "{:?}", started.elapsed());
         }
         drop(syslog);
         assert_eq!(home.spooled().len(), 40);
@@ -263,15 +243,12 @@ fn a_file_system_that_cannot_share_memory_holds_the_queue_all_the_same() {
         \"$@\" send; \"$@\" send";
     let home = Home::new(PRINTED);
     let output = in_namespace(&home, script);
-    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
-    let sent = stdout(&output);
+    let sent = output.succeeds().stdout();
     let users: Vec<&str> = sent.lines().filter_map(|line| line.split('\'').nth(1)).collect();
     assert_eq!((&users[..2], users.len()), (&["a", "b"][..], 4), "{sent}");
     assert!(users.contains(&"c") && users.contains(&"d"), "{sent}");
     assert_eq!(home.spooled().len(), 0);
-    let below = rusqlite::Connection::open(home.at("below/session_events.db")).expect("a database");
-    let sound: String = below.query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("readable");
-    assert_eq!(sound, "ok");
+    assert_eq!(Queue(home.at("below/session_events.db")).integrity(), "ok");
 }
 
 /// A script in a mount namespace of its own, in the host's directory, with the program and its
@@ -317,9 +294,9 @@ fn a_disk_that_does_not_answer_at_all_holds_a_login_up_for_no_more_than_a_second
     let home = Home::new(PRINTED);
     let syslog = Syslog::listen(&home);
     let output = in_namespace(&home, script);
-    assert!(output.status.success(), "{output:?}");
+    output.exits(0);
     let took: Vec<Duration> =
-        stdout(&output).lines().filter_map(|line| line.parse().ok()).map(Duration::from_millis).collect();
+        output.stdout().lines().filter_map(|line| line.parse().ok()).map(Duration::from_millis).collect();
     assert!(took.len() == 2 && took.iter().all(|took| *took < PATIENCE), "{took:?}");
     let said = syslog.lines();
     assert!(said.lines().any(|line| line.starts_with("<34>") && line.ends_with("user 'zoe'")), "{said}");

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use crate::support::home::{Home, LOGIN, Syslog, hook};
 use crate::support::inject::{self, Fault, Where};
+use crate::support::outcome::Outcome;
 use crate::support::server::{Server, reply, taken};
-use crate::support::{has_mount_namespaces, program, skip, stderr, stdout, wait_for};
+use crate::support::{has_mount_namespaces, program, skip, wait_for};
 
 const PRINTED: &str = "[notification]\nservice = \"stdout\"\n";
 
@@ -20,7 +21,7 @@ const VICTIM: &str = "'amanda' (192.0.2.7)";
 fn idle() -> Home {
     let home = Home::new(PRINTED);
     for user in ["bob", "carol"] {
-        home.record(user, "192.0.2.7", "open_session");
+        home.login(user);
     }
     assert_eq!(home.sent().lines().count(), 2);
     assert_eq!(home.sent(), "");
@@ -42,7 +43,7 @@ fn what_is_recorded_after_an_idle_look_is_sent_by_the_next_one() {
     let home = idle();
     for number in 0..150 {
         let user = format!("user{number}");
-        home.record(&user, "192.0.2.7", "open_session");
+        home.login(&user);
         let sent = home.sent();
         assert!(sent.lines().count() == 1 && sent.contains(&format!("'{user}' ")), "{user}: {sent}");
         assert_eq!(home.sent(), "", "{user}");
@@ -53,11 +54,7 @@ fn what_is_recorded_after_an_idle_look_is_sent_by_the_next_one() {
 #[test]
 fn what_waits_in_the_spool_is_seen_by_an_idle_sender() {
     let home = idle();
-    fs::rename(home.database(), home.at("aside")).expect("a database");
-    fs::create_dir(home.database()).expect("a directory in its place");
-    assert!(home.hook(&LOGIN).status.success() && home.spooled().len() == 1, "no event in the spool");
-    fs::remove_dir(home.database()).expect("it is empty");
-    fs::rename(home.at("aside"), home.database()).expect("the database");
+    home.login_into_spool();
     assert!(home.sent().contains(VICTIM));
     assert_eq!(home.sent(), "");
 }
@@ -67,7 +64,7 @@ fn what_waits_in_the_spool_is_seen_by_an_idle_sender() {
 fn an_older_copy_and_another_hosts_queue_are_seen_as_what_they_are() {
     let (home, other) = (idle(), idle());
     let (state, older) = (home.at("state"), home.at("older"));
-    home.record("dave", "192.0.2.7", "open_session");
+    home.login("dave");
     copy(&state, &older);
     assert!(home.sent().contains("'dave'"));
     assert_eq!(home.sent(), "");
@@ -79,7 +76,7 @@ fn an_older_copy_and_another_hosts_queue_are_seen_as_what_they_are() {
     copy(&newer, &state);
     assert_eq!(home.sent(), "", "a newer copy, in which nobody waits");
 
-    other.record("erin", "192.0.2.7", "open_session");
+    other.login("erin");
     fs::rename(&state, home.at("own")).expect("ours");
     fs::rename(other.at("state"), &state).expect("ours");
     fs::rename(home.at("own"), other.at("state")).expect("ours");
@@ -114,12 +111,12 @@ fn a_retry_is_made_when_its_time_has_come_and_a_dead_letter_when_it_is_asked_for
         _ => taken(stream),
     });
     let home = Home::new(&format!("[notification]\nservice = \"ntfy\"\n{}", server.ntfy()));
-    home.record("bob", "192.0.2.7", "open_session");
+    home.login("bob");
     assert_eq!(home.sent(), "");
-    home.record("carol", "192.0.2.7", "open_session");
-    assert_eq!(home.send().status.code(), Some(1), "the service fails");
+    home.login("carol");
+    home.send().when("the service fails").fails();
     // A minute is long for a test.
-    home.sqlite().execute("UPDATE target SET wait_ms = 1500", []).expect("a target that waits");
+    home.queue().set_waits(Duration::from_millis(1500));
     assert_eq!(home.sent(), "");
     assert_eq!(server.requests().len(), 2, "it is not tried again before its time");
     // Now the service rejects it, and is told so.
@@ -129,7 +126,7 @@ fn a_retry_is_made_when_its_time_has_come_and_a_dead_letter_when_it_is_asked_for
     };
     assert!(wait_for(is_tried), "{:?}", server.requests());
     assert_eq!(home.sent(), "");
-    assert!(home.run(&["retry", "--all"]).status.success());
+    home.run(&["retry", "--all"]).succeeds();
     assert_eq!(home.sent(), "");
     let last = server.requests().pop().expect("five requests").body;
     assert!(server.requests().len() == 5 && last.contains("'carol'"), "{last}");
@@ -141,28 +138,25 @@ fn a_target_that_is_added_gets_what_comes_from_then_on() {
     let (home, server) = (idle(), Server::well());
     home.configure(&format!("[notification]\nservice = [\"stdout\", \"ntfy\"]\n{}", server.ntfy()));
     assert_eq!(home.sent(), "");
-    assert_eq!(home.query("SELECT count(*) FROM target"), "2");
-    home.record("dave", "192.0.2.7", "open_session");
+    assert_eq!(home.queue().targets(), ["ntfy", "stdout"]);
+    home.login("dave");
     assert!(home.sent().contains("'dave'"));
     assert!(server.requests().len() == 1 && server.requests()[0].body.contains("'dave'"));
     assert_eq!(home.sent(), "");
     home.configure(PRINTED);
-    let output = home.send();
-    assert!(stderr(&output).contains("ntfy is no target any more"), "{output:?}");
+    home.send().exits(0).says("ntfy is no target any more");
 }
 
 /// P2: a backup perhaps, or an administrator.
 #[test]
 fn a_queue_that_somebody_else_has_open_is_no_idle_one() {
     let home = idle();
-    let other = home.sqlite();
-    other.query_row("SELECT count(*) FROM event", [], |_| Ok(())).expect("its table");
+    let other = home.queue().outsider();
+    other.read();
     assert_eq!(home.sent(), "");
-    home.record("dave", "192.0.2.7", "open_session");
+    home.login("dave");
     assert!(home.sent().contains("'dave'"));
-    let insert = "INSERT INTO event SELECT id + 1, kind, 'erin', remote_host, tty, service, session, utc_ms,
-                  boot_ms, boot_id FROM event ORDER BY id DESC LIMIT 1";
-    other.execute(insert, []).expect("an event");
+    other.record("erin");
     assert!(home.sent().contains("'erin'"), "what an outsider wrote, who is still there");
     drop(other);
     assert_eq!(home.sent(), "");
@@ -172,17 +166,16 @@ fn a_queue_that_somebody_else_has_open_is_no_idle_one() {
 #[test]
 fn a_queue_that_somebody_else_keeps_for_himself_is_no_idle_one() {
     let home = idle();
-    let other = home.sqlite();
-    let begin = "PRAGMA locking_mode = EXCLUSIVE; BEGIN IMMEDIATE; UPDATE target SET cursor = 1";
-    other.execute_batch(begin).expect("nobody else has it open");
+    let other = home.queue().outsider();
+    other.begin_writing_alone();
+    other.set_targets_back();
     let sender = home.command(&["send"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
     let files = format!("/proc/{}/fd", sender.id());
     let has_open = |entry: fs::DirEntry| fs::read_link(entry.path()).is_ok_and(|path| path == home.database());
     assert!(wait_for(|| fs::read_dir(&files).is_ok_and(|entries| entries.flatten().any(has_open))), "it looks");
-    other.execute_batch("COMMIT").expect("a change");
+    other.commit();
     drop(other);
-    let output = sender.wait_with_output().expect("it ends");
-    assert!(output.status.success() && stdout(&output).contains("'carol'"), "{output:?}");
+    sender.wait_with_output().expect("it ends").succeeds().prints("'carol'");
 }
 
 /// P2
@@ -190,15 +183,8 @@ fn a_queue_that_somebody_else_keeps_for_himself_is_no_idle_one() {
 fn a_damaged_queue_is_no_idle_one() {
     for table in ["event", "target", "delivery"] {
         let home = idle();
-        // To read the database like this moves the log into it.
-        let number = |sql: &str| home.query(sql).parse::<usize>().expect("a number");
-        let root = number(&format!("SELECT rootpage FROM sqlite_schema WHERE name = '{table}'"));
-        let page = number("PRAGMA page_size");
-        let mut bytes = fs::read(home.database()).expect("a database");
-        bytes[(root - 1) * page..root * page].fill(0xa5);
-        fs::write(home.database(), bytes).expect("ours");
-        let output = home.send();
-        assert!(output.status.code() == Some(1) && stderr(&output).contains("was damaged"), "{table}: {output:?}");
+        home.queue().damage_table(table);
+        home.send().when(table).fails().says("was damaged");
         home.record("zoe", "192.0.2.8", "open_session");
         assert!(home.sent().contains("'zoe'"), "{table}");
     }
@@ -241,7 +227,7 @@ fn a_login_that_was_killed_anywhere_is_seen_by_the_next_sender() {
         assert_eq!(home.sent(), "", "{case}");
         home.record("zoe", "192.0.2.8", "open_session");
         assert!(home.sent().contains("'zoe'"), "{case}");
-        assert_eq!(home.query("SELECT count(*) FROM event, target WHERE id > cursor"), "0", "{case}");
+        assert_eq!(home.queue().count_waiting(), 0, "{case}");
     }
 }
 
@@ -253,7 +239,7 @@ fn what_a_sender_that_was_killed_left_is_seen_by_the_next_one() {
     }
     let template = idle();
     for user in ["dave", "erin"] {
-        template.record(user, "192.0.2.7", "open_session");
+        template.login(user);
     }
     let host = || {
         let home = Home::new(PRINTED);
@@ -262,7 +248,7 @@ fn what_a_sender_that_was_killed_left_is_seen_by_the_next_one() {
     };
     let home = host();
     let output = inject::traced(&home, &home.command(&["send"]), Where::Everywhere).output().expect("strace starts");
-    assert!(output.status.success() && stdout(&output).lines().count() == 2, "{output:?}");
+    assert_eq!(output.succeeds().stdout().lines().count(), 2, "{output:?}");
     let calls = inject::calls(&home);
     assert!(calls.iter().any(|call| call.is("fdatasync")), "{calls:?}");
     for call in &calls {
@@ -270,12 +256,12 @@ fn what_a_sender_that_was_killed_left_is_seen_by_the_next_one() {
         let mut killed = inject::with_fault(&home, &home.command(&["send"]), Where::Everywhere, call, Fault::Kill);
         let killed = killed.output().expect("strace starts");
         assert!(inject::came_about(&home.at("trace"), Fault::Kill), "{call:?} {killed:?}");
-        let both = stdout(&killed) + &home.sent();
+        let both = killed.stdout() + &home.sent();
         for user in ["'dave'", "'erin'"] {
             assert!((1..=2).contains(&both.matches(user).count()), "{call:?}: {both}");
         }
         assert_eq!(home.sent(), "", "{call:?}");
-        assert_eq!(home.query("SELECT count(*) FROM event, target WHERE id > cursor"), "0", "{call:?}");
+        assert_eq!(home.queue().count_waiting(), 0, "{call:?}");
     }
 }
 
@@ -288,7 +274,7 @@ fn no_login_slips_by_a_sender_that_looks_all_the_time() {
     std::thread::scope(|scope| {
         let recording = scope.spawn(|| {
             for number in 0..logins {
-                home.record(&format!("user{number}"), "192.0.2.7", "open_session");
+                home.login(&format!("user{number}"));
                 std::thread::sleep(Duration::from_millis(number % 7));
             }
         });

@@ -3,10 +3,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crate::support::home::Home;
+use crate::support::outcome::Outcome;
+use crate::support::queue::Delivery;
 use crate::support::server::{Request, Server, reply, taken};
-use crate::support::{stderr, stdout};
 
 /// Configuration of one ntfy target, behind more settings of `[queue]`.
 fn ntfy(queue: &str, server: &Server) -> String {
@@ -35,33 +37,12 @@ fn shape(request: &Request) -> (usize, bool) {
 /// Records `count` logins, of which one is `mallory`'s, all short enough for one message.
 fn record(home: &Home, count: usize, guilty: usize) {
     home.hook(&[("PAM_SERVICE", "s"), ("PAM_USER", "a"), ("PAM_TYPE", "open_session")]);
-    home.multiply(count);
-    let guilty = i64::try_from(guilty + 1).expect("a small number");
-    let named = home.sqlite().execute("UPDATE event SET user = 'mallory' WHERE id = ?", [guilty]);
-    assert_eq!(named.expect("an event"), 1);
+    home.queue().multiply_events(count);
+    home.queue().rename_users(|id, user| if id == guilty + 1 { "mallory" } else { user }.into());
 }
 
 fn number(count: usize) -> f64 {
     f64::from(u32::try_from(count).expect("a small number"))
-}
-
-/// The moments of first attempts, moved back by so many days on both clocks.
-fn pass_days(home: &Home, days: i64) {
-    let queue = home.sqlite();
-    for (table, condition) in [("attempt", "1"), ("delivery", "first <> ''")] {
-        let first = format!("SELECT first FROM {table} WHERE {condition}");
-        let Ok(first) = queue.query_row(&first, [], |row| row.get::<_, String>(0)) else { continue };
-        let mut words = first.splitn(3, ' ');
-        let mut earlier = || words.next().and_then(|word| word.parse::<i64>().ok()).map(|ms| ms - days * 86_400_000);
-        let (utc, boot) = (earlier().expect("a number"), earlier().expect("a number"));
-        let moment = format!("{utc} {boot} {}", words.next().expect("a boot id"));
-        queue.execute(&format!("UPDATE {table} SET first = ? WHERE {condition}"), [moment]).expect("a queue");
-    }
-    pass_time(home);
-}
-
-fn pass_time(home: &Home) {
-    home.sqlite().execute_batch("UPDATE target SET wait_ms = 0; UPDATE delivery SET wait_ms = 0").expect("a queue");
 }
 
 /// P4
@@ -79,8 +60,7 @@ fn the_one_event_that_a_service_rejects_is_found_within_two_log_n_requests_and_o
             let server = picky(400);
             let home = Home::new(&ntfy("", &server));
             record(&home, count, *guilty);
-            let output = home.send();
-            assert!(stderr(&output).contains("ntfy rejects an event, which becomes a dead letter: HTTP 400: it does"));
+            home.send().fails().says("ntfy rejects an event, which becomes a dead letter: HTTP 400: it does");
             let shapes: Vec<(usize, bool)> = server.requests().iter().map(shape).collect();
             assert_eq!(shapes[0], (count, true), "all in one message: {shapes:?}");
             let found = shapes.iter().position(|shape| *shape == (1, true)).expect("it is alone at last") + 1;
@@ -91,8 +71,7 @@ fn the_one_event_that_a_service_rejects_is_found_within_two_log_n_requests_and_o
             // The others arrive in their order, each once, and behind them the note on the dead letter.
             let arrived: usize = shapes.iter().filter(|(_, is_bad)| !is_bad).map(|(count, _)| count).sum();
             assert_eq!(arrived, count - 1 + 1, "{shapes:?}");
-            let is_there = "SELECT event || error FROM delivery WHERE dead = 1";
-            assert_eq!(home.query(is_there), format!("{}HTTP 400: it does not please", guilty + 1));
+            assert_eq!(home.queue().dead_letters(), [(guilty + 1, "HTTP 400: it does not please".into())]);
         }
     }
 }
@@ -103,31 +82,30 @@ fn a_rejected_event_is_listed_told_of_once_and_retried_or_dropped() {
     let server = picky(413);
     let home = Home::new(&ntfy("", &server));
     for user in ["anna", "mallory", "ben"] {
-        home.record(user, "192.0.2.7", "open_session");
+        home.login(user);
     }
-    assert_eq!(home.send().status.code(), Some(1));
+    home.send().fails();
     let last = server.requests().pop().expect("a request").json()["message"].as_str().expect("text").to_owned();
     assert!(last.starts_with("ssh-session-notifier on host.example at 20"), "{last}");
     let told = ": ntfy did not get 1 event, kept as dead letters (see `status`): HTTP 413: it does not please";
     assert!(last.ends_with(told), "{last}");
     let so_far = server.requests().len();
-    assert!(home.send().status.success(), "nothing is left to say");
+    home.send().when("nothing is left to say").succeeds();
     assert_eq!(server.requests().len(), so_far, "nobody is told twice");
-    let status = stdout(&home.run(&["status"]));
+    let status = home.status();
     assert!(status.starts_with("ntfy: 0 waiting, 1 dead, last worked 20"), "{status}");
     let listed = "     2  ntfy  'mallory' (192.0.2.7) logged in to host.example via ssh (sshd) at 20";
     assert!(status.contains(listed) && status.contains("        HTTP 413: it does not please\n"), "{status}");
     // Sent again, it is rejected again, and is a dead letter again, of which somebody is told again.
-    assert_eq!(stdout(&home.run(&["retry", "2"])), "1 will be sent again\n");
-    assert_eq!(home.send().status.code(), Some(1));
+    home.run(&["retry", "2"]).succeeds().prints_only("1 will be sent again\n");
+    home.send().fails();
     assert_eq!(server.requests().len(), so_far + 2);
-    assert_eq!(stdout(&home.run(&["drop", "2"])), "1 forgotten\n");
-    let status = stdout(&home.run(&["status"]));
+    home.run(&["drop", "2"]).succeeds().prints_only("1 forgotten\n");
+    let status = home.status();
     assert!(status.contains("ntfy: 0 waiting, 0 dead") && !status.contains("mallory"), "{status}");
     for arguments in [&["drop", "2"][..], &["retry", "2"], &["retry", "--all"]] {
-        let output = home.run(arguments);
         let said = "ssh-session-notifier: there is no such dead letter; `status` lists them\n";
-        assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(1), said), "{arguments:?}");
+        home.run(arguments).when(format!("{arguments:?}")).fails().says_only(said);
     }
 }
 
@@ -136,16 +114,16 @@ fn a_rejected_event_is_listed_told_of_once_and_retried_or_dropped() {
 fn a_dead_letter_that_is_retried_arrives_once_the_service_takes_it() {
     let server = Server::new(|number, _, stream| if number < 2 { reply(stream, 422, "", "") } else { taken(stream) });
     let home = Home::new(&ntfy("", &server));
-    home.record("anna", "192.0.2.7", "open_session");
+    home.login("anna");
     let _ = home.send();
-    home.record("ben", "192.0.2.7", "open_session");
-    let dead = home.query("SELECT count(*) FROM delivery WHERE dead = 1");
-    assert!(dead.parse::<u32>().is_ok_and(|dead| dead >= 1), "{dead}");
-    assert_eq!(stdout(&home.run(&["retry", "--all"])), format!("{dead} will be sent again\n"));
-    assert!(home.send().status.success());
+    home.login("ben");
+    let dead = home.queue().dead_letters().len();
+    assert!(dead >= 1, "{dead}");
+    home.run(&["retry", "--all"]).succeeds().prints_only(&format!("{dead} will be sent again\n"));
+    home.send().succeeds();
     let arrived: String = server.requests().iter().skip(2).map(|request| request.body.clone()).collect();
     assert!(arrived.contains("'anna'") && arrived.contains("'ben'"), "{arrived}");
-    assert_eq!(home.query("SELECT count(*) FROM delivery"), "0");
+    assert_eq!(home.queue().deliveries(), []);
 }
 
 /// P4
@@ -155,13 +133,13 @@ fn a_target_that_rejects_everything_is_taken_for_ill_and_keeps_its_events() {
     let home = Home::new(&ntfy("", &server));
     record(&home, 20, 0);
     let output = home.send();
-    assert!(stderr(&output).contains("ntfy: it rejects one event after the other: HTTP 400: no; everything is kept"));
-    let dead: u32 = home.query("SELECT count(*) FROM delivery WHERE dead = 1").parse().expect("a number");
+    output.fails().says("ntfy: it rejects one event after the other: HTTP 400: no; everything is kept");
+    let dead = home.queue().dead_letters().len();
     assert!(dead < 5, "{dead} dead letters");
-    assert!(home.query("SELECT wait_ms FROM target") == "3600000", "it is left alone for an hour");
-    let status = stdout(&home.run(&["status"]));
+    assert_eq!(home.queue().target("ntfy").wait, Duration::from_hours(1), "it is left alone for an hour");
+    let status = home.status();
     let waiting = status.strip_prefix("ntfy: ").and_then(|rest| rest.split(' ').next()).expect("a number");
-    assert!(waiting.parse::<u32>().expect("a number") + dead >= 20, "{status}");
+    assert!(waiting.parse::<usize>().expect("a number") + dead >= 20, "{status}");
 }
 
 /// P2
@@ -169,16 +147,15 @@ fn a_target_that_rejects_everything_is_taken_for_ill_and_keeps_its_events() {
 fn what_fails_for_seven_days_after_its_first_attempt_becomes_a_dead_letter() {
     let server = Server::scripted(&[(503, ""), (503, ""), (200, r#"{"id":"1"}"#)]);
     let home = Home::new(&ntfy("", &server));
-    home.record("anna", "192.0.2.7", "open_session");
-    assert!(!home.send().status.success());
-    pass_days(&home, 6);
-    assert!(!home.send().status.success());
-    assert_eq!(home.query("SELECT count(*) FROM delivery"), "0", "six days are not seven");
-    home.record("ben", "192.0.2.7", "open_session");
-    pass_days(&home, 1);
+    home.login("anna");
+    home.send().fails();
+    home.queue().let_days_pass(6);
+    home.send().fails();
+    assert_eq!(home.queue().deliveries(), [], "six days are not seven");
+    home.login("ben");
+    home.queue().let_days_pass(1);
     let _ = home.send();
-    let dead = home.query("SELECT event || ': ' || error FROM delivery WHERE dead = 1");
-    assert_eq!(dead, "1: still failing after 7 days: HTTP 503");
+    assert_eq!(home.queue().dead_letters(), [(1, "still failing after 7 days: HTTP 503".into())]);
     // What came later, and a note on what was given up, are delivered.
     let last: String = server.requests().iter().skip(2).map(|request| request.body.clone()).collect();
     assert!(last.contains("'ben'") && !last.contains("'anna'"), "{last}");
@@ -190,20 +167,20 @@ fn what_fails_for_seven_days_after_its_first_attempt_becomes_a_dead_letter() {
 fn how_long_and_how_much_may_wait_can_be_set() {
     let server = Server::scripted(&[(503, ""), (200, r#"{"id":"1"}"#)]);
     let home = Home::new(&ntfy("give_up_days = 1", &server));
-    home.record("anna", "192.0.2.7", "open_session");
-    assert!(!home.send().status.success());
-    pass_days(&home, 1);
+    home.login("anna");
+    home.send().fails();
+    home.queue().let_days_pass(1);
     let _ = home.send();
-    assert_eq!(home.query("SELECT error FROM delivery"), "still failing after 1 days: HTTP 503");
+    assert_eq!(home.queue().dead_letters(), [(1, "still failing after 1 days: HTTP 503".into())]);
 
     let server = Server::scripted(&[(503, ""), (200, r#"{"id":"1"}"#)]);
     let home = Home::new(&ntfy("max_waiting = 5", &server));
     record(&home, 8, 0);
     let _ = home.send();
-    pass_time(&home);
+    home.queue().end_waits();
     let _ = home.send();
-    let dead = "SELECT group_concat(event) || ' ' || min(error) FROM delivery WHERE dead = 1";
-    assert_eq!(home.query(dead), "1,2,3 more than 5 events were waiting");
+    let dead = [1, 2, 3].map(|event| (event, "more than 5 events were waiting".into()));
+    assert_eq!(home.queue().dead_letters(), dead);
     let last = server.requests().pop().expect("a request").body;
     let told = "ntfy did not get 3 events, kept as dead letters (see `status`): more than 5 events were waiting";
     assert!(last.contains(told), "{last}");
@@ -218,11 +195,11 @@ fn a_note_on_dead_letters_pushes_no_more_events_out() {
     let home = Home::new(&ntfy("max_waiting = 5", &server));
     record(&home, 8, 0);
     for _ in 0..4 {
-        assert!(!home.send().status.success());
-        pass_time(&home);
+        home.send().fails();
+        home.queue().end_waits();
     }
-    let events = "SELECT count(*) || ' ' || (SELECT count(*) FROM delivery WHERE dead = 1) FROM event";
-    assert_eq!(home.query(events), "9 3", "eight events and one note; three dead letters");
+    assert_eq!(home.queue().count_events(), 9, "eight events and one note");
+    assert_eq!(home.queue().dead_letters().len(), 3);
 }
 
 /// P3, P4
@@ -244,18 +221,24 @@ fn events_over_which_a_service_fails_in_any_way_delay_only_themselves() {
         while !has_arrived("anna") {
             runs += 1;
             assert!(runs <= 5, "{status}: anna waits for ever");
-            assert!(!home.send().status.success());
-            pass_time(&home);
+            home.send().fails();
+            home.queue().end_waits();
         }
         // They are kept, and tried again alone, behind everything else.
-        let apart = "SELECT group_concat(event) || ' ' || max(dead) || ' ' || max(error) FROM delivery";
-        assert!(home.query(apart).starts_with("1,2 0 ") && home.query(apart).contains(kept), "{}", home.query(apart));
-        home.record("ben", "192.0.2.7", "open_session");
+        let apart = home.queue().deliveries();
+        assert!(
+            apart.iter().map(|delivery| (delivery.event, delivery.is_dead)).eq([(1, false), (2, false)]),
+            "{apart:?}"
+        );
+        assert!(apart.iter().all(|delivery| delivery.error.contains(kept)), "{apart:?}");
+        home.login("ben");
         let _ = home.send();
         assert!(has_arrived("ben"), "{status}");
-        pass_days(&home, 7);
+        home.queue().let_days_pass(7);
         let _ = home.send();
-        assert!(home.query(apart).starts_with("1,2 1 still failing after 7 days: "), "{}", home.query(apart));
+        let dead = home.queue().dead_letters();
+        assert!(dead.iter().map(|(event, _)| event).eq(&[1, 2]), "{dead:?}");
+        assert!(dead.iter().all(|(_, why)| why.starts_with("still failing after 7 days: ")), "{dead:?}");
     }
 }
 
@@ -271,19 +254,19 @@ fn a_target_that_is_back_after_long_gets_everything_in_order_and_nothing_is_set_
     );
     let home = Home::new(&ntfy("", &server));
     record(&home, 20, 0);
-    home.sqlite().execute_batch("UPDATE event SET user = 'number ' || id").expect("events");
+    home.queue().rename_users(|id, _| format!("number {id}"));
     for _ in 0..12 {
-        assert!(!home.send().status.success());
-        pass_time(&home);
+        home.send().fails();
+        home.queue().end_waits();
     }
     let so_far = server.requests().len();
     assert!(so_far <= 2 * 12, "{so_far} requests in 12 runs to a target that is down");
     is_back.store(true, Ordering::Relaxed);
-    assert!(home.send().status.success());
+    home.send().succeeds();
     let arrived: Vec<String> = server.requests()[so_far..].iter().flat_map(lines).collect();
     let users = arrived.iter().map(|line| line.split('\'').nth(1).unwrap_or_default());
     assert!(users.eq((1..=20).map(|number| format!("number {number}"))), "{arrived:?}");
-    assert_eq!(home.query("SELECT count(*) FROM delivery"), "0");
+    assert_eq!(home.queue().deliveries(), []);
 }
 
 /// P2, P4
@@ -292,18 +275,20 @@ fn of_dead_letters_that_are_retried_together_only_the_bad_one_stays() {
     let server = picky(422);
     let home = Home::new(&ntfy("", &server));
     record(&home, 20, 11);
-    home.sqlite().execute_batch("UPDATE event SET user = 'number ' || id WHERE id <> 12").expect("events");
+    home.queue().rename_users(|id, _| if id == 12 { "mallory".into() } else { format!("number {id}") });
     // All were given up, as when a target was down for a week.
     home.configure(&ntfy("", &Server::scripted(&[(503, "")])));
-    assert!(!home.send().status.success());
-    pass_days(&home, 7);
+    home.send().fails();
+    home.queue().let_days_pass(7);
     let _ = home.send();
-    assert_eq!(home.query("SELECT count(*) FROM delivery WHERE dead = 1"), "20");
+    assert_eq!(home.queue().dead_letters().len(), 20);
     home.configure(&ntfy("", &server));
-    pass_time(&home);
-    assert_eq!(stdout(&home.run(&["retry", "--all"])), "20 will be sent again\n");
-    assert_eq!(home.send().status.code(), Some(1));
-    assert_eq!(home.query("SELECT event || ' ' || dead FROM delivery"), "12 1");
+    home.queue().end_waits();
+    home.run(&["retry", "--all"]).succeeds().prints_only("20 will be sent again\n");
+    home.send().fails();
+    let [Delivery { event: 12, is_dead: true, .. }] = home.queue().deliveries()[..] else {
+        panic!("{:?}", home.queue().deliveries())
+    };
     let requests = server.requests();
     let taken = requests.iter().filter(|request| !request.body.contains("'mallory'"));
     let mut users: Vec<String> = taken.flat_map(lines).filter(|line| line.starts_with("'number")).collect();

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::support::home::{Home, LOGIN, hook};
 use crate::support::inject::{self, Fault, Where};
+use crate::support::outcome::Outcome;
 use crate::support::powercut::{self, Disk, Left, WAYS};
 use crate::support::skip;
 
@@ -32,8 +33,7 @@ fn copy(from: &Path, to: &Path) {
 /// A login on `home`, replayed on `disk`, with a look at it after each step.
 fn login(home: &Home, disk: &mut Disk, after: impl FnMut(&Disk, &str)) {
     let log = home.at("trace");
-    let output = hook(powercut::traced(home, &home.command(&["queue"]), &log, &[]), &LOGIN);
-    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    hook(powercut::traced(home, &home.command(&["queue"]), &log, &[]), &LOGIN).succeeds();
     disk.replay(&log, &home.at("state"), after);
 }
 
@@ -43,7 +43,7 @@ fn check(disk: &Disk, left: Left, before: &[&str], victim: &[usize], case: &str)
     disk.leave(left, &home.at("state"));
     home.record(NEXT, "192.0.2.8", "open_session");
     assert!(home.spooled().is_empty(), "{case}: {:?}", home.spooled());
-    assert_eq!(home.query("PRAGMA integrity_check"), "ok", "{case}");
+    assert_eq!(home.queue().integrity(), "ok", "{case}");
     let sent = home.sent();
     let times = |part: &str| sent.lines().filter(|line| line.contains(part)).count();
     for part in before {
@@ -88,7 +88,7 @@ fn a_power_cut_at_any_login_leaves_what_was_recorded() {
         cut_everywhere(&template, &["'bob'"]);
         // Delivered, and the log moved into the database by somebody else, who then removed it.
         assert_eq!(template.sent().lines().count(), 1);
-        template.query("PRAGMA wal_checkpoint(TRUNCATE)");
+        template.queue().remove_log();
         template.record("carol", "192.0.2.9", "open_session");
         cut_everywhere(&template, &["'carol'"]);
     }
@@ -126,8 +126,7 @@ fn a_login_is_durable_whatever_the_one_before_it_left_undone() {
     }
     let before = [("PAM_SERVICE", "sshd"), ("PAM_USER", "bob"), ("PAM_TYPE", "open_session")];
     let first = Home::new(PRINTED);
-    let output = hook(inject::traced(&first, &first.command(&["queue"]), Where::Queue), &before);
-    assert!(output.status.success(), "{output:?}");
+    hook(inject::traced(&first, &first.command(&["queue"]), Where::Queue), &before).exits(0);
     for call in inject::calls(&first) {
         let home = Home::new(PRINTED);
         let mut disk = Disk::with(&home.at("state"));

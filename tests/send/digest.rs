@@ -4,6 +4,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use crate::support::home::{Home, LOGIN};
+use crate::support::outcome::Outcome;
 use crate::support::server::{Request, Server, reply, taken};
 
 /// Discord's window for five messages takes two seconds; the model's is faster.
@@ -94,8 +95,8 @@ fn a_thousand_events_reach_discord_within_100_requests_and_ntfy_within_60_in_ord
         for (user, kind) in [("amanda", "open_session"), ("rené", "open_session"), ("amanda", "close_session")] {
             home.record(user, "2001:db8:1234:5678:9abc:def0:1234:5678", kind);
         }
-        home.multiply(count);
-        home.sqlite().execute_batch("UPDATE event SET user = user || id").expect("events");
+        home.queue().multiply_events(count);
+        home.queue().rename_users(|id, user| format!("{user}{id}"));
         let sent = home.sent();
         let lines: Vec<&str> = sent.lines().collect();
         assert_eq!(lines.len(), count);
@@ -128,10 +129,10 @@ fn long_and_hostile_names_are_whole_within_what_each_service_counts() {
             for field in fields {
                 items[*field].1 = name;
             }
-            assert!(home.hook(&items).status.success());
+            home.hook(&items).succeeds();
         }
     }
-    home.multiply(200);
+    home.queue().multiply_events(200);
     let sent = home.sent();
     let lines: Vec<String> = sent.lines().map(Into::into).collect();
     assert_eq!(lines.len(), 200, "no name makes a line");

@@ -13,8 +13,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::support::home::{Home, SERVICE};
+use crate::support::outcome::Outcome;
 use crate::support::server::{Server, reply, taken};
-use crate::support::{has, has_mount_namespaces, program, skip, stderr, wait_for};
+use crate::support::{has, has_mount_namespaces, program, skip, wait_for};
 
 const STDOUT: &str = "[notification]\nservice = \"stdout\"\n";
 
@@ -78,7 +79,7 @@ fn busybox_crond_runs_send_as_an_unprivileged_user() {
     fs::copy(&program()[0], &binary).expect("room for a copy");
     chown(&config, Some(0), Some(SERVICE)).expect("root may");
     fs::set_permissions(&config, Permissions::from_mode(0o640)).expect("it is ours");
-    home.record("amanda", "192.0.2.7", "open_session");
+    home.login("amanda");
 
     fs::create_dir(home.at("crontabs")).expect("a directory");
     let line = format!("* * * * * {} --config {} send\n", binary.display(), config.display());
@@ -107,11 +108,11 @@ fn busybox_crond_runs_send_as_an_unprivileged_user() {
 #[test]
 fn a_watching_sender_delivers_within_a_second_and_is_no_busy_one() {
     let home = Home::new(STDOUT);
-    home.record("amanda", "192.0.2.7", "open_session");
+    home.login("amanda");
     let watch = Running::watch(&home);
     assert!(watch.line(Duration::from_secs(20)).starts_with("'amanda'"), "what waits is sent at once");
     for user in ["bob", "carol"] {
-        home.record(user, "192.0.2.7", "open_session");
+        home.login(user);
         let recorded = Instant::now();
         assert!(watch.line(Duration::from_secs(20)).starts_with(&format!("'{user}'")));
         assert!(recorded.elapsed() < Duration::from_secs(1), "{:?}", recorded.elapsed());
@@ -132,11 +133,11 @@ fn a_watching_sender_delivers_within_a_second_and_is_no_busy_one() {
 fn a_watching_sender_survives_that_the_database_is_replaced() {
     let home = Home::new(STDOUT);
     let watch = Running::watch(&home);
-    home.record("amanda", "192.0.2.7", "open_session");
+    home.login("amanda");
     assert!(watch.line(Duration::from_secs(20)).starts_with("'amanda'"));
     fs::rename(home.at("state"), home.at("old")).expect("it is ours");
     fs::create_dir(home.at("state")).expect("it is gone");
-    home.record("bob", "192.0.2.7", "open_session");
+    home.login("bob");
     assert!(watch.line(Duration::from_secs(20)).starts_with("'bob'"));
 }
 
@@ -146,9 +147,8 @@ fn a_watching_sender_ends_cleanly_and_a_second_one_does_not_start() {
         let home = Home::new(STDOUT);
         let mut watch = Running::watch(&home);
         assert!(wait_for(|| watch.is_asleep()), "it goes to sleep");
-        let second = home.run(&["send", "--watch"]);
-        assert_eq!(second.status.code(), Some(1), "{second:?}");
-        assert!(home.send().status.success(), "another sender leaves it the work");
+        home.run(&["send", "--watch"]).fails();
+        home.send().when("another sender leaves it the work").succeeds();
         watch.signal(signal);
         assert_eq!(watch.child.wait().expect("it ends").code(), Some(0));
     }
@@ -159,7 +159,7 @@ fn a_watching_sender_ends_cleanly_and_a_second_one_does_not_start() {
 fn a_signal_ends_a_rest_that_the_service_asked_for() {
     let server = Server::scripted(&[(429, r#"{"code":42901,"http":429}"#)]);
     let home = Home::new(&format!("[notification]\nservice = \"ntfy\"\n{}", server.ntfy()));
-    home.record("amanda", "192.0.2.7", "open_session");
+    home.login("amanda");
     let mut watch = Running::watch(&home);
     // The rest is six seconds long; the signal comes at its beginning.
     assert!(wait_for(|| !server.requests().is_empty() && watch.is_asleep()));
@@ -167,7 +167,7 @@ fn a_signal_ends_a_rest_that_the_service_asked_for() {
     watch.signal(Signal::SIGTERM);
     assert_eq!(watch.child.wait().expect("it ends").code(), Some(0));
     assert!(signalled.elapsed() < Duration::from_secs(4), "{:?}", signalled.elapsed());
-    assert_eq!(home.query("SELECT count(*) FROM event"), "1");
+    assert_eq!(home.queue().count_events(), 1);
 }
 
 #[test]
@@ -177,14 +177,13 @@ fn a_due_retry_wakes_a_watching_sender() {
         _ => taken(stream),
     });
     let home = Home::new(&format!("[notification]\nservice = \"ntfy\"\n{}", server.ntfy()));
-    home.record("amanda", "192.0.2.7", "open_session");
-    assert_eq!(home.send().status.code(), Some(1));
+    home.login("amanda");
+    home.send().fails();
     // A minute is long for a test: the wait is shortened to three seconds.
-    let seconds = 3;
-    home.sqlite().execute("UPDATE target SET wait_ms = ?", [1000 * seconds]).expect("a target that waits");
+    home.queue().set_waits(Duration::from_secs(3));
     let watch = Running::watch(&home);
     assert!(wait_for(|| server.requests().len() == 2), "{:?}", server.requests());
-    assert!(wait_for(|| home.query("SELECT error FROM target").is_empty()));
+    assert!(wait_for(|| home.queue().target("ntfy").error.is_empty()));
     drop(watch);
 }
 
@@ -198,24 +197,23 @@ fn the_heartbeat_is_called_when_nothing_is_overdue_and_only_then() {
         monitor.port
     );
     home.configure(&config);
-    assert!(home.send().status.success());
+    home.send().succeeds();
     assert_eq!(monitor.requests().len(), 1, "a host without sessions is well");
     let call = &monitor.requests()[0];
     assert_eq!((call.method(), call.target(), call.body.as_str()), ("POST", "/ping/s3cret", ""));
 
-    home.record("amanda", "192.0.2.7", "open_session");
-    assert_eq!(home.send().status.code(), Some(1), "the service fails");
-    assert!(home.send().status.success(), "it is not tried again before its time");
+    home.login("amanda");
+    home.send().when("the service fails").fails();
+    home.send().when("it is not tried again before its time").succeeds();
     assert_eq!(monitor.requests().len(), 1, "something is overdue");
-    home.sqlite().execute("UPDATE target SET wait_ms = 0", []).expect("a target that waits");
-    assert!(home.send().status.success());
+    home.queue().end_waits();
+    home.send().succeeds();
     assert_eq!(monitor.requests().len(), 2);
 
     drop(monitor);
     let output = home.send();
-    let said = stderr(&output);
-    assert!(output.status.code() == Some(1) && said.contains("network.heartbeat_url: "), "{said}");
-    assert!(!said.contains("s3cret"), "{said}");
+    output.fails().says("network.heartbeat_url: ");
+    assert!(!output.stderr().contains("s3cret"), "{output:?}");
 }
 
 #[test]
@@ -225,7 +223,7 @@ fn a_watching_sender_beats() {
     let watch = Running::watch(&home);
     assert!(wait_for(|| monitor.requests().len() == 1));
     for user in ["amanda", "bob"] {
-        home.record(user, "192.0.2.7", "open_session");
+        home.login(user);
         assert!(watch.line(Duration::from_secs(20)).contains(user));
     }
     assert_eq!(monitor.requests().len(), 1, "no more than once a minute");
@@ -241,10 +239,10 @@ fn a_target_that_rests_holds_up_no_other_one() {
         throttled.discord(),
         well.ntfy()
     ));
-    home.record("amanda", "192.0.2.7", "open_session");
+    home.login("amanda");
     let _watch = Running::watch(&home);
     assert!(wait_for(|| well.requests().len() == 1 && throttled.requests().len() == 1));
-    home.record("bob", "192.0.2.7", "open_session");
+    home.login("bob");
     assert!(wait_for(|| well.requests().len() == 2), "it is sent while Discord rests for twenty seconds");
     assert_eq!(throttled.requests().len(), 1);
 }

@@ -5,8 +5,9 @@ use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use crate::support::home::Home;
+use crate::support::outcome::Outcome;
+use crate::support::queue::Target;
 use crate::support::server::{Request, Server, hold, reply};
-use crate::support::{stderr, stdout};
 
 /// Configuration of both services, with a short timeout.
 fn both(discord: &Server, ntfy: &Server) -> String {
@@ -32,15 +33,6 @@ fn user(before: &str) -> Option<String> {
     quoted.rsplit_once('\'').map(|(_, user)| user.into())
 }
 
-/// Ends every wait, as if that time had passed.
-fn pass_time(home: &Home) {
-    home.sqlite().execute_batch("UPDATE target SET wait_ms = 0").expect("a queue");
-}
-
-fn login(home: &Home, user: &str) {
-    home.record(user, "192.0.2.7", "open_session");
-}
-
 /// P4
 #[test]
 fn a_target_in_trouble_changes_neither_what_nor_when_the_others_get() {
@@ -56,13 +48,12 @@ fn a_target_in_trouble_changes_neither_what_nor_when_the_others_get() {
         let answer = move |_: usize, _: &Request, stream: &mut TcpStream| trouble(stream);
         let (ill, well) = (Server::new(answer), Server::well());
         let home = Home::new(&both(&ill, &well));
-        login(&home, "anna");
-        login(&home, "ben");
+        home.login("anna");
+        home.login("ben");
         let start = Instant::now();
         let output = home.send();
         let whole = start.elapsed();
-        assert_eq!(output.status.code(), Some(1), "{name}");
-        assert!(stderr(&output).contains(said), "{name}: {}", stderr(&output));
+        output.when(name).fails().says(said);
         assert_eq!(users(&well), ["anna", "ben"], "{name}");
         assert_eq!(well.requests().len(), 1, "{name}");
         if name == "hangs" {
@@ -70,8 +61,8 @@ fn a_target_in_trouble_changes_neither_what_nor_when_the_others_get() {
             assert!(until_well < whole / 2, "the other one had to wait: {until_well:?} of {whole:?}");
         }
         // While the one waits, the other gets what comes, and the one is left alone.
-        login(&home, "carl");
-        assert!(home.send().status.success(), "{name}");
+        home.login("carl");
+        home.send().when(name).succeeds();
         assert_eq!(users(&well), ["anna", "ben", "carl"], "{name}");
         assert_eq!(ill.requests().len(), 1, "{name}");
     }
@@ -89,17 +80,16 @@ fn a_target_that_was_down_gets_everything_in_order_when_it_is_back() {
          webhook_url = \"http://127.0.0.1:{port}/api/webhooks/1/s3cret\"\n{}",
         well.ntfy()
     ));
-    login(&home, "anna");
-    let output = home.send();
-    assert!(stderr(&output).contains("discord: Connection refused"), "{}", stderr(&output));
-    login(&home, "ben");
-    assert!(home.send().status.success());
+    home.login("anna");
+    home.send().fails().says("discord: Connection refused");
+    home.login("ben");
+    home.send().succeeds();
     let back = Server::well();
     home.configure(&both(&back, &well));
-    assert!(home.send().status.success(), "its time has not come");
+    home.send().when("its time has not come").succeeds();
     assert_eq!(users(&back), [""; 0]);
-    pass_time(&home);
-    assert!(home.send().status.success());
+    home.queue().end_waits();
+    home.send().succeeds();
     assert_eq!((users(&back), users(&well)), (vec!["anna".into(), "ben".into()], vec!["anna".into(), "ben".into()]));
 }
 
@@ -107,13 +97,13 @@ fn a_target_that_was_down_gets_everything_in_order_when_it_is_back() {
 fn a_target_that_is_added_gets_what_comes_from_then_on() {
     let (ntfy, discord) = (Server::well(), Server::well());
     let home = Home::new(&only_ntfy(&ntfy));
-    login(&home, "anna");
-    assert!(home.send().status.success());
-    login(&home, "ben");
+    home.login("anna");
+    home.send().succeeds();
+    home.login("ben");
     home.configure(&both(&discord, &ntfy));
-    assert!(home.send().status.success());
-    login(&home, "carl");
-    assert!(home.send().status.success());
+    home.send().succeeds();
+    home.login("carl");
+    home.send().succeeds();
     assert_eq!(users(&ntfy), ["anna", "ben", "carl"]);
     assert_eq!(users(&discord), ["carl"]);
 }
@@ -122,22 +112,21 @@ fn a_target_that_is_added_gets_what_comes_from_then_on() {
 fn a_target_that_is_removed_takes_its_deliveries_with_it_and_that_is_said_once() {
     let (ntfy, discord) = (Server::well(), Server::scripted(&[(500, "")]));
     let home = Home::new(&both(&discord, &ntfy));
-    login(&home, "anna");
-    login(&home, "ben");
-    assert!(!home.send().status.success());
+    home.login("anna");
+    home.login("ben");
+    home.send().fails();
     home.configure(&only_ntfy(&ntfy));
     let output = home.send();
     let said = "ssh-session-notifier: discord is no target any more; 2 deliveries to it are forgotten\n";
-    assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), said));
-    let output = home.send();
-    assert!(output.status.success() && output.stderr.is_empty(), "{}", stderr(&output));
-    assert!(!stdout(&home.run(&["status"])).contains("discord"));
+    output.exits(0).says_only(said);
+    home.send().succeeds();
+    assert!(!home.status().contains("discord"));
     // It comes back as a new one.
     let discord = Server::well();
     home.configure(&both(&discord, &ntfy));
-    assert!(home.send().status.success());
-    login(&home, "carl");
-    assert!(home.send().status.success());
+    home.send().succeeds();
+    home.login("carl");
+    home.send().succeeds();
     assert_eq!((users(&discord), users(&ntfy).len()), (vec!["carl".into()], 3));
 }
 
@@ -157,9 +146,9 @@ fn the_go_programs_configuration_works_as_it_was() {
     );
     let config = if cfg!(feature = "tls") { config } else { config.replace("https://discord.com", "http://127.0.0.1") };
     std::fs::write(home.at("config.toml"), config).expect("a configuration");
-    login(&home, "anna");
+    home.login("anna");
     home.record("ansible", "10.0.0.2", "open_session");
-    assert!(home.send().status.success());
+    home.send().succeeds();
     assert_eq!(users(&server), ["anna"]);
     let request = server.requests()[0].json();
     let message = request["message"].as_str().expect("a message");
@@ -176,21 +165,20 @@ fn the_wait_doubles_from_a_minute_to_an_hour_is_kept_for_each_target_and_ends_wi
     };
     let (ill, well) = (Server::new(answer), Server::well());
     let home = Home::new(&both(&ill, &well));
-    login(&home, "anna");
+    home.login("anna");
     for (failures, minutes) in (1..).zip([1, 2, 4, 8, 16, 32, 60, 60, 60]) {
-        assert!(!home.send().status.success());
-        let wait: u64 = home.query("SELECT wait_ms FROM target WHERE name = 'discord'").parse().expect("a number");
-        let (wait, whole) = (Duration::from_millis(wait), Duration::from_secs(60 * minutes));
+        home.send().fails();
+        let (wait, whole) = (home.queue().target("discord").wait, Duration::from_mins(minutes));
         assert!(wait <= whole && wait >= whole * 4 / 5, "{wait:?} after {failures} failures");
-        let status = stdout(&home.run(&["status"]));
+        let status = home.status();
         assert!(status.contains("discord: 1 waiting, 0 dead, never worked; next try in "), "{status}");
-        assert!(home.send().status.success(), "nothing is due");
+        home.send().when("nothing is due").succeeds();
         assert_eq!(ill.requests().len(), failures, "it is left alone");
-        pass_time(&home);
+        home.queue().end_waits();
     }
-    assert!(home.send().status.success());
-    let state = home.query("SELECT failures || ' ' || wait_ms || error FROM target WHERE name = 'discord'");
-    assert_eq!((state.as_str(), well.requests().len()), ("0 0", 1));
+    home.send().succeeds();
+    let untroubled = Target { failures: 0, wait: Duration::ZERO, error: String::new() };
+    assert_eq!((home.queue().target("discord"), well.requests().len()), (untroubled, 1));
 }
 
 /// P4
@@ -206,11 +194,11 @@ fn a_service_that_asks_for_patience_gets_what_it_asks_for_and_no_more_than_an_ho
     ] {
         let server = Server::new(move |_, _, stream| reply(stream, 429, header, ""));
         let home = Home::new(&only_ntfy(&server));
-        login(&home, "anna");
-        assert!(!home.send().status.success(), "{header}");
-        let wait: u64 = home.query("SELECT wait_ms / 1000 FROM target").parse().expect("a number");
-        assert!((least..=most).contains(&wait), "{header}: {wait} s");
-        assert_eq!((home.query("SELECT failures FROM target"), server.requests().len()), ("0".into(), 1));
+        home.login("anna");
+        home.send().when(header).fails();
+        let target = home.queue().target("ntfy");
+        assert!((least..=most).contains(&target.wait.as_secs()), "{header}: {target:?}");
+        assert_eq!((target.failures, server.requests().len()), (0, 1));
     }
 }
 
@@ -231,12 +219,11 @@ fn no_clock_that_is_set_back_postpones_a_delivery() {
     ] {
         let server = Server::well();
         let home = Home::new(&only_ntfy(&server));
-        login(&home, "anna");
-        assert!(home.send().status.success());
-        let changed = "UPDATE target SET wait_ms = 3600000, failures = 1, error = 'x', since = ?";
-        assert_eq!(home.sqlite().execute(changed, [&since]).expect("a queue"), 1);
-        login(&home, "ben");
-        assert!(home.send().status.success(), "{since}");
+        home.login("anna");
+        home.send().succeeds();
+        home.queue().wait_an_hour_since(&since);
+        home.login("ben");
+        home.send().when(&since).succeeds();
         assert_eq!(users(&server).len(), if is_due { 2 } else { 1 }, "{since}");
     }
 }
