@@ -89,7 +89,8 @@ pub trait Outcome {
     #[track_caller]
     fn check(&self, is_so: bool, problem: &str) {
         let (case, status) = (self.case(), self.output().status);
-        assert!(is_so, "{problem} {case}\n{status}\nstdout:\n{}\nstderr:\n{}", self.stdout(), self.stderr());
+        let case = if case.is_empty() { "" } else { &format!(" (case: {case})") };
+        assert!(is_so, "{problem}{case}\n{status}\nstdout:\n{}\nstderr:\n{}", self.stdout(), self.stderr());
     }
 }
 
