@@ -23,15 +23,14 @@ demo:
 test:
 	@sh tests/setup.sh test
 	$(CARGO) test --locked --no-fail-fast
-	$(CARGO) test --locked --no-fail-fast --no-default-features --bins --test wire --test targets --test letters \
-		--test digest --test names --test config --test takeover --test login --test schedule
-	$(CARGO) test --locked --no-fail-fast --no-default-features --features tls --bins --test tls --test algorithms
+	$(CARGO) test --locked --no-fail-fast --no-default-features --bins --test send
+	$(CARGO) test --locked --no-fail-fast --no-default-features --test hook --test host --test net --test queue -- \
+		config:: letters:: login:: names:: takeover:: wire::
 
 check:
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) clippy --locked --all-targets --no-default-features -- -D warnings
-	$(CARGO) clippy --locked --all-targets --no-default-features --features tls -- -D warnings
 	@sh tests/setup.sh check
 	shellcheck -x install.sh tests/*.sh cross/*.sh .ci/run
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny check; \

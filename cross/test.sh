@@ -1,26 +1,24 @@
 #!/bin/sh
 # Usage: sh cross/test.sh [TARGET…]
 #
-# Runs what `make dist` built: for each target (default: those in dist/) the tests of the real binary
-# that need nobody else's sshd, PAM or strace, with each build in place of the one that cargo would
-# build; under qemu where the processor is a foreign one, and otherwise with sshd, PAM and strace too.
-# The full build takes those of what it has more than the appliance build. Then
-# tests/static.rs, which locks the x86_64 binary into root directories with nothing else in them.
+# Runs the tests of the real binary with what `make dist` built: for each target (default: those in
+# dist/) the test modules that need neither sshd, PAM nor strace, under qemu where the processor is a
+# foreign one; for this machine's own processor the others too. The full build takes only the tests of
+# what it has more than the appliance build. Last comes tests/host/static_build.rs, which runs the
+# x86_64 binary in root directories with nothing else in them.
 set -eu
 cd "$(dirname "$0")/.."
 sh tests/setup.sh dist-test
 sh tests/setup.sh test
 
-# Adds the test files of these names that there are.
-tests() {
-	for name in "$@"; do
-		[ ! -e "tests/$name.rs" ] || echo "--test $name"
-	done
-}
-plain=$(tests wire digest letters takeover idle)
-secure=$(tests servers targets tls algorithms config)
-extra=$(tests tls algorithms)
-native=$(tests login environment privileges links surroundings hostile fallbacks crash powercut crowd cost schedule)
+# Modules of the test crates: files tests/*/NAME.rs.
+plain='wire digest letters takeover idle'
+secure='servers targets tls algorithms config'
+extra='tls algorithms'
+native='login environment privileges links surroundings hostile fallbacks crash powercut crowd cost schedule'
+for module in $plain $secure $extra $native; do
+	ls tests/*/"$module.rs" >/dev/null
+done
 
 if [ $# -eq 0 ]; then
 	for binary in dist/ssh-session-notifier-appliance-*; do
@@ -47,13 +45,15 @@ for target in "$@"; do
 		binary=$PWD/dist/ssh-session-notifier-$build-$target
 		[ -e "$binary" ] || continue
 		case $build in
-		lan) options=--no-default-features names=$plain ;;
-		appliance) options='--no-default-features --features tls' names="$plain $secure $more" ;;
-		full) options='' names=$extra ;;
+		lan) options=--no-default-features modules=$plain ;;
+		appliance) options='--no-default-features --features tls' modules="$plain $secure $more" ;;
+		full) options='' modules=$extra ;;
 		esac
 		echo "testing $build for $target"
-		# shellcheck disable=SC2086 # one word an option
-		SSN_BINARY="$run $binary" ${CARGO:-cargo} test --locked --no-fail-fast $options $names -- $skips
+		# shellcheck disable=SC2086 # one filter a word
+		filters=$(printf ' %s::' $modules)
+		# shellcheck disable=SC2086 # one option a word
+		SSN_BINARY="$run $binary" ${CARGO:-cargo} test --locked --no-fail-fast $options --test '*' -- $filters $skips
 	done
 done
-${CARGO:-cargo} test --locked --test static
+${CARGO:-cargo} test --locked --test host static_build::

@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 
-use crate::support::{program, stdout};
+use crate::support::outcome::Outcome;
+use crate::support::program;
+use crate::support::queue::Queue;
 
 /// The user that owns the state directory where a test wants root to be given up: nobody.
 pub const SERVICE: u32 = 65534;
@@ -83,6 +85,11 @@ impl Home {
         self.at("state/session_events.db")
     }
 
+    /// What is in the database, and ways to change it.
+    pub fn queue(&self) -> Queue {
+        Queue(self.database())
+    }
+
     /// The program with this configuration and an empty environment.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let words = program();
@@ -118,6 +125,7 @@ impl Home {
     }
 
     /// Records a session's beginning (or its end) that must succeed silently.
+    #[track_caller]
     pub fn record(&self, user: &str, remote_host: &str, kind: &str) {
         let items = [
             ("PAM_SERVICE", "sshd"),
@@ -126,21 +134,30 @@ impl Home {
             ("PAM_RHOST", remote_host),
             ("PAM_TYPE", kind),
         ];
-        let output = self.hook(&items);
-        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+        self.hook(&items).succeeds();
     }
 
-    /// Appends copies of the events that there are, in turn, until there are `count` (a thousand logins
-    /// would take the hook a while).
-    pub fn multiply(&self, count: usize) {
-        let sql = "WITH RECURSIVE n (id, of) AS (
-              SELECT max(id) + 1, 1 FROM event UNION ALL
-              SELECT id + 1, of % (SELECT max(id) FROM event) + 1 FROM n WHERE id < ?1)
-            INSERT INTO event SELECT n.id, kind, user, remote_host, tty, service, session, utc_ms, boot_ms, boot_id
-            FROM n JOIN event ON event.id = n.of WHERE n.id <= ?1";
-        let count = i64::try_from(count).expect("a small number");
-        self.sqlite().execute(sql, [count]).expect("events to copy");
-        assert_eq!(self.query("SELECT count(*) FROM event"), count.to_string());
+    /// Records the beginning of a user's session that must succeed silently.
+    #[track_caller]
+    pub fn login(&self, user: &str) {
+        self.record(user, "192.0.2.7", "open_session");
+    }
+
+    /// Records a login ([`LOGIN`]) while there is a directory in the database's place, so that the event
+    /// goes to the spool.
+    #[track_caller]
+    pub fn login_into_spool(&self) {
+        let (aside, had_database) = (self.at("aside"), self.database().exists());
+        if had_database {
+            fs::rename(self.database(), &aside).expect("a database");
+        }
+        fs::create_dir(self.database()).expect("its place is free");
+        self.hook(&LOGIN).exits(0).says("the event waits in");
+        assert_eq!(self.spooled().len(), 1, "{:?}", self.spooled());
+        fs::remove_dir(self.database()).expect("it is empty");
+        if had_database {
+            fs::rename(aside, self.database()).expect("the database");
+        }
     }
 
     /// Runs `send`.
@@ -149,27 +166,15 @@ impl Home {
     }
 
     /// What `send` prints when it must succeed (for the service `stdout`).
+    #[track_caller]
     pub fn sent(&self) -> String {
-        let output = self.send();
-        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
-        stdout(&output)
+        self.send().succeeds().stdout()
     }
 
-    /// Opens the database with `SQLite`, as an outsider would.
-    pub fn sqlite(&self) -> rusqlite::Connection {
-        rusqlite::Connection::open(self.database()).expect("a database")
-    }
-
-    /// What one query answers, as text.
-    pub fn query(&self, sql: &str) -> String {
-        let value: rusqlite::types::Value = self.sqlite().query_row(sql, [], |row| row.get(0)).expect(sql);
-        match value {
-            rusqlite::types::Value::Null => String::new(),
-            rusqlite::types::Value::Integer(number) => number.to_string(),
-            rusqlite::types::Value::Real(number) => number.to_string(),
-            rusqlite::types::Value::Text(text) => text,
-            rusqlite::types::Value::Blob(bytes) => String::from_utf8_lossy(&bytes).into(),
-        }
+    /// What `status` prints, which must succeed.
+    #[track_caller]
+    pub fn status(&self) -> String {
+        self.run(&["status"]).succeeds().stdout()
     }
 
     /// How many pages of the write-ahead log count: those that bear the salt of its header
@@ -188,7 +193,7 @@ impl Home {
         while self.log_pages() + 1 < LOG_PAGES {
             assert!(users.len() < LOG_PAGES, "the log doesn't grow");
             users.push(format!("user{}", users.len()));
-            self.record(&users[users.len() - 1], "192.0.2.7", "open_session");
+            self.login(&users[users.len() - 1]);
         }
         users
     }

@@ -4,14 +4,16 @@
 
 pub mod home;
 pub mod inject;
+pub mod outcome;
 pub mod powercut;
+pub mod queue;
 pub mod server;
 pub mod sshd;
 pub mod tls;
 pub mod tree;
 
 use std::io::{self, Write};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -46,16 +48,6 @@ pub fn has(program: &str) -> bool {
 /// Whether this process may make a mount namespace (a container may not).
 pub fn has_mount_namespaces() -> bool {
     is_root() && Command::new("unshare").args(["--mount", "true"]).output().is_ok_and(|done| done.status.success())
-}
-
-/// Stderr as text.
-pub fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into()
-}
-
-/// Stdout as text.
-pub fn stdout(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into()
 }
 
 /// Waits until something holds, ten seconds at most; answers whether it does.

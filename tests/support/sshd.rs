@@ -6,6 +6,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::process::{Child, Command, Output, Stdio};
 
 use crate::support::home::Home;
+use crate::support::outcome::Outcome;
 use crate::support::{has, has_mount_namespaces, program, wait_for};
 
 /// An ordinary user's id; the name is `eve`.
@@ -105,7 +106,7 @@ impl<'a> Sshd<'a> {
     /// Logs in, runs a line of shell, logs out, and waits until sshd is done with the session.
     pub fn login(&self, line: &str) -> Output {
         let output = self.ssh(line).stdin(Stdio::null()).output().expect("ssh starts");
-        assert!(output.status.success(), "{output:?}\n{}", self.log());
+        output.when(self.log()).exits(0);
         self.wait_for_the_end();
         output
     }

@@ -1,0 +1,10 @@
+//! The PAM hook: what it records of a login, and what a hostile caller cannot make it do.
+
+mod environment;
+mod hostile;
+mod links;
+mod login;
+mod privileges;
+#[path = "../support/mod.rs"]
+mod support;
+mod surroundings;

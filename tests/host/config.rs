@@ -1,0 +1,174 @@
+//! The configuration as commands meet it: mistakes, owners and modes, and what a login does when
+//! it is broken.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::process::{Command, Output};
+
+use crate::support::home::{Home, LOGIN, SERVICE, hook};
+use crate::support::outcome::Outcome;
+use crate::support::server::Server;
+use crate::support::{has_mount_namespaces, is_root, skip};
+
+const STDOUT: &str = "[notification]\nservice = \"stdout\"\n";
+
+#[test]
+fn a_mistake_stops_the_sender_with_file_line_and_setting() {
+    let home = Home::new("[notification]\nservice = \"stdout\"\n[notification.ntfy]\ntokne = \"s3cret\"\n");
+    let output = home.send();
+    let file = home.at("config.toml");
+    output.fails().says(&format!("{}:9: notification.ntfy.tokne is not a setting\n", file.display()));
+    assert!(!output.stderr().contains("s3cret"), "{output:?}");
+    fs::remove_file(&file).expect("it is ours");
+    home.send().fails().says(&format!("cannot read {}: No such file", file.display()));
+}
+
+/// P7
+#[test]
+fn a_configuration_that_others_could_have_written_is_refused_and_one_they_can_read_is_said() {
+    let home = Home::new(STDOUT);
+    let file = home.at("config.toml");
+    let mode = |mode| fs::set_permissions(&file, Permissions::from_mode(mode)).expect("it is ours");
+    for (bits, code, said) in [
+        (0o600, 0, ""),
+        (0o640, 0, ""),
+        (0o644, 0, "can be read by everybody (mode 0644); `chmod o-r` it"),
+        (0o660, 1, "can be written by others (mode 0660); `chmod go-w` it"),
+        (0o602, 1, "can be written by others"),
+    ] {
+        mode(bits);
+        let output = home.send();
+        output.exits(code).says(said);
+        assert_eq!(said.is_empty(), output.stderr.is_empty(), "{output:?}");
+    }
+    mode(0o600);
+    if !is_root() {
+        return skip(
+            "a_configuration_that_others_could_have_written_is_refused_and_one_they_can_read_is_said",
+            "only root can give a file to somebody else; modes were tried",
+        );
+    }
+    chown(&file, Some(SERVICE), None).expect("root may");
+    home.send().fails().says("is owned by user 65534; `chown root` it");
+}
+
+/// What is wrong, and how to make it so.
+type Way = (&'static str, fn(&Home));
+
+/// P2
+#[test]
+fn a_login_is_recorded_whatever_is_wrong_with_the_configuration() {
+    let test = "a_login_is_recorded_whatever_is_wrong_with_the_configuration";
+    if !has_mount_namespaces() {
+        return skip(test, "needs root and mount namespaces: the default paths are the machine's own");
+    }
+    let good = format!("{STDOUT}[allowlist]\nips = [\"192.0.2.0/24\"]\n");
+    let ways: [Way; 4] = [
+        ("no TOML", |home| home.configure("[allowlist\n")),
+        ("missing", |home| fs::remove_file(home.at("config.toml")).expect("it is ours")),
+        ("a directory", |home| {
+            fs::remove_file(home.at("config.toml")).expect("it is ours");
+            fs::create_dir(home.at("config.toml")).expect("its place is free");
+        }),
+        ("a FIFO", |home| {
+            fs::remove_file(home.at("config.toml")).expect("it is ours");
+            let made = Command::new("mkfifo").arg(home.at("config.toml")).status();
+            assert!(made.is_ok_and(|made| made.success()));
+        }),
+    ];
+    for (name, break_it) in ways {
+        let home = Home::new(&good);
+        fs::create_dir_all(home.at("lib/ssh-session-notifier")).expect("it is ours");
+        fs::create_dir(home.at("run")).expect("it is ours");
+        let root = home.0.display();
+        let own = format!("mount --bind {root}/lib /var/lib && mount --bind {root}/run /run");
+        let run = |arguments: &[&str]| home.command_in_own_dev(&own, arguments);
+        break_it(&home);
+        let output = hook(run(&["queue"]), &LOGIN);
+        output.when(name).exits(0).says("the allowlist counts as empty until that is mended");
+
+        // Mended, the sender finds what was kept in the default place, and only once.
+        let file = home.at("config.toml");
+        let _ = fs::remove_file(&file).or_else(|_| fs::remove_dir(&file));
+        home.configure(&good);
+        fs::set_permissions(&file, Permissions::from_mode(0o600)).expect("it is ours");
+        let send = || -> Output { run(&["send"]).output().expect("it starts") };
+        send().when(name).succeeds().prints_first("'amanda' (192.0.2.7) logged in to host.example");
+        send().when(name).succeeds().prints_only("");
+    }
+}
+
+/// P2
+#[test]
+fn where_neither_configuration_nor_queue_can_be_used_the_spool_of_strays_keeps_the_login() {
+    let test = "where_neither_configuration_nor_queue_can_be_used_the_spool_of_strays_keeps_the_login";
+    if !has_mount_namespaces() {
+        return skip(test, "needs root and mount namespaces: the default paths are the machine's own");
+    }
+    for owner in [0, SERVICE] {
+        let home = Home::new("[allowlist\n");
+        fs::create_dir_all(home.at("lib/ssh-session-notifier")).expect("it is ours");
+        fs::create_dir(home.at("run")).expect("it is ours");
+        let name = home.at("config.toml").to_string_lossy().replace('/', "-");
+        fs::create_dir(home.at(&format!("lib/ssh-session-notifier/stray{name}.db"))).expect("it is ours");
+        for path in ["lib/ssh-session-notifier", "state"] {
+            chown(home.at(path), Some(owner), Some(owner)).expect("root may");
+        }
+        let root = home.0.display();
+        let own = format!("mount --bind {root}/lib /var/lib && mount --bind {root}/run /run");
+        let output = hook(home.command_in_own_dev(&own, &["queue"]), &LOGIN);
+        // A unit that may write in /run/ssh-session-notifier alone can take it out of there.
+        let spool = format!("/run/ssh-session-notifier/stray{name}");
+        output.exits(0).says(&format!("the event waits in {spool}"));
+        home.configure(STDOUT);
+        home.command_in_own_dev(&own, &["send"]).output().expect("it starts").exits(0).prints_first("'amanda'");
+        assert_eq!(fs::read_dir(home.at(&spool[1..])).expect("it is there").count(), 0, "{owner}");
+    }
+}
+
+#[test]
+fn secrets_may_be_in_files_of_their_own() {
+    let server = Server::well();
+    let home = Home::new("");
+    let secret = home.at("token");
+    fs::write(&secret, "tk_s3cret  \nsecond line\n").expect("it is ours");
+    home.configure(&format!(
+        "[notification]\nservice = \"ntfy\"\n{}token_file = \"{}\"\n",
+        server.ntfy(),
+        secret.display()
+    ));
+    home.login("amanda");
+    home.send().succeeds();
+    assert_eq!(server.requests()[0].header("authorization"), Some("Bearer tk_s3cret"));
+}
+
+/// P4
+#[test]
+#[cfg(feature = "tls")]
+fn a_missing_authority_holds_up_only_those_who_need_it() {
+    let home = Home::new(
+        "[notification]\nservice = [\"discord\", \"stdout\"]\n\
+         [notification.discord]\nwebhook_url = \"https://127.0.0.1:9/api/webhooks/1/s3cret\"\n\
+         [network]\nca_file = \"/nonexistent\"\n",
+    );
+    home.login("amanda");
+    home.send().fails().says("cannot use network.ca_file /nonexistent: No such file").prints_first("'amanda'");
+}
+
+#[test]
+fn misuse_is_told_from_failure_by_its_exit_status() {
+    let home = Home::new(STDOUT);
+    for (arguments, code) in [
+        (&["--help"][..], 0),
+        (&["--version"], 0),
+        (&["send"], 0),
+        (&["status"], 0),
+        (&["sned"], 2),
+        (&["send", "--wtach"], 2),
+        (&["drop", "7"], 1),
+        (&["queue"], 1),
+    ] {
+        home.run(arguments).when(format!("{arguments:?}")).exits(code);
+    }
+    hook(home.command(&["sned"]), &LOGIN).when("under PAM nothing of ours fails").exits(0);
+}

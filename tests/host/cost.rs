@@ -1,0 +1,259 @@
+//! What a login and a sender with nothing to do cost, where that is a number and not a time: system
+//! calls, syncs, bytes, memory. `make bench` has the times.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use crate::support::home::{Home, LOGIN, hook};
+use crate::support::outcome::Outcome;
+use crate::support::{is_root, program, skip};
+
+/// Bytes that a login may write, with its share of what is moved into the database now and then.
+const LOGIN_BYTES: u64 = 4403;
+
+/// System calls that a sender with nothing to do may make beyond those of an allowlisted login: to give
+/// up root, look into the spool, and read half a dozen pages of the queue. `SQLite` would add ninety.
+const IDLE_CALLS: usize = 40;
+
+const CONFIG: &str = "[notification]\nservice = \"stdout\"\n[allowlist]\nips = [\"10.0.0.0/8\"]\n";
+
+/// What one run did, as strace saw it.
+#[derive(Debug, Default)]
+struct Cost {
+    calls: usize,
+    syncs: usize,
+    /// Bytes written into files.
+    bytes: u64,
+    sockets: usize,
+    /// Files that were mapped so that writing to memory writes to them.
+    shared_maps: usize,
+}
+
+impl Cost {
+    /// Adds the trace of one thread, made with `-y`, which says of each descriptor which file it is.
+    fn add(&mut self, trace: &str) {
+        for line in trace.lines() {
+            let Some((name, arguments)) = line.split_once('(') else { continue };
+            self.calls += 1;
+            match name {
+                "fsync" | "fdatasync" | "sync" | "syncfs" | "msync" | "sync_file_range" => self.syncs += 1,
+                "socket" => self.sockets += 1,
+                "mmap" if arguments.contains("MAP_SHARED") => self.shared_maps += 1,
+                "write" | "pwrite64" | "writev" | "pwritev" | "pwritev2" if is_file(arguments) => {
+                    self.bytes += line.rsplit_once("= ").and_then(|(_, bytes)| bytes.parse().ok()).unwrap_or(0);
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Whether a call's first argument is a file on a disk.
+fn is_file(arguments: &str) -> bool {
+    let name = arguments.split_once('<').map_or("", |(_, name)| name);
+    name.starts_with('/') && !name.starts_with("/dev/") && !name.starts_with("/proc/")
+}
+
+/// A host with a queue that has seen a few logins, and a sender.
+fn home() -> Home {
+    let home = if is_root() { Home::of_service(CONFIG) } else { Home::new(CONFIG) };
+    for user in ["amanda", "bob", "carol"] {
+        home.login(user);
+    }
+    home.sent();
+    home.record("amanda", "192.0.2.7", "close_session");
+    home
+}
+
+/// Whether calls can be counted and memory measured here; if not, says why for `test`.
+fn is_possible(test: &str) -> bool {
+    let traced = Command::new("strace").args(["-f", "-y", "-qq", "-o", "/dev/null", "true"]).output();
+    let why = match traced {
+        _ if program().len() > 1 => "the program runs behind another one, whose costs would count",
+        Ok(traced) if traced.status.success() => return true,
+        _ => "needs strace, and to be let trace",
+    };
+    skip(test, why);
+    false
+}
+
+/// The same command with something in front of it.
+fn behind(words: &[&str], command: &Command) -> Command {
+    let mut longer = Command::new(words[0]);
+    longer.args(&words[1..]).arg(command.get_program()).args(command.get_args()).env_clear();
+    longer
+}
+
+fn traced(home: &Home, run: impl FnOnce(Command) -> Output, arguments: &[&str]) -> Cost {
+    let traces = home.at("traces");
+    let _ = fs::remove_dir_all(&traces);
+    fs::create_dir(&traces).expect("a directory for a trace a thread");
+    let path = format!("{}/of", traces.display());
+    run(behind(&["strace", "-ff", "-y", "-qq", "-o", &path], &home.command(arguments))).succeeds();
+    let mut cost = Cost::default();
+    for trace in fs::read_dir(&traces).expect("it was made").flatten() {
+        cost.add(&fs::read_to_string(trace.path()).expect("strace wrote it"));
+    }
+    cost
+}
+
+fn login_from(home: &Home, remote_host: &str) -> Cost {
+    let items = LOGIN.map(|(name, value)| (name, if name == "PAM_RHOST" { remote_host } else { value }));
+    traced(home, |command| hook(command, &items), &["queue"])
+}
+
+fn send(home: &Home) -> Cost {
+    traced(home, |mut command| command.output().expect("strace starts"), &["send"])
+}
+
+/// P6
+#[test]
+fn a_login_syncs_once_and_writes_a_page() {
+    if !is_possible("a_login_syncs_once_and_writes_a_page") {
+        return;
+    }
+    let home = home();
+    let cost = login_from(&home, "192.0.2.7");
+    assert_eq!((cost.syncs, cost.sockets, cost.shared_maps), (1, 0, 0), "{cost:?}");
+    assert!((1..=LOGIN_BYTES).contains(&cost.bytes), "{cost:?}");
+    assert_eq!(home.queue().count_events(), 5);
+}
+
+/// P6: what is moved into the database now and then counts too.
+#[test]
+fn two_hundred_logins_without_a_sender_cost_little_more_than_two_hundred_times_one() {
+    if !is_possible("two_hundred_logins_without_a_sender_cost_little_more_than_two_hundred_times_one") {
+        return;
+    }
+    let home = home();
+    let (mut syncs, mut bytes, mut longest) = (0, 0, 0);
+    for _ in 0..200 {
+        let cost = login_from(&home, "192.0.2.7");
+        syncs += cost.syncs;
+        bytes += cost.bytes;
+        longest = longest.max(fs::metadata(home.at("state/session_events.db-wal")).expect("a log").len());
+    }
+    assert!(syncs <= 220, "{syncs} syncs");
+    assert!(bytes <= 200 * LOGIN_BYTES, "{bytes} bytes");
+    assert!(longest <= 128 * 1024, "a log of {longest} bytes, all of which a login has to read");
+    assert_eq!(home.queue().integrity(), "ok");
+    assert_eq!(home.queue().count_events(), 204);
+}
+
+/// P6
+#[test]
+fn an_allowlisted_login_writes_nothing_and_syncs_nothing() {
+    if !is_possible("an_allowlisted_login_writes_nothing_and_syncs_nothing") {
+        return;
+    }
+    let home = home();
+    let cost = login_from(&home, "10.0.0.2");
+    assert_eq!((cost.bytes, cost.syncs, cost.sockets, cost.shared_maps), (0, 0, 0, 0), "{cost:?}");
+    assert!(cost.calls > 0, "strace saw nothing");
+    assert_eq!(home.queue().count_events(), 4);
+}
+
+/// P6
+#[test]
+fn an_idle_send_makes_few_more_calls_than_an_allowlisted_login() {
+    let test = "an_idle_send_makes_few_more_calls_than_an_allowlisted_login";
+    if !is_possible(test) {
+        return;
+    }
+    let home = home();
+    // Also while the log is long, and after it was moved into the database.
+    for round in 0..3 {
+        send(&home);
+        let (idle, allowed) = (send(&home), login_from(&home, "10.0.0.2"));
+        assert!(idle.calls > 0 && idle.calls <= allowed.calls + IDLE_CALLS, "round {round}: {idle:?}, {allowed:?}");
+        for _ in 0..30 {
+            home.login("bob");
+        }
+    }
+}
+
+/// P6
+#[test]
+fn an_idle_send_writes_nothing_syncs_nothing_and_opens_no_socket() {
+    if !is_possible("an_idle_send_writes_nothing_syncs_nothing_and_opens_no_socket") {
+        return;
+    }
+    let home = home();
+    let busy = send(&home);
+    assert!(busy.bytes > 0 && busy.syncs > 0, "{busy:?}");
+    let idle = send(&home);
+    assert_eq!((idle.bytes, idle.syncs, idle.sockets, idle.shared_maps), (0, 0, 0, 0), "{idle:?}");
+}
+
+/// Runs something and answers its peak memory in KiB, as the kernel counts it.
+fn memory(home: &Home, run: impl FnOnce(Command) -> Output, arguments: &[&str]) -> u64 {
+    let launch = launcher(home);
+    let script = "exec \"$0\" 3 \"$@\" 3>&1 >/dev/null";
+    let words = ["sh", "-c", script, launch.to_str().expect("a path without surprises")];
+    let output = run(behind(&words, &home.command(arguments)));
+    let text = output.succeeds().stdout();
+    let figures: Vec<u64> = text.split_whitespace().filter_map(|figure| figure.parse().ok()).collect();
+    assert!(figures.len() == 4 && figures[3] == 0, "{output:?}");
+    figures[2]
+}
+
+/// The benchmark's launcher: a child of this process would have its memory counted as its own.
+fn launcher(home: &Home) -> PathBuf {
+    let (source, launch) = (concat!(env!("CARGO_MANIFEST_DIR"), "/tests/bench/launch.c"), home.at("launch"));
+    Command::new("cc").args(["-O", "-static", source, "-o"]).arg(&launch).output().expect("cc starts").exits(0);
+    launch
+}
+
+/// Whether this is a build as it ships, static perhaps, and not the one that cargo made for the tests.
+fn is_shipped() -> bool {
+    std::env::var_os("SSN_BINARY").is_some()
+}
+
+/// The limits are for what ships (`make bench` holds it to them, too); a test build, which is not
+/// optimised for size and not stripped, gets two MiB more.
+fn limit(mib: u64) -> u64 {
+    (mib + if is_shipped() { 0 } else { 2 }) * 1024
+}
+
+/// P6
+#[test]
+fn a_static_build_starts_with_fewer_than_30_system_calls() {
+    let test = "a_static_build_starts_with_fewer_than_30_system_calls";
+    if !is_shipped() {
+        return skip(test, "is for a static build in SSN_BINARY");
+    }
+    if is_possible(test) {
+        let cost = traced(&home(), |mut command| command.output().expect("strace starts"), &["--version"]);
+        assert!((5..30).contains(&cost.calls), "{cost:?}");
+    }
+}
+
+/// P6
+#[test]
+fn a_login_and_an_idle_send_need_less_than_4_mib() {
+    let test = "a_login_and_an_idle_send_need_less_than_4_mib";
+    if !is_possible(test) {
+        return;
+    }
+    let home = home();
+    let login = memory(&home, |command| hook(command, &LOGIN), &["queue"]);
+    assert!((100..limit(4)).contains(&login), "a login: {login} KiB");
+    home.sent();
+    let idle = memory(&home, |mut command| command.output().expect("it starts"), &["send"]);
+    assert!((100..limit(4)).contains(&idle), "an idle send: {idle} KiB");
+}
+
+/// P6
+#[test]
+fn ten_thousand_waiting_events_are_sent_with_less_than_8_mib() {
+    if !is_possible("ten_thousand_waiting_events_are_sent_with_less_than_8_mib") {
+        return;
+    }
+    let home = home();
+    let sent = 3;
+    home.queue().multiply_events(10_000 + sent);
+    let peak = memory(&home, |mut command| command.output().expect("it starts"), &["send"]);
+    assert!((100..limit(8)).contains(&peak), "{peak} KiB");
+    assert_eq!(home.queue().count_waiting(), 0);
+}

@@ -1,0 +1,11 @@
+//! The program on a host: installation, configuration, clock and zones, static builds, and what it costs.
+
+mod clock;
+mod config;
+mod cost;
+mod install;
+#[cfg(feature = "tls")]
+mod static_build;
+#[path = "../support/mod.rs"]
+mod support;
+mod zones;

@@ -1,0 +1,54 @@
+//! Local time on hosts that have no zoneinfo, or keep their zone where routers do.
+
+use std::fs;
+use std::process::Output;
+
+use crate::support::home::Home;
+use crate::support::outcome::Outcome;
+use crate::support::{has_mount_namespaces, skip};
+
+/// Hides what Debian has of zones.
+const BARE: &str = "mount -t tmpfs tmpfs /usr/share/zoneinfo; mount -t tmpfs tmpfs /etc";
+
+/// What `send` says of a login, in a zone, where a line of shell made the host what it is.
+fn sent(prepare: &str, zone: &str) -> Output {
+    let home = Home::new("[notification]\nservice = \"stdout\"\n");
+    let file = home.at("config.toml");
+    let text = fs::read_to_string(&file).expect("a configuration");
+    fs::write(file, text.replace("[host]\n", &format!("[host]\ntimezone = \"{zone}\"\n"))).expect("it is ours");
+    home.login("amanda");
+    home.command_in_own_dev(prepare, &["send"]).output().expect("the program starts")
+}
+
+#[test]
+fn a_host_without_zoneinfo_tells_local_time_all_the_same() {
+    if !has_mount_namespaces() {
+        return skip("a_host_without_zoneinfo_tells_local_time_all_the_same", "needs root and mount namespaces");
+    }
+    let router = format!("{BARE}; echo '<-0330>3:30' >/etc/TZ");
+    for (prepare, zone, offset) in [
+        ("true", "Asia/Kolkata", "+05:30"),
+        (BARE, "Asia/Kolkata", "+05:30"),
+        (BARE, "NZST-12", "+12:00"),
+        (BARE, "local", "+00:00"),
+        (&router, "local", "-03:30"),
+        (&router, "Asia/Kathmandu", "+05:45"),
+    ] {
+        let output = sent(prepare, zone);
+        let sent = output.when(zone).succeeds().stdout();
+        assert!(sent.trim_end().ends_with(offset), "{zone}: {sent}");
+    }
+}
+
+#[test]
+fn a_zone_that_nobody_knows_is_a_mistake_with_zoneinfo_and_without() {
+    if !has_mount_namespaces() {
+        let test = "a_zone_that_nobody_knows_is_a_mistake_with_zoneinfo_and_without";
+        return skip(test, "needs root and mount namespaces");
+    }
+    for prepare in ["true", BARE] {
+        let output = sent(prepare, "Asia/Kolkatta");
+        let expected = "config.toml:2: host.timezone cannot be used: \"Asia/Kolkatta\" is no zone that this host has";
+        output.fails().says(expected).prints_only("");
+    }
+}

@@ -1,0 +1,11 @@
+//! The connection to a service: bytes on the wire, hostile servers, names and TLS.
+
+#[cfg(feature = "tls")]
+mod algorithms;
+mod names;
+mod servers;
+#[path = "../support/mod.rs"]
+mod support;
+#[cfg(feature = "tls")]
+mod tls;
+mod wire;

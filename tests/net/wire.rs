@@ -1,0 +1,240 @@
+//! What each service gets, byte for byte.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use crate::support::home::{Home, LOGIN};
+use crate::support::outcome::Outcome;
+use crate::support::server::{Request, Server};
+use crate::support::skip;
+
+/// A string that no service should see changed, beside others that try to break out of their place.
+const HOSTS: [&str; 14] = [
+    "host.example",
+    "Küche 王",
+    "\u{1f512}\u{1f512} gateway",
+    "שרת",
+    "a\"b\\c/d",
+    "{\"id\":\"1\"}",
+    "%0d%0aX-Injected: yes",
+    "=?UTF-8?B?eA==?=",
+    "@everyone",
+    "<@123> <#456> <@&789>",
+    "```",
+    "Discord relay of clyde.example",
+    "here",
+    "null",
+];
+
+/// The only request that a server got, after one login on this host.
+fn only_request(server: &Server, home: &Home) -> Request {
+    home.send().succeeds();
+    let requests = server.requests();
+    let [request] = requests.as_slice() else { panic!("not one request: {requests:?}") };
+    request.clone()
+}
+
+/// A host that has one target, and one login to tell of.
+fn home(service: &str, config: &str) -> Home {
+    let home = Home::new(&format!("[notification]\nservice = \"{service}\"\n{config}"));
+    home.login("amanda");
+    home
+}
+
+/// The moment that a notice names.
+fn moment(body: &str) -> &str {
+    body.split(" at ").nth(1).and_then(|rest| rest.split(['`', '"', '\n']).next()).unwrap_or_default()
+}
+
+/// Everything up to the body, with the key that the message came with.
+fn head(request: &Request, port: u16, target: &str, authorization: Option<&str>) -> String {
+    let key = request.header("idempotency-key").expect("each message has a key");
+    assert!(key.len() == 18 && key.trim_matches('"').bytes().all(|byte| byte.is_ascii_hexdigit()), "{key}");
+    let mut lines = vec![
+        format!("POST {target} HTTP/1.1"),
+        format!("Host: 127.0.0.1:{port}"),
+        concat!("User-Agent: ssh-session-notifier/", env!("CARGO_PKG_VERSION")).to_owned(),
+        "Connection: close".to_owned(),
+        "Content-Type: application/json".to_owned(),
+        format!("Content-Length: {}", request.body.len()),
+    ];
+    lines.extend(authorization.map(|word| format!("Authorization: {word}")));
+    lines.push(format!("Idempotency-Key: {key}"));
+    lines.join("\r\n") + "\r\n\r\n"
+}
+
+#[test]
+fn discord_gets_its_documented_request_byte_for_byte() {
+    let server = Server::well();
+    let request = only_request(&server, &home("discord", &server.discord()));
+    let at = moment(&request.body);
+    let expected = format!(
+        r#"{{"username":"host.example","content":"```- 'amanda' (192.0.2.7) logged in to host.example via ssh (sshd) at {at}```","allowed_mentions":{{"parse":[]}}}}"#
+    );
+    assert_eq!(request.body, expected);
+    assert_eq!(request.head, head(&request, server.port, "/api/webhooks/1/s3cret?wait=true", None));
+}
+
+#[test]
+fn ntfy_gets_its_documented_request_byte_for_byte_with_and_without_a_token() {
+    for (token, authorization) in [("", None), ("token = \"tk_s3cret\"\n", Some("Bearer tk_s3cret"))] {
+        let server = Server::well();
+        let request = only_request(&server, &home("ntfy", &(server.ntfy() + token)));
+        let at = moment(&request.body);
+        let expected = format!(
+            r#"{{"topic":"mytopic","title":"host.example","message":"'amanda' (192.0.2.7) logged in to host.example via ssh (sshd) at {at}","priority":5,"tags":["rotating_light"]}}"#
+        );
+        assert_eq!(request.body, expected);
+        assert_eq!(request.head, head(&request, server.port, "/", authorization));
+    }
+}
+
+#[test]
+fn a_webhook_with_a_query_and_a_topic_below_a_path_keep_them() {
+    let server = Server::well();
+    let webhook = format!(
+        "[notification.discord]\nwebhook_url = \"http://127.0.0.1:{}/api/webhooks/1/s3cret?thread_id=7\"\n",
+        server.port
+    );
+    let request = only_request(&server, &home("discord", &webhook));
+    assert_eq!(request.target(), "/api/webhooks/1/s3cret?thread_id=7&wait=true");
+    let server = Server::well();
+    let topic = format!("[notification.ntfy]\ntopic_url = \"http://127.0.0.1:{}/push/mytopic?auth=x\"\n", server.port);
+    let request = only_request(&server, &home("ntfy", &topic));
+    assert_eq!((request.target(), &request.json()["topic"]), ("/push/?auth=x", &"mytopic".into()));
+}
+
+#[test]
+fn stdout_gets_the_notice_and_nothing_else() {
+    let home = home("stdout", "");
+    home.record("amanda", "", "close_session");
+    let sent = home.sent();
+    let [login, logout] = sent.split_inclusive('\n').collect::<Vec<_>>()[..] else { panic!("not two lines: {sent}") };
+    let (first, second) = (moment(login), moment(logout));
+    assert_eq!(login, format!("'amanda' (192.0.2.7) logged in to host.example via ssh (sshd) at {first}\n"));
+    assert_eq!(logout, format!("'amanda' logged out from host.example via ssh (sshd) at {second}\n"));
+    // Go's layout 2006-01-02 15:04:05-07:00, which prints UTC as +00:00.
+    let digits: String = first.chars().map(|sign| if sign.is_ascii_digit() { '0' } else { sign }).collect();
+    assert_eq!(digits, "0000-00-00 00:00:00+00:00");
+    assert!(first.ends_with("+00:00"), "{first}");
+}
+
+#[cfg(not(feature = "tls"))]
+#[test]
+fn without_tls_an_https_address_is_a_mistake_that_names_the_build_to_use() {
+    for (service, setting, address) in [
+        ("discord", "webhook_url", "https://discord.com/api/webhooks/1/s3cret"),
+        ("ntfy", "topic_url", "https://ntfy.example/mytopic"),
+    ] {
+        let home = home(service, &format!("[notification.{service}]\n{setting} = \"{address}\"\n"));
+        let output = home.send();
+        let said = format!(
+            "ssh-session-notifier: {}:9: notification.{service}.{setting} begins with https://, and this build has \
+             no TLS: use the build with the feature `tls`\n",
+            home.at("config.toml").display()
+        );
+        output.fails().says_only(&said);
+    }
+}
+
+#[test]
+fn any_host_name_survives_to_ntfy() {
+    let server = Server::well();
+    let home = home("ntfy", &server.ntfy());
+    for (number, host) in HOSTS.iter().enumerate() {
+        home.rename(host);
+        if number > 0 {
+            home.login("amanda");
+        }
+        home.send().when(host).succeeds();
+        let request = server.requests().pop().expect("a request");
+        let json = request.json();
+        assert_eq!((&json["title"], &json["topic"]), (&(*host).into(), &"mytopic".into()), "{host}");
+        let message = json["message"].as_str().expect("a message");
+        assert!(message.starts_with(&format!("'amanda' (192.0.2.7) logged in to {host} via ssh (sshd) at ")));
+        assert!(request.head.is_ascii() && !request.head.contains("X-Injected"), "{}", request.head);
+    }
+}
+
+/// P3
+#[test]
+fn discords_own_schema_accepts_every_body_and_discords_rules_every_user_name() {
+    let python = "/usr/bin/python3";
+    if !Command::new(python).args(["-c", "import jsonschema"]).output().is_ok_and(|run| run.status.success()) {
+        let why = "there is no python3-jsonschema";
+        return skip("discords_own_schema_accepts_every_body_and_discords_rules_every_user_name", why);
+    }
+    let bodies = bodies_for_discord();
+    for body in &bodies {
+        let json: serde_json::Value = serde_json::from_str(body).expect("JSON");
+        let keys: Vec<&String> = json.as_object().expect("an object").keys().collect();
+        assert_eq!(keys, ["allowed_mentions", "content", "username"], "{body}");
+        assert_eq!(json["allowed_mentions"], serde_json::json!({"parse": []}), "{body}");
+        let content = json["content"].as_str().expect("text");
+        let inside = content.strip_prefix("```- ").and_then(|rest| rest.strip_suffix("```"));
+        assert!(inside.is_some_and(|inside| !inside.contains('`')), "one code block: {content}");
+        assert!(content.encode_utf16().count() <= 2000, "{content}");
+        assert_is_name(json["username"].as_str().expect("a name"));
+    }
+    assert_eq!(mistakes(python, &bodies), Vec::<usize>::new());
+    // The validator does see what is wrong.
+    let wrong = [
+        serde_json::json!({"username": "x", "content": "é".repeat(2001)}),
+        serde_json::json!({"username": "", "content": "x"}),
+        serde_json::json!({"username": "x".repeat(81), "content": "x"}),
+        serde_json::json!({"content": "x", "allowed_mentions": {"parse": ["all"]}}),
+        serde_json::json!({"content": "x", "allowed_mentions": {"parse": []}}),
+    ];
+    assert_eq!(mistakes(python, &wrong.map(|wrong| wrong.to_string())), [0, 1, 2, 3]);
+}
+
+/// What Discord gets of many hosts, of one event and of many, with names that try to be more.
+fn bodies_for_discord() -> Vec<String> {
+    let server = Server::well();
+    let home = home("discord", &server.discord());
+    let long = "\u{1f512}".repeat(150);
+    let users = ["``` @everyone ```", "\u{1f512}\u{202e}\n\u{7}", "<@&1> **x** [a](b)", &long];
+    let hosts = HOSTS.iter().copied().map(str::to_owned);
+    let hosts = hosts.chain(["\u{1f512}".repeat(150), "é".repeat(255), format!("{}discord", "a".repeat(77))]);
+    for host in hosts {
+        home.rename(&host);
+        for user in users {
+            home.record(user, user, "open_session");
+            let mut items = LOGIN;
+            items[0].1 = user;
+            items[2].1 = user;
+            home.hook(&items).when(user).succeeds();
+        }
+        home.send().when(&host).succeeds();
+    }
+    let bodies: Vec<String> = server.requests().into_iter().map(|request| request.body).collect();
+    assert!(bodies.len() >= HOSTS.len() && bodies.iter().any(|body| body.contains("\\n- ")), "{bodies:?}");
+    bodies
+}
+
+/// docs.discord.com: Webhook (Create Webhook), User (Usernames and Nicknames).
+fn assert_is_name(name: &str) {
+    let lower = name.to_lowercase();
+    assert!((1..=80).contains(&name.encode_utf16().count()), "{name}");
+    assert!(!["discord", "clyde", "@", "#", ":", "```"].iter().any(|part| lower.contains(part)), "{name}");
+    assert!(!["everyone", "here"].contains(&lower.as_str()), "{name}");
+    assert_eq!(name, name.trim());
+}
+
+/// Which of these bodies Discord's schema has something against.
+fn mistakes(python: &str, bodies: &[String]) -> Vec<usize> {
+    const VALIDATE: &str = "
+import json, sys, jsonschema
+validator = jsonschema.Draft202012Validator(json.load(open(sys.argv[1])))
+for number, line in enumerate(sys.stdin):
+    if not validator.is_valid(json.loads(line)):
+        print(number)
+";
+    let schema = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/discord-execute-webhook.schema.json");
+    let mut command = Command::new(python);
+    command.args(["-c", VALIDATE, schema]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().expect("python3 was there");
+    child.stdin.take().expect("it is piped").write_all(bodies.join("\n").as_bytes()).expect("it reads");
+    let output = child.wait_with_output().expect("it ends");
+    output.exits(0).stdout().lines().map(|line| line.parse().expect("a number")).collect()
+}

@@ -1,0 +1,286 @@
+//! A fault at every system call that changes something, one run each: the process is killed there, or
+//! the call fails, once or from then on. Whatever happens, what was recorded before is still there,
+//! once; what was being recorded is there or was said to be lost; and nothing is stuck afterwards.
+
+use std::fs;
+use std::path::Path;
+
+use crate::support::home::{Home, LOGIN, Syslog, hook};
+use crate::support::inject::{self, Call, FAULTS, Fault, Where};
+use crate::support::outcome::Outcome;
+use crate::support::server::Server;
+use crate::support::{has_mount_namespaces, skip};
+
+const PRINTED: &str = "[notification]\nservice = \"stdout\"\n";
+
+/// What syslog shows of a message that matters most: `LOG_AUTH`, critical.
+const CRITICAL: &str = "<34>";
+
+/// The user whose login meets the fault, and one that comes after it.
+const VICTIM: &str = "amanda";
+const NEXT: &str = "zoe";
+
+/// Whether faults can be made here; says so if not.
+fn is_possible(test: &str) -> bool {
+    let can = has_mount_namespaces() && inject::is_possible();
+    if !can {
+        skip(test, "needs root, mount namespaces and strace");
+    }
+    can
+}
+
+/// Copies files into a directory.
+fn copy(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).expect("a template").flatten() {
+        fs::copy(entry.path(), to.join(entry.file_name())).expect("a copy");
+    }
+}
+
+/// A copy of a host, database and spool.
+fn copy_of(template: &Home, config: &str) -> Home {
+    let home = Home::new(config);
+    copy(&template.at("state"), &home.at("state"));
+    if template.at("spool").exists() {
+        fs::create_dir(home.at("spool")).expect("a new directory");
+        copy(&template.at("spool"), &home.at("spool"));
+    }
+    home
+}
+
+/// A host that was used by some logins before.
+fn used_by(count: usize) -> (Home, Vec<String>) {
+    let template = Home::new(PRINTED);
+    for number in 0..count {
+        template.login(&format!("user{number}"));
+    }
+    (template, (0..count).map(|number| format!("'user{number}'")).collect())
+}
+
+fn go_database() -> (Home, Vec<String>) {
+    let template = Home::new(PRINTED);
+    copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/go-hot-wal"), &template.at("state"));
+    // Two of the eight are of one user, and are told apart by what he did.
+    let sent = ["'amanda' (192.168.1.50) logged in", "'bob' (2001:db8::17) logged in", "'o'brien' ", "'root' "];
+    let also = ["'amanda' (192.168.1.50) logged out", "@everyone' ", "'dave' ", "'bob' (2001:db8::17) logged out"];
+    (template, sent.into_iter().chain(also).map(Into::into).collect())
+}
+
+/// Runs `queue` on copies of `template` with each fault at each call, and checks what is left.
+/// `before` are parts of the lines that must be sent of what was recorded before.
+fn attack_the_hook(template: &Home, before: &[String]) {
+    let home = copy_of(template, PRINTED);
+    let traced = inject::traced(&home, &home.command(&["queue"]), Where::Queue);
+    hook(home.in_own_dev(":", &traced), &LOGIN).succeeds();
+    let calls = inject::calls(&home);
+    assert!(calls.iter().any(|call| format!("{call:?}").contains("fdatasync")), "{calls:?}");
+    for call in &calls {
+        for fault in FAULTS {
+            hook_case(template, before, call, fault);
+        }
+    }
+}
+
+fn hook_case(template: &Home, before: &[String], call: &Call, fault: Fault) {
+    let home = copy_of(template, PRINTED);
+    let syslog = Syslog::listen(&home);
+    let faulty = inject::with_fault(&home, &home.command(&["queue"]), Where::Queue, call, fault);
+    let output = hook(home.in_own_dev(":", &faulty), &LOGIN);
+    let said = syslog.lines();
+    let case = format!("{fault:?} at {call:?}\n{output:?}\nsyslog: {said}");
+    assert!(inject::came_about(&home.at("trace"), fault), "no fault came about: {case}");
+    output.when(&case).exits(0);
+    let spooled = home.spooled().iter().filter(|name| name.starts_with("event-")).count();
+
+    // Nothing is stuck: the next login is recorded as if nothing had happened.
+    home.record(NEXT, "192.0.2.8", "open_session");
+    assert_eq!(home.spooled().iter().filter(|name| name.starts_with("event-")).count(), spooled, "{case}");
+    assert_eq!(home.queue().integrity(), "ok", "{case}");
+    let sent = home.sent();
+    let times = |part: &str| sent.lines().filter(|line| line.contains(part)).count();
+    for part in before {
+        assert_eq!(times(part), 1, "{part}: {case}\nsent: {sent}");
+    }
+    assert_eq!(times(&format!("'{NEXT}'")), 1, "{case}\nsent: {sent}");
+    let expected = if said.contains(CRITICAL) { 0..=1 } else { 1..=1 };
+    assert!(expected.contains(&times(&format!("'{VICTIM}' (192.0.2.7)"))), "{case}\nsent: {sent}");
+    assert_eq!(home.sent(), "", "sent twice: {case}");
+}
+
+/// P2
+#[test]
+fn no_fault_while_the_queue_is_made_loses_an_event_or_leaves_a_broken_queue() {
+    let test = "no_fault_while_the_queue_is_made_loses_an_event_or_leaves_a_broken_queue";
+    if is_possible(test) {
+        attack_the_hook(&Home::new(PRINTED), &[]);
+    }
+}
+
+/// P2
+#[test]
+fn no_fault_at_an_ordinary_login_loses_an_event() {
+    if is_possible("no_fault_at_an_ordinary_login_loses_an_event") {
+        let (template, users) = used_by(2);
+        attack_the_hook(&template, &users);
+    }
+}
+
+/// P2: the write-ahead log has grown, and this login moves it into the database.
+#[test]
+fn no_fault_at_a_login_that_shortens_the_log_loses_an_event() {
+    if is_possible("no_fault_at_a_login_that_shortens_the_log_loses_an_event") {
+        let template = Home::new(PRINTED);
+        let users: Vec<String> = template.grow_log().iter().map(|user| format!("'{user}'")).collect();
+        attack_the_hook(&template, &users);
+    }
+}
+
+/// P2
+#[test]
+fn no_fault_during_a_take_over_loses_an_event_of_the_go_program() {
+    if is_possible("no_fault_during_a_take_over_loses_an_event_of_the_go_program") {
+        let (template, parts) = go_database();
+        attack_the_hook(&template, &parts);
+    }
+}
+
+/// P2: the database can't be opened at all, so that the spool is written.
+#[test]
+fn no_fault_while_the_spool_is_written_loses_an_event() {
+    if !is_possible("no_fault_while_the_spool_is_written_loses_an_event") {
+        return;
+    }
+    let blocked = || {
+        let home = Home::new(PRINTED);
+        fs::create_dir(home.database()).expect("a directory in its place");
+        home
+    };
+    let home = blocked();
+    let output =
+        hook(home.in_own_dev(":", &inject::traced(&home, &home.command(&["queue"]), Where::Everywhere)), &LOGIN);
+    output.exits(0);
+    assert_eq!(home.spooled().len(), 1, "{output:?}");
+    // The hook has opened other files before it has a process of its own for this, and would meet a
+    // fault at its n-th openat there (musl says open).
+    let is_opening = |call: &&Call| call.is("open") || call.is("openat");
+    for call in inject::calls(&home).iter().filter(|call| !is_opening(call)) {
+        // Syslog is written to by write(2) as well, and by the last process that is left: were it to
+        // fail or die there too, there would be nowhere left.
+        let is_the_end = |fault: &&Fault| call.is("write") && !matches!(fault, Fault::Once(_));
+        for fault in FAULTS.iter().filter(|fault| !is_the_end(fault)).copied() {
+            let home = blocked();
+            let syslog = Syslog::listen(&home);
+            let faulty = inject::with_fault(&home, &home.command(&["queue"]), Where::Everywhere, call, fault);
+            let output = hook(home.in_own_dev(":", &faulty), &LOGIN);
+            let said = syslog.lines();
+            let case = format!("{fault:?} at {call:?}\n{output:?}\nsyslog: {said}");
+            assert!(inject::came_about(&home.at("trace"), fault), "no fault came about: {case}");
+            fs::remove_dir(home.database()).expect("it is empty");
+            home.record(NEXT, "192.0.2.8", "open_session");
+            let sent = home.sent();
+            assert_eq!(sent.matches(&format!("'{NEXT}'")).count(), 1, "{case}\nsent: {sent}");
+            let is_told = said.contains(CRITICAL) && said.contains(&format!("user '{VICTIM}'"));
+            let expected = if is_told { 0..=1 } else { 1..=1 };
+            assert!(expected.contains(&sent.matches(&format!("'{VICTIM}'")).count()), "{case}\nsent: {sent}");
+        }
+    }
+}
+
+/// The two services of a run, and a host whose targets they are.
+fn services(template: &Home) -> (Server, Server, Home) {
+    let (discord, ntfy) = (Server::well(), Server::well());
+    let config = format!("[notification]\nservice = [\"discord\", \"ntfy\"]\n{}{}", discord.discord(), ntfy.ntfy());
+    let home = copy_of(template, &config);
+    (discord, ntfy, home)
+}
+
+/// P2
+#[test]
+fn no_fault_at_any_step_of_send_loses_a_delivery_or_repeats_it_more_than_once() {
+    let test = "no_fault_at_any_step_of_send_loses_a_delivery_or_repeats_it_more_than_once";
+    if !is_possible(test) {
+        return;
+    }
+    // As many as make the sender shorten the log, and one in the spool.
+    let (template, mut users) = used_by(34);
+    template.login_into_spool();
+    users.push(format!("'{VICTIM}'"));
+
+    let (_discord, _ntfy, home) = services(&template);
+    inject::traced(&home, &home.command(&["send"]), Where::Everywhere).output().expect("strace starts").succeeds();
+    let calls = inject::calls(&home);
+    for name in ["unlink", "pwrite64", "fdatasync", "connect", "recvfrom"] {
+        assert!(calls.iter().any(|call| call.is(name)), "no {name} in {calls:?}");
+    }
+    let (mut came_about, mut all) = (0, 0);
+    for call in &calls {
+        for fault in FAULTS {
+            all += 1;
+            came_about += usize::from(send_case(&template, &users, call, fault));
+        }
+    }
+    // Which thread makes a call for the n-th time differs from run to run.
+    assert!(came_about * 10 >= all * 9, "only {came_about} of {all} faults came about");
+}
+
+/// One run of `send` with a fault, and clean ones after it. Whether the fault came about.
+fn send_case(template: &Home, users: &[String], call: &Call, fault: Fault) -> bool {
+    let (discord, ntfy, home) = services(template);
+    let output = inject::with_fault(&home, &home.command(&["send"]), Where::Everywhere, call, fault)
+        .output()
+        .expect("strace starts");
+    let came_about = inject::came_about(&home.at("trace"), fault);
+    let case = format!("{fault:?} at {call:?}\n{output:?}");
+    assert_eq!(home.queue().integrity(), "ok", "{case}");
+    // What failed is tried again later; what was being settled when the process died, at once.
+    for _ in 0..2 {
+        home.queue().end_waits();
+        home.send().when(format!("after {case}")).succeeds();
+    }
+    for (name, server) in [("discord", &discord), ("ntfy", &ntfy)] {
+        let bodies: String = server.requests().iter().map(|request| request.body.clone()).collect();
+        for user in users {
+            let times = bodies.matches(user.as_str()).count();
+            assert!((1..=2).contains(&times), "{name} got {user} {times} times: {case}\n{bodies}");
+        }
+    }
+    assert!(home.spooled().is_empty(), "{case}\n{:?}", home.spooled());
+    assert_eq!(home.queue().count_unsettled(), 0, "{case}");
+    assert_eq!(home.queue().count_events(), users.len(), "{case}");
+    came_about
+}
+
+/// P2: what can be read of a damaged database is sent, however often its repair is cut off.
+#[test]
+fn no_fault_during_a_repair_loses_what_could_be_read() {
+    if !is_possible("no_fault_during_a_repair_loses_what_could_be_read") {
+        return;
+    }
+    let (template, users) = used_by(20);
+    template.queue().damage_table("target");
+
+    let home = copy_of(&template, PRINTED);
+    inject::traced(&home, &home.command(&["send"]), Where::Everywhere)
+        .output()
+        .expect("strace starts")
+        .says("20 events of it were saved");
+    for call in &inject::calls(&home) {
+        for fault in [Fault::Kill, Fault::FromThenOn("ENOSPC")] {
+            let home = copy_of(&template, PRINTED);
+            let mut faulty = inject::with_fault(&home, &home.command(&["send"]), Where::Everywhere, call, fault);
+            let output = faulty.output().expect("strace starts");
+            // The next may have to finish the repair, which counts as a failure.
+            let next = home.send();
+            home.queue().end_waits();
+            let outputs = [output, next, home.send()];
+            let case = format!("{fault:?} at {call:?}\n{outputs:#?}");
+            outputs[2].when(&case).succeeds();
+            let sent: String = outputs.iter().map(Outcome::stdout).collect();
+            for user in &users {
+                assert!((1..=2).contains(&sent.matches(user.as_str()).count()), "{user}: {case}");
+            }
+            home.record(NEXT, "192.0.2.8", "open_session");
+            assert_eq!(home.sent().lines().count(), 1, "{case}");
+            assert_eq!(home.queue().integrity(), "ok", "{case}");
+        }
+    }
+}

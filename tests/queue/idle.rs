@@ -1,0 +1,289 @@
+//! A sender with nothing to do only glances at the queue. Whatever there is to do, and whichever way it
+//! came there, the next one sees it.
+
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use crate::support::home::{Home, LOGIN, Syslog, hook};
+use crate::support::inject::{self, Fault, Where};
+use crate::support::outcome::Outcome;
+use crate::support::server::{Server, reply, taken};
+use crate::support::{has_mount_namespaces, program, skip, wait_for};
+
+const PRINTED: &str = "[notification]\nservice = \"stdout\"\n";
+
+/// The user of [`LOGIN`].
+const VICTIM: &str = "'amanda' (192.0.2.7)";
+
+/// A host where two logins were sent, and where a look has found nothing since.
+fn idle() -> Home {
+    let home = Home::new(PRINTED);
+    for user in ["bob", "carol"] {
+        home.login(user);
+    }
+    assert_eq!(home.sent().lines().count(), 2);
+    assert_eq!(home.sent(), "");
+    home
+}
+
+/// Copies the files of a queue.
+fn copy(from: &Path, to: &Path) {
+    let _ = fs::remove_dir_all(to);
+    fs::create_dir_all(to).expect("room");
+    for entry in fs::read_dir(from).expect("files").flatten() {
+        fs::copy(entry.path(), to.join(entry.file_name())).expect("room");
+    }
+}
+
+/// P2: through two lives of the write-ahead log.
+#[test]
+fn what_is_recorded_after_an_idle_look_is_sent_by_the_next_one() {
+    let home = idle();
+    for number in 0..150 {
+        let user = format!("user{number}");
+        home.login(&user);
+        let sent = home.sent();
+        assert!(sent.lines().count() == 1 && sent.contains(&format!("'{user}' ")), "{user}: {sent}");
+        assert_eq!(home.sent(), "", "{user}");
+    }
+}
+
+/// P2
+#[test]
+fn what_waits_in_the_spool_is_seen_by_an_idle_sender() {
+    let home = idle();
+    home.login_into_spool();
+    assert!(home.sent().contains(VICTIM));
+    assert_eq!(home.sent(), "");
+}
+
+/// P2: nothing is believed of the queue but what is in it now.
+#[test]
+fn an_older_copy_and_another_hosts_queue_are_seen_as_what_they_are() {
+    let (home, other) = (idle(), idle());
+    let (state, older) = (home.at("state"), home.at("older"));
+    home.login("dave");
+    copy(&state, &older);
+    assert!(home.sent().contains("'dave'"));
+    assert_eq!(home.sent(), "");
+    let newer = home.at("newer");
+    copy(&state, &newer);
+    copy(&older, &state);
+    assert!(home.sent().contains("'dave'"), "an older copy, in which he waits");
+    assert_eq!(home.sent(), "");
+    copy(&newer, &state);
+    assert_eq!(home.sent(), "", "a newer copy, in which nobody waits");
+
+    other.login("erin");
+    fs::rename(&state, home.at("own")).expect("ours");
+    fs::rename(other.at("state"), &state).expect("ours");
+    fs::rename(home.at("own"), other.at("state")).expect("ours");
+    assert!(home.sent().contains("'erin'"));
+    assert_eq!((home.sent(), other.sent()), (String::new(), String::new()));
+}
+
+/// P2
+#[test]
+fn a_go_programs_database_in_the_place_of_an_idle_queue_is_taken_over() {
+    for (name, waiting) in [("go-pending.db", 6), ("go-locked.db", 6), ("go-hot-wal", 8)] {
+        let home = idle();
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name);
+        fs::remove_dir_all(home.at("state")).expect("ours");
+        if from.is_dir() {
+            copy(&from, &home.at("state"));
+        } else {
+            fs::create_dir(home.at("state")).expect("room");
+            fs::copy(from, home.database()).expect("room");
+        }
+        assert_eq!(home.sent().lines().count(), waiting, "{name}");
+        assert_eq!(home.sent(), "", "{name}");
+    }
+}
+
+/// P2
+#[test]
+fn a_retry_is_made_when_its_time_has_come_and_a_dead_letter_when_it_is_asked_for() {
+    let server = Server::new(|number, _, stream| match number {
+        1 => reply(stream, 503, "", ""),
+        2 => reply(stream, 400, "", "{}"),
+        _ => taken(stream),
+    });
+    let home = Home::new(&format!("[notification]\nservice = \"ntfy\"\n{}", server.ntfy()));
+    home.login("bob");
+    assert_eq!(home.sent(), "");
+    home.login("carol");
+    home.send().when("the service fails").fails();
+    // A minute is long for a test.
+    home.queue().set_waits(Duration::from_millis(1500));
+    assert_eq!(home.sent(), "");
+    assert_eq!(server.requests().len(), 2, "it is not tried again before its time");
+    // Now the service rejects it, and is told so.
+    let is_tried = || {
+        home.send();
+        server.requests().len() == 4
+    };
+    assert!(wait_for(is_tried), "{:?}", server.requests());
+    assert_eq!(home.sent(), "");
+    home.run(&["retry", "--all"]).succeeds();
+    assert_eq!(home.sent(), "");
+    let last = server.requests().pop().expect("five requests").body;
+    assert!(server.requests().len() == 5 && last.contains("'carol'"), "{last}");
+}
+
+/// P2
+#[test]
+fn a_target_that_is_added_gets_what_comes_from_then_on() {
+    let (home, server) = (idle(), Server::well());
+    home.configure(&format!("[notification]\nservice = [\"stdout\", \"ntfy\"]\n{}", server.ntfy()));
+    assert_eq!(home.sent(), "");
+    assert_eq!(home.queue().targets(), ["ntfy", "stdout"]);
+    home.login("dave");
+    assert!(home.sent().contains("'dave'"));
+    assert!(server.requests().len() == 1 && server.requests()[0].body.contains("'dave'"));
+    assert_eq!(home.sent(), "");
+    home.configure(PRINTED);
+    home.send().exits(0).says("ntfy is no target any more");
+}
+
+/// P2: a backup perhaps, or an administrator.
+#[test]
+fn a_queue_that_somebody_else_has_open_is_no_idle_one() {
+    let home = idle();
+    let other = home.queue().outsider();
+    other.read();
+    assert_eq!(home.sent(), "");
+    home.login("dave");
+    assert!(home.sent().contains("'dave'"));
+    other.record("erin");
+    assert!(home.sent().contains("'erin'"), "what an outsider wrote, who is still there");
+    drop(other);
+    assert_eq!(home.sent(), "");
+}
+
+/// P2: what somebody else is just writing is waited for.
+#[test]
+fn a_queue_that_somebody_else_keeps_for_himself_is_no_idle_one() {
+    let home = idle();
+    let other = home.queue().outsider();
+    other.begin_writing_alone();
+    other.set_targets_back();
+    let sender = home.command(&["send"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let files = format!("/proc/{}/fd", sender.id());
+    let has_open = |entry: fs::DirEntry| fs::read_link(entry.path()).is_ok_and(|path| path == home.database());
+    assert!(wait_for(|| fs::read_dir(&files).is_ok_and(|entries| entries.flatten().any(has_open))), "it looks");
+    other.commit();
+    drop(other);
+    sender.wait_with_output().expect("it ends").succeeds().prints("'carol'");
+}
+
+/// P2
+#[test]
+fn a_damaged_queue_is_no_idle_one() {
+    for table in ["event", "target", "delivery"] {
+        let home = idle();
+        home.queue().damage_table(table);
+        home.send().when(table).fails().says("was damaged");
+        home.record("zoe", "192.0.2.8", "open_session");
+        assert!(home.sent().contains("'zoe'"), "{table}");
+    }
+}
+
+/// Whether a process can be killed on order here; says so if not.
+fn is_possible(test: &str) -> bool {
+    let can = has_mount_namespaces() && inject::is_possible() && program().len() == 1;
+    if !can {
+        skip(test, "needs root, mount namespaces, strace, and a binary of this machine");
+    }
+    can
+}
+
+/// P2: the sender meets the queue just as a login left it that was killed, log and all.
+#[test]
+fn a_login_that_was_killed_anywhere_is_seen_by_the_next_sender() {
+    if !is_possible("a_login_that_was_killed_anywhere_is_seen_by_the_next_sender") {
+        return;
+    }
+    let template = idle();
+    let host = || {
+        let home = Home::new(PRINTED);
+        copy(&template.at("state"), &home.at("state"));
+        home
+    };
+    let home = host();
+    hook(home.in_own_dev(":", &inject::traced(&home, &home.command(&["queue"]), Where::Queue)), &LOGIN);
+    let calls = inject::calls(&home);
+    assert!(calls.iter().any(|call| call.is("fdatasync")) && calls.iter().any(|call| call.is("pwrite64")), "{calls:?}");
+    for call in &calls {
+        let home = host();
+        let syslog = Syslog::listen(&home);
+        let killed = inject::with_fault(&home, &home.command(&["queue"]), Where::Queue, call, Fault::Kill);
+        let output = hook(home.in_own_dev(":", &killed), &LOGIN);
+        let case = format!("{call:?}\n{output:?}\n{}", syslog.lines());
+        assert!(inject::came_about(&home.at("trace"), Fault::Kill), "{case}");
+        let sent = home.sent();
+        assert_eq!(sent.matches(VICTIM).count(), 1, "{case}\nsent: {sent}");
+        assert_eq!(home.sent(), "", "{case}");
+        home.record("zoe", "192.0.2.8", "open_session");
+        assert!(home.sent().contains("'zoe'"), "{case}");
+        assert_eq!(home.queue().count_waiting(), 0, "{case}");
+    }
+}
+
+/// P2
+#[test]
+fn what_a_sender_that_was_killed_left_is_seen_by_the_next_one() {
+    if !is_possible("what_a_sender_that_was_killed_left_is_seen_by_the_next_one") {
+        return;
+    }
+    let template = idle();
+    for user in ["dave", "erin"] {
+        template.login(user);
+    }
+    let host = || {
+        let home = Home::new(PRINTED);
+        copy(&template.at("state"), &home.at("state"));
+        home
+    };
+    let home = host();
+    let output = inject::traced(&home, &home.command(&["send"]), Where::Everywhere).output().expect("strace starts");
+    assert_eq!(output.succeeds().stdout().lines().count(), 2, "{output:?}");
+    let calls = inject::calls(&home);
+    assert!(calls.iter().any(|call| call.is("fdatasync")), "{calls:?}");
+    for call in &calls {
+        let home = host();
+        let mut killed = inject::with_fault(&home, &home.command(&["send"]), Where::Everywhere, call, Fault::Kill);
+        let killed = killed.output().expect("strace starts");
+        assert!(inject::came_about(&home.at("trace"), Fault::Kill), "{call:?} {killed:?}");
+        let both = killed.stdout() + &home.sent();
+        for user in ["'dave'", "'erin'"] {
+            assert!((1..=2).contains(&both.matches(user).count()), "{call:?}: {both}");
+        }
+        assert_eq!(home.sent(), "", "{call:?}");
+        assert_eq!(home.queue().count_waiting(), 0, "{call:?}");
+    }
+}
+
+/// P2: while logins come at any moment, each is sent once.
+#[test]
+fn no_login_slips_by_a_sender_that_looks_all_the_time() {
+    let home = idle();
+    let mut sent = String::new();
+    let logins = 40;
+    std::thread::scope(|scope| {
+        let recording = scope.spawn(|| {
+            for number in 0..logins {
+                home.login(&format!("user{number}"));
+                std::thread::sleep(Duration::from_millis(number % 7));
+            }
+        });
+        while !recording.is_finished() {
+            sent += &home.sent();
+        }
+    });
+    sent += &home.sent();
+    for number in 0..logins {
+        assert_eq!(sent.matches(&format!("'user{number}' ")).count(), 1, "user{number} in {sent}");
+    }
+}

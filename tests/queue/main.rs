@@ -1,0 +1,10 @@
+//! The queue: no fault loses an event, and no event is stuck in it.
+
+mod crash;
+mod fallbacks;
+mod idle;
+mod letters;
+mod powercut;
+#[path = "../support/mod.rs"]
+mod support;
+mod takeover;

@@ -1,0 +1,143 @@
+//! A power cut after every step of a login: nothing that no sync had made sure of may be left, or any
+//! part of it. What a login recorded before it let the user in is there afterwards.
+
+use std::fs;
+use std::path::Path;
+
+use crate::support::home::{Home, LOGIN, hook};
+use crate::support::inject::{self, Fault, Where};
+use crate::support::outcome::Outcome;
+use crate::support::powercut::{self, Disk, Left, WAYS};
+use crate::support::skip;
+
+const PRINTED: &str = "[notification]\nservice = \"stdout\"\n";
+
+/// The user whose login is cut off, and one that comes when the power is back.
+const VICTIM: &str = "'amanda' (192.0.2.7)";
+const NEXT: &str = "zoe";
+
+fn is_possible(test: &str) -> bool {
+    let can = inject::is_possible();
+    if !can {
+        skip(test, "needs strace, and to be let trace");
+    }
+    can
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).expect("a template").flatten() {
+        fs::copy(entry.path(), to.join(entry.file_name())).expect("a copy");
+    }
+}
+
+/// A login on `home`, replayed on `disk`, with a look at it after each step.
+fn login(home: &Home, disk: &mut Disk, after: impl FnMut(&Disk, &str)) {
+    let log = home.at("trace");
+    hook(powercut::traced(home, &home.command(&["queue"]), &log, &[]), &LOGIN).succeeds();
+    disk.replay(&log, &home.at("state"), after);
+}
+
+/// Checks what a power cut leaves: all of `before`, once, and the victim's event so many times.
+fn check(disk: &Disk, left: Left, before: &[&str], victim: &[usize], case: &str) {
+    let home = Home::new(PRINTED);
+    disk.leave(left, &home.at("state"));
+    home.record(NEXT, "192.0.2.8", "open_session");
+    assert!(home.spooled().is_empty(), "{case}: {:?}", home.spooled());
+    assert_eq!(home.queue().integrity(), "ok", "{case}");
+    let sent = home.sent();
+    let times = |part: &str| sent.lines().filter(|line| line.contains(part)).count();
+    for part in before {
+        assert_eq!(times(part), 1, "{part} {case}\nsent: {sent}");
+    }
+    assert_eq!(times(NEXT), 1, "{case}\nsent: {sent}");
+    assert!(victim.contains(&times(VICTIM)), "{case}\nsent: {sent}");
+}
+
+/// A login on a copy of `template`, with a power cut after every step and after the last.
+fn cut_everywhere(template: &Home, before: &[&str]) {
+    let home = Home::new(PRINTED);
+    copy(&template.at("state"), &home.at("state"));
+    let mut disk = Disk::with(&home.at("state"));
+    let mut steps = 0;
+    login(&home, &mut disk, |disk, step| {
+        steps += 1;
+        for left in WAYS {
+            check(disk, left, before, &[0, 1], &format!("{left:?} left after step {steps}, {step}"));
+        }
+    });
+    assert!(steps > 2, "a login that writes so little records nothing");
+    for left in WAYS {
+        check(&disk, left, before, &[1], &format!("{left:?} left after the login"));
+    }
+}
+
+/// P2
+#[test]
+fn a_power_cut_while_the_queue_is_made_leaves_a_sound_queue_and_after_it_the_event() {
+    if is_possible("a_power_cut_while_the_queue_is_made_leaves_a_sound_queue_and_after_it_the_event") {
+        cut_everywhere(&Home::new(PRINTED), &[]);
+    }
+}
+
+/// P2
+#[test]
+fn a_power_cut_at_any_login_leaves_what_was_recorded() {
+    if is_possible("a_power_cut_at_any_login_leaves_what_was_recorded") {
+        let template = Home::new(PRINTED);
+        template.record("bob", "192.0.2.9", "open_session");
+        cut_everywhere(&template, &["'bob'"]);
+        // Delivered, and the log moved into the database by somebody else, who then removed it.
+        assert_eq!(template.sent().lines().count(), 1);
+        template.queue().remove_log();
+        template.record("carol", "192.0.2.9", "open_session");
+        cut_everywhere(&template, &["'carol'"]);
+    }
+}
+
+/// P2
+#[test]
+fn a_power_cut_at_a_login_that_shortens_the_log_leaves_what_was_recorded() {
+    if !is_possible("a_power_cut_at_a_login_that_shortens_the_log_leaves_what_was_recorded") {
+        return;
+    }
+    let template = Home::new(PRINTED);
+    let parts: Vec<String> = template.grow_log().iter().map(|user| format!("'{user}'")).collect();
+    cut_everywhere(&template, &parts.iter().map(String::as_str).collect::<Vec<_>>());
+}
+
+/// P2
+#[test]
+fn a_power_cut_during_a_take_over_leaves_the_go_programs_events() {
+    if is_possible("a_power_cut_during_a_take_over_leaves_the_go_programs_events") {
+        let template = Home::new(PRINTED);
+        copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/go-hot-wal"), &template.at("state"));
+        let sent = ["'amanda' (192.168.1.50) logged in", "'bob' (2001:db8::17) logged in", "'o'brien' ", "'root' "];
+        let also = ["'amanda' (192.168.1.50) logged out", "@everyone' ", "'dave' ", "'bob' (2001:db8::17) logged out"];
+        cut_everywhere(&template, &[sent, also].concat());
+    }
+}
+
+/// P2: the login before this one was killed at any of its steps, and left new files whose names may
+/// not be on the disk.
+#[test]
+fn a_login_is_durable_whatever_the_one_before_it_left_undone() {
+    if !is_possible("a_login_is_durable_whatever_the_one_before_it_left_undone") {
+        return;
+    }
+    let before = [("PAM_SERVICE", "sshd"), ("PAM_USER", "bob"), ("PAM_TYPE", "open_session")];
+    let first = Home::new(PRINTED);
+    hook(inject::traced(&first, &first.command(&["queue"]), Where::Queue), &before).exits(0);
+    for call in inject::calls(&first) {
+        let home = Home::new(PRINTED);
+        let mut disk = Disk::with(&home.at("state"));
+        let log = home.at("first");
+        let faults = [inject::option(&call, Fault::Kill)];
+        let killed = hook(powercut::traced(&home, &home.command(&["queue"]), &log, &faults), &before);
+        assert!(inject::came_about(&log, Fault::Kill), "{call:?} {killed:?}");
+        disk.replay(&log, &home.at("state"), |_, _| ());
+        login(&home, &mut disk, |_, _| ());
+        for left in WAYS {
+            check(&disk, left, &[], &[1], &format!("{left:?} left, after one that was killed at {call:?}"));
+        }
+    }
+}

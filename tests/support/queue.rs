@@ -1,0 +1,362 @@
+//! The queue's database as an outsider sees it. All SQL of the tests is here, so that a change of the
+//! schema is made in one place.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rusqlite::types::FromSql;
+use rusqlite::{Connection, Params};
+
+/// The columns of an event that a copy of it has, too.
+const COPIED: &str = "kind, user, remote_host, tty, service, session, utc_ms, boot_ms, boot_id";
+
+/// A database file. Each question opens it and closes it again. Where nobody else has it open, that
+/// also moves the write-ahead log into it, as `SQLite` always does.
+pub struct Queue(pub PathBuf);
+
+/// An event that one target has not got in its turn.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// The event's id.
+    pub event: usize,
+    /// Whether it is a dead letter. Otherwise it is retried by itself.
+    pub is_dead: bool,
+    /// Why it was not delivered.
+    pub error: String,
+}
+
+/// How a target is.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Failures in a row.
+    pub failures: u32,
+    /// How long it is left alone since the last failure.
+    pub wait: Duration,
+    /// The last failure; empty after a success.
+    pub error: String,
+}
+
+impl Queue {
+    /// The number of events.
+    pub fn count_events(&self) -> usize {
+        self.count("SELECT count(*) FROM event", [])
+    }
+
+    /// The number of a user's events.
+    pub fn count_events_of(&self, user: &str) -> usize {
+        self.count("SELECT count(*) FROM event WHERE user = ?", [user])
+    }
+
+    /// The number of session ids.
+    pub fn count_sessions(&self) -> usize {
+        self.count("SELECT count(DISTINCT session) FROM event", [])
+    }
+
+    /// The number of sessions that have one open and one close.
+    pub fn count_complete_sessions(&self) -> usize {
+        let sessions = "SELECT session FROM event GROUP BY session HAVING count(*) = 2 AND count(DISTINCT kind) = 2
+                        AND min(kind) = 0 AND max(kind) = 1";
+        self.count(&format!("SELECT count(*) FROM ({sessions})"), [])
+    }
+
+    /// Every event in order, for example `open eve 192.0.2.6 sshd ssh`.
+    pub fn events(&self) -> Vec<String> {
+        self.ask_all(
+            "SELECT CASE kind WHEN 0 THEN 'open' WHEN 1 THEN 'close' ELSE kind END
+             || ' ' || user || ' ' || remote_host || ' ' || service || ' ' || tty FROM event ORDER BY id",
+        )
+    }
+
+    /// The time of an event by the wall clock, since 1970.
+    pub fn time_of(&self, event: usize) -> Duration {
+        milliseconds_of(self.ask("SELECT utc_ms FROM event WHERE id = ?", [id(event)]))
+    }
+
+    /// The number of events, once for each target, that no target's cursor has passed.
+    pub fn count_waiting(&self) -> usize {
+        self.count("SELECT count(*) FROM event, target WHERE id > cursor", [])
+    }
+
+    /// The number of things that a run without any failure leaves nothing of: events that wait, targets
+    /// in trouble, deliveries that failed, attempts.
+    pub fn count_unsettled(&self) -> usize {
+        let sql = "SELECT (SELECT count(*) FROM delivery) + (SELECT count(*) FROM attempt)
+                   + (SELECT count(*) FROM target WHERE cursor < (SELECT max(id) FROM event) OR error <> '')";
+        self.count(sql, [])
+    }
+
+    /// Every delivery that failed and is not simply waiting in its turn, in the order of events.
+    pub fn deliveries(&self) -> Vec<Delivery> {
+        let connection = self.open();
+        let mut statement =
+            connection.prepare("SELECT event, dead, error FROM delivery ORDER BY event, target").expect("our table");
+        let delivery = |row: &rusqlite::Row<'_>| {
+            Ok(Delivery { event: row.get::<_, u32>(0)? as usize, is_dead: row.get(1)?, error: row.get(2)? })
+        };
+        statement.query_map([], delivery).expect("our table").collect::<Result<_, _>>().expect("our columns")
+    }
+
+    /// The dead letters: events, and why they are dead.
+    pub fn dead_letters(&self) -> Vec<(usize, String)> {
+        let dead = self.deliveries().into_iter().filter(|delivery| delivery.is_dead);
+        dead.map(|delivery| (delivery.event, delivery.error)).collect()
+    }
+
+    /// The names of all targets.
+    pub fn targets(&self) -> Vec<String> {
+        self.ask_all("SELECT name FROM target ORDER BY name")
+    }
+
+    /// A target by its name.
+    pub fn target(&self, name: &str) -> Target {
+        let sql = "SELECT failures, wait_ms, error FROM target WHERE name = ?";
+        let target = |row: &rusqlite::Row<'_>| {
+            Ok(Target { failures: row.get(0)?, wait: milliseconds_of(row.get(1)?), error: row.get(2)? })
+        };
+        self.open().query_row(sql, [name], target).expect("a target of this name")
+    }
+
+    /// `SQLite`'s own opinion: `ok` if nothing is damaged.
+    pub fn integrity(&self) -> String {
+        self.ask("PRAGMA integrity_check", [])
+    }
+
+    /// The kind of journal, for example `wal`.
+    pub fn journal(&self) -> String {
+        self.ask("PRAGMA journal_mode", [])
+    }
+
+    /// The names of all tables.
+    pub fn tables(&self) -> Vec<String> {
+        self.ask_all("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")
+    }
+
+    /// Copies the events that there are, in turn, until there are `count` (a thousand logins would take
+    /// the hook a while).
+    pub fn multiply_events(&self, count: usize) {
+        let sql = format!(
+            "WITH RECURSIVE n (id, of) AS (
+               SELECT max(id) + 1, 1 FROM event UNION ALL
+               SELECT id + 1, of % (SELECT max(id) FROM event) + 1 FROM n WHERE id < ?1)
+             INSERT INTO event (id, {COPIED})
+             SELECT n.id, {COPIED} FROM n JOIN event ON event.id = n.of WHERE n.id <= ?1 ORDER BY n.id"
+        );
+        self.open().execute(&sql, [id(count)]).expect("events to copy");
+        assert_eq!(self.count_events(), count);
+    }
+
+    /// Gives every event the user that `rename` makes of its id and its user.
+    pub fn rename_users(&self, rename: impl Fn(usize, &str) -> String) {
+        let mut connection = self.open();
+        let transaction = connection.transaction().expect("nobody else writes");
+        let mut statement = transaction.prepare("SELECT id, user FROM event").expect("our table");
+        let event = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        let events: Vec<(u32, String)> =
+            statement.query_map([], event).expect("our table").collect::<Result<_, _>>().expect("our columns");
+        drop(statement);
+        for (id, user) in events {
+            let changed =
+                transaction.execute("UPDATE event SET user = ? WHERE id = ?", (rename(id as usize, &user), id));
+            assert_eq!(changed, Ok(1));
+        }
+        transaction.commit().expect("nobody else writes");
+    }
+
+    /// Makes an event one that was recorded before the host was last booted.
+    pub fn move_to_an_earlier_boot(&self, event: usize) {
+        self.change("UPDATE event SET boot_id = 'another' WHERE id = ?", [id(event)]);
+    }
+
+    /// Ends every wait after a failure, as if that time had passed.
+    pub fn end_waits(&self) {
+        self.open().execute_batch("UPDATE target SET wait_ms = 0; UPDATE delivery SET wait_ms = 0").expect("a queue");
+    }
+
+    /// Does the same, and forgets how often the targets failed, so that the next wait is the shortest.
+    pub fn forget_failures(&self) {
+        self.end_waits();
+        self.change("UPDATE target SET failures = 0", []);
+    }
+
+    /// Makes the targets' waits this long.
+    pub fn set_waits(&self, wait: Duration) {
+        self.change("UPDATE target SET wait_ms = ?", [milliseconds(wait)]);
+    }
+
+    /// Makes every target one that failed and is to be left alone for an hour since `moment`
+    /// (`UTC_MS BOOT_MS BOOT_ID`).
+    pub fn wait_an_hour_since(&self, moment: &str) {
+        self.change("UPDATE target SET wait_ms = 3600000, failures = 1, error = 'x', since = ?", [moment]);
+    }
+
+    /// Moves the moment when a wait began back, by the clock that nobody can set.
+    pub fn let_boot_time_pass(&self, time: Duration) {
+        let since = earlier(&self.ask::<String>("SELECT since FROM target", []), Duration::ZERO, time);
+        self.change("UPDATE target SET since = ?", [since]);
+    }
+
+    /// Moves the first attempt of every event that still waits back by so many days, by both clocks, and
+    /// ends all waits.
+    pub fn let_days_pass(&self, days: u32) {
+        let time = Duration::from_hours(24) * days;
+        for (table, condition) in [("attempt", "1"), ("delivery", "first <> ''")] {
+            let sql = format!("SELECT DISTINCT first FROM {table} WHERE {condition}");
+            for first in self.ask_all(&sql) {
+                let sql = format!("UPDATE {table} SET first = ? WHERE first = ?");
+                self.change(&sql, [earlier(&first, time, time), first]);
+            }
+        }
+        self.end_waits();
+    }
+
+    /// Adds to the schema what somebody might: a column of ours, and then what needs another `SQLite`.
+    pub fn add_a_column(&self) {
+        let sql = "ALTER TABLE event ADD COLUMN seen TEXT DEFAULT CURRENT_TIMESTAMP";
+        self.open().execute_batch(sql).expect("SQLite takes it");
+    }
+
+    /// Adds a table with all that a column can have, an index, a view, a trigger that deletes events,
+    /// statistics, and a virtual table of a module that we don't have.
+    pub fn add_what_a_schema_can_have(&self) {
+        let sql = "
+            CREATE TABLE remark (
+                id INTEGER PRIMARY KEY AUTOINCREMENT, event INTEGER REFERENCES event (id) CHECK (event > 0),
+                at TEXT DEFAULT CURRENT_TIMESTAMP, day TEXT AS (substr(at, 1, 10)) STORED);
+            CREATE INDEX by_user ON event (user);
+            CREATE VIEW latest AS SELECT user, rank() OVER (ORDER BY id) FROM event;
+            CREATE TRIGGER forget AFTER INSERT ON event BEGIN DELETE FROM event; END;
+            ANALYZE;
+            PRAGMA writable_schema = ON;
+            INSERT INTO sqlite_schema VALUES
+                ('table', 'search', 'search', 0, 'CREATE VIRTUAL TABLE search USING fts5 (user)');";
+        self.open().execute_batch(sql).expect("SQLite takes it");
+    }
+
+    /// Adds a table that no `SQLite` understands.
+    pub fn add_what_no_sqlite_understands(&self) {
+        let sql = "PRAGMA writable_schema = ON;
+            INSERT INTO sqlite_schema VALUES ('table', 'bad', 'bad', 0, 'CREATE TABLE bad (a, b ~ c)');";
+        self.open().execute_batch(sql).expect("SQLite takes it");
+    }
+
+    /// Overwrites the file's header.
+    pub fn damage_header(&self) {
+        let mut bytes = fs::read(&self.0).expect("a database");
+        bytes[..100].fill(0xa5);
+        fs::write(&self.0, bytes).expect("ours");
+    }
+
+    /// Overwrites the first page of a table. The log is moved into the database before that.
+    pub fn damage_table(&self, table: &str) {
+        let root = self.count("SELECT rootpage FROM sqlite_schema WHERE name = ?", [table]);
+        let page = self.count("PRAGMA page_size", []);
+        let mut bytes = fs::read(&self.0).expect("a database");
+        bytes[(root - 1) * page..root * page].fill(0xa5);
+        fs::write(&self.0, bytes).expect("ours");
+    }
+
+    /// Moves the write-ahead log into the database and removes it, as `SQLite` does when the last
+    /// process closes a database.
+    pub fn remove_log(&self) {
+        self.count_events();
+        let log = self.0.with_file_name("session_events.db-wal");
+        assert!(!log.exists(), "somebody else has the queue open");
+    }
+
+    /// Opens the database, as a backup or an administrator would, and keeps it open.
+    pub fn outsider(&self) -> Outsider {
+        Outsider(self.open())
+    }
+
+    fn open(&self) -> Connection {
+        Connection::open(&self.0).expect("a database")
+    }
+
+    fn count(&self, sql: &str, parameters: impl Params) -> usize {
+        usize::try_from(self.ask::<i64>(sql, parameters)).expect("no negative number")
+    }
+
+    fn ask<T: FromSql>(&self, sql: &str, parameters: impl Params) -> T {
+        self.open().query_row(sql, parameters, |row| row.get(0)).expect(sql)
+    }
+
+    fn ask_all(&self, sql: &str) -> Vec<String> {
+        let connection = self.open();
+        let mut statement = connection.prepare(sql).expect(sql);
+        statement.query_map([], |row| row.get(0)).expect(sql).collect::<Result<_, _>>().expect(sql)
+    }
+
+    /// Runs a statement that must change something.
+    fn change(&self, sql: &str, parameters: impl Params) {
+        let changed = self.open().execute(sql, parameters).expect(sql);
+        assert!(changed > 0, "{sql} changed nothing");
+    }
+}
+
+/// Another process, as far as the queue can tell, that has the database open as long as this lives.
+pub struct Outsider(Connection);
+
+impl Outsider {
+    /// Reads the database, and keeps nothing of it.
+    pub fn read(&self) {
+        self.run("SELECT count(*) FROM sqlite_schema");
+    }
+
+    /// Begins to read the database, and does not end.
+    pub fn begin_reading(&self) {
+        self.run("BEGIN; SELECT count(*) FROM sqlite_schema");
+    }
+
+    /// Begins to write.
+    pub fn begin_writing(&self) {
+        self.run("BEGIN IMMEDIATE");
+    }
+
+    /// Begins to write, and lets nobody else even read.
+    pub fn begin_writing_alone(&self) {
+        self.run("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE");
+    }
+
+    /// Ends what was begun.
+    pub fn commit(&self) {
+        self.run("COMMIT");
+    }
+
+    /// Makes all targets due to get everything but the first event again.
+    pub fn set_targets_back(&self) {
+        self.run("UPDATE target SET cursor = 1");
+    }
+
+    /// Records an event like the last one, for another user.
+    pub fn record(&self, user: &str) {
+        let rest = COPIED.replace("user, ", "");
+        let sql = format!("INSERT INTO event (user, {rest}) SELECT ?, {rest} FROM event ORDER BY id DESC LIMIT 1");
+        assert_eq!(self.0.execute(&sql, [user]), Ok(1));
+    }
+
+    fn run(&self, sql: &str) {
+        self.0.execute_batch(sql).expect("nobody else keeps us from it");
+    }
+}
+
+/// A moment (`UTC_MS BOOT_MS BOOT_ID`) that is earlier by so much on each clock.
+fn earlier(moment: &str, utc: Duration, boot: Duration) -> String {
+    let words: Vec<&str> = moment.splitn(3, ' ').collect();
+    let [utc_ms, boot_ms, boot_id] = words[..] else { panic!("no moment: {moment:?}") };
+    let back = |ms: &str, time| ms.parse::<i64>().expect("milliseconds") - milliseconds(time);
+    format!("{} {} {boot_id}", back(utc_ms, utc), back(boot_ms, boot))
+}
+
+/// An event's id as `SQLite` takes it.
+fn id(event: usize) -> i64 {
+    i64::try_from(event).expect("a small number")
+}
+
+fn milliseconds_of(count: i64) -> Duration {
+    Duration::from_millis(count.try_into().expect("no negative number"))
+}
+
+fn milliseconds(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).expect("a short time")
+}
