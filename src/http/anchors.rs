@@ -1,11 +1,11 @@
-//! Mozilla's authorities, for a host that has none of its own.
+//! Mozilla's authorities, for hosts that have no store of their own.
 //!
-//! Of an authority a verifier uses three things: its name, its key, and for which names it may speak
-//! (RFC 5280 §6.1.1). Those the crate `webpki-roots` has, in less than half the room of whole certificates.
-//! It also has the limits on names that Mozilla sets where the authority's certificate has none. But what
-//! minreq's verifier reads is certificates, as PEM. So each authority gets the smallest certificate that
-//! holds it. The rest of it is empty, and its signature too: nobody asks who vouches for an authority that
-//! is trusted anyway.
+//! A verifier uses three things of an authority: its name, its key, and the names it may vouch for
+//! (RFC 5280 §6.1.1). The crate `webpki-roots` holds just these, in less than half the size of whole
+//! certificates, together with the name constraints that Mozilla adds to some authorities. But minreq's
+//! verifier reads certificates in PEM. So this module builds, for each authority, the smallest
+//! certificate that holds it. All other fields are empty, including the signature: a verifier doesn't
+//! check the signature of an authority that it already trusts.
 
 use rustls::pki_types::TrustAnchor;
 
@@ -20,16 +20,17 @@ const EXTENSIONS: u8 = 0xa3;
 /// Version 3, and serial number 1 (RFC 5280 §4.1.2).
 const VERSION_AND_SERIAL: &[u8] = &[0xa0, 3, 2, 1, 2, 2, 1, 1];
 
-/// What stands for the algorithm, the issuer and the validity.
+/// Takes the place of the algorithm, the issuer and the validity.
 const EMPTY: &[u8] = &[SEQUENCE, 0];
 
 /// A bit string without bits.
 const NO_SIGNATURE: &[u8] = &[3, 1, 0];
 
-/// The extension `nameConstraints`, and that it is critical (RFC 5280 §4.2.1.10).
+/// The identifier of the extension `nameConstraints`, and the flag that it is critical (RFC 5280
+/// §4.2.1.10).
 const NAME_CONSTRAINTS: &[u8] = &[6, 3, 0x55, 0x1d, 30, 1, 1, 0xff];
 
-/// All of them, as PEM (RFC 7468).
+/// Returns all authorities as PEM (RFC 7468).
 pub fn pem() -> String {
     let mut pem = String::new();
     for anchor in webpki_roots::TLS_SERVER_ROOTS {
@@ -40,7 +41,7 @@ pub fn pem() -> String {
     pem
 }
 
-/// The smallest certificate that holds an authority (RFC 5280 §4.1), as DER.
+/// Builds the smallest certificate that holds an authority (RFC 5280 §4.1), as DER.
 fn certificate(anchor: &TrustAnchor) -> Vec<u8> {
     let subject = der(SEQUENCE, &[&anchor.subject]);
     let key = der(SEQUENCE, &[&anchor.subject_public_key_info]);
@@ -53,7 +54,7 @@ fn certificate(anchor: &TrustAnchor) -> Vec<u8> {
     der(SEQUENCE, &[&signed, EMPTY, NO_SIGNATURE])
 }
 
-/// A value in DER: its tag, its length (X.690 §10.1), and what it is made of.
+/// Encodes a value in DER: its tag, its length (X.690 §10.1) and its content.
 fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let content = parts.concat();
     let [high, low] = u16::try_from(content.len()).expect("an authority has less than 64 KiB").to_be_bytes();
@@ -65,7 +66,7 @@ fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     [head, &content].concat()
 }
 
-/// Appends base 64 (RFC 4648 §4) in lines.
+/// Appends bytes as lines of base 64 (RFC 4648 §4).
 fn push_base64(text: &mut String, bytes: &[u8]) {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     for line in bytes.chunks(PEM_LINE / 4 * 3) {
@@ -89,11 +90,11 @@ mod tests {
 
     use super::*;
 
-    /// What a verifier makes of certificates.
+    /// The authorities that a verifier reads from certificates.
     fn read(pem: &str) -> Vec<TrustAnchor<'static>> {
         let mut store = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-            store.add(certificate.expect("it is PEM")).expect("it is a certificate");
+            store.add(certificate.expect("valid PEM")).expect("a valid certificate");
         }
         store.roots
     }
@@ -102,8 +103,11 @@ mod tests {
     fn a_verifier_reads_every_authority_as_mozilla_has_it() {
         let anchors = read(&pem());
         assert_eq!(anchors, webpki_roots::TLS_SERVER_ROOTS);
-        assert!(anchors.len() > 100, "Mozilla has more than {}", anchors.len());
-        assert!(anchors.iter().any(|anchor| anchor.name_constraints.is_some()), "one of them is limited to names");
+        assert!(anchors.len() > 100, "Mozilla trusts more than {}", anchors.len());
+        assert!(
+            anchors.iter().any(|anchor| anchor.name_constraints.is_some()),
+            "at least one authority has name constraints"
+        );
     }
 
     #[test]

@@ -5,10 +5,6 @@
 
 #[cfg(feature = "tls")]
 mod anchors;
-#[cfg(feature = "tls-extra")]
-mod full;
-#[cfg(all(feature = "tls", not(feature = "tls-extra")))]
-mod lean;
 #[cfg(feature = "tls")]
 mod roots;
 #[cfg(test)]

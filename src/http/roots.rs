@@ -1,9 +1,9 @@
-//! Whom TLS trusts, and what it says when it doesn't.
+//! Decides which authorities TLS trusts, and explains TLS errors.
 //!
-//! minreq's verifier takes the authorities from the file that `SSL_CERT_FILE` names. So that nobody
-//! else's environment decides, this is always set here: to `network.ca_file`, or to the system's
-//! store, or, where there is none, to Mozilla's authorities out of this binary, written to a
-//! temporary file that has no name; or, where there is no /proc to name it by, to one in the spool.
+//! minreq's verifier reads the authorities from the file named by `SSL_CERT_FILE`. This module always
+//! sets that variable, so that the caller's environment has no say: to `network.ca_file`, else to the
+//! system's store, else to Mozilla's authorities, which are built into this binary. Those are written
+//! to a memfd, or to a file in the spool if there is no /proc through which to open a memfd.
 
 use std::env;
 use std::fs::{File, OpenOptions};
@@ -14,20 +14,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use rustls::crypto::KeyProvider;
+use rustls::crypto::{CryptoProvider, KeyProvider, ring};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::sign::SigningKey;
 use rustls::{AlertDescription, CertificateError};
 
 use crate::error::Error;
 use crate::files;
-#[cfg(feature = "tls-extra")]
-use crate::http::full as algorithms;
-#[cfg(not(feature = "tls-extra"))]
-use crate::http::lean as algorithms;
 use crate::http::{self, anchors};
 
-/// Where hosts keep their authorities in one file, the commonest first: Debian and `OpenWrt`, Red Hat,
+/// Files in which systems keep their authorities, most common first: Debian and `OpenWrt`, Red Hat,
 /// SUSE, Alpine and BSD.
 const STORES: [&str; 5] = [
     "/etc/ssl/certs/ca-certificates.crt",
@@ -37,20 +33,20 @@ const STORES: [&str; 5] = [
     "/etc/ssl/ca-bundle.pem",
 ];
 
-/// Bytes of a file of authorities. Mozilla's, with comments, are a quarter of a megabyte.
+/// Bytes read from a file of authorities. Mozilla's list, with comments, is a quarter of a megabyte.
 const STORE_LIMIT: u64 = 8 << 20;
 
-/// The file in the spool with the built-in authorities.
+/// The file in the spool that holds the built-in authorities.
 const IN_SPOOL: &str = "authorities.pem";
 
-/// Makes ring the provider of cryptography, and names the authorities. To be called once, while
-/// this is the only thread.
+/// Makes ring the provider of cryptography and chooses the authorities. Must be called once, while
+/// the process has only one thread.
 pub fn install(ca_file: Option<&Path>, spool: &Path) -> Result<(), Error> {
     if let Some(path) = ca_file {
         check_store(path).map_err(Error::file("use network.ca_file", path))?;
     }
-    // Fails only if one is installed already, and then it is this one.
-    let _ = algorithms::provider(&NoKeys).install_default();
+    // Fails only if a provider is already installed, and then it is this one.
+    let _ = CryptoProvider { key_provider: &NoKeys, ..ring::default_provider() }.install_default();
     let store = STORES.iter().map(Path::new).find(|path| check_store(path).is_ok());
     let path = match ca_file.or(store) {
         Some(path) => path.to_path_buf(),
@@ -60,8 +56,8 @@ pub fn install(ca_file: Option<&Path>, spool: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Makes sure that a file holds a certificate (RFC 7468 §5.1); the verifier says nothing better than
-/// that it has none.
+/// Checks that a file holds a certificate (RFC 7468 §5.1), because the verifier's own error doesn't
+/// name the file.
 fn check_store(path: &Path) -> io::Result<()> {
     const MARK: &[u8] = b"-----BEGIN CERTIFICATE-----";
     let mut text = Vec::new();
@@ -70,17 +66,17 @@ fn check_store(path: &Path) -> io::Result<()> {
     if has_one { Ok(()) } else { Err(io::Error::other("it holds no certificate")) }
 }
 
-#[expect(unsafe_code, reason = "the verifier's only way to be told of its authorities")]
+#[expect(unsafe_code, reason = "the verifier can only be configured through the environment")]
 fn set_environment(path: &Path) {
-    // SAFETY: changing the environment is unsound only while another thread reads it. `install` is
-    // called before `send` starts its first thread, and does nothing the second time (`http::trust`).
+    // SAFETY: changing the environment is unsound only while another thread reads it. `http::trust`
+    // calls `install` once, before `send` starts its first thread.
     unsafe {
         env::set_var("SSL_CERT_FILE", path);
         env::remove_var("SSL_CERT_DIR");
     }
 }
 
-/// Writes Mozilla's authorities into memory that can be opened like a file, or else into the spool.
+/// Writes Mozilla's authorities to a memfd, or to the spool if that fails, and returns the path.
 fn built_in(spool: &Path) -> Result<PathBuf, Error> {
     let pem = anchors::pem();
     let path = match in_memory(&pem) {
@@ -88,7 +84,7 @@ fn built_in(spool: &Path) -> Result<PathBuf, Error> {
         Ok(_) | Err(_) => spool.join(IN_SPOOL),
     };
     files::ensure_own_directory(spool)?;
-    // Nobody else can write there, so that what stands in its place is ours.
+    // Only we can write to the spool, so an existing file of this name is ours.
     let nofollow = nix::libc::O_NOFOLLOW;
     let mut open = OpenOptions::new();
     open.write(true).create(true).truncate(true).mode(0o600).custom_flags(nofollow);
@@ -100,36 +96,36 @@ fn in_memory(pem: &str) -> io::Result<PathBuf> {
     let mut file = File::from(memfd_create(c"authorities", MFdFlags::MFD_CLOEXEC)?);
     file.write_all(pem.as_bytes())?;
     let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-    // It stays open until the process ends: each verifier reads it again.
+    // Leave it open: every new connection's verifier reads it again.
     let _ = file.into_raw_fd();
     Ok(path)
 }
 
-/// Reads no private keys, for nobody here has a certificate of his own to show. It spares the binary
-/// all that makes signatures.
+/// Refuses to load private keys. This program never presents a certificate, and without this the
+/// binary would contain all of ring's signing code.
 #[derive(Debug)]
 struct NoKeys;
 
 impl KeyProvider for NoKeys {
     fn load_private_key(&self, _: PrivateKeyDer<'static>) -> Result<Arc<dyn SigningKey>, rustls::Error> {
-        Err(rustls::Error::General("this program has no private keys".into()))
+        Err(rustls::Error::General("this program uses no private keys".into()))
     }
 }
 
-/// Says what is wrong with a certificate in words that tell the remedy.
+/// Describes a TLS error, with the remedy if there is one.
 pub fn explain(error: &rustls::Error) -> http::Error {
     let what = match error {
         rustls::Error::InvalidCertificate(why) => return http::Error::Broken(doubt(why)),
         rustls::Error::AlertReceived(AlertDescription::ProtocolVersion) => {
             "the server knows neither TLS 1.2 nor 1.3".into()
         }
-        // What a server says that finds nothing it accepts among what it was offered (RFC 8446 §6.2), or
-        // that wants a certificate of its client.
+        // The server accepts nothing that it was offered (RFC 8446 §6.2), or it demands a client
+        // certificate.
         rustls::Error::AlertReceived(
             alert @ (AlertDescription::HandshakeFailure | AlertDescription::InsufficientSecurity),
         ) => {
-            let perhaps = "perhaps it accepts no algorithm that this build knows";
-            format!("the server refuses the handshake ({alert:?}): {perhaps}{}", algorithms::ELSEWHERE)
+            let perhaps = "perhaps it accepts none of the algorithms that this program supports";
+            format!("the server refuses the handshake ({alert:?}): {perhaps}")
         }
         other => other.to_string(),
     };
@@ -149,13 +145,12 @@ fn doubt(why: &CertificateError) -> String {
         }
         CertificateError::UnknownIssuer => "is from an unknown authority (see network.ca_file)",
         CertificateError::UnsupportedSignatureAlgorithmContext { .. } => {
-            let what = "is signed with an algorithm that this build doesn't know";
-            return format!("the server's certificate {what}{}", algorithms::ELSEWHERE);
+            "is signed with an algorithm that this program does not support"
         }
-        // An error of the library below, of which rustls makes no variant of its own.
+        // An error from webpki for which rustls has no variant.
         CertificateError::Other(why) => match why.to_string().as_str() {
             "CaUsedAsEndEntity" => {
-                "is self-signed, as only an authority's may be: the server needs one that the authority has signed"
+                "is a self-signed authority certificate: give the server one that is signed by that authority"
             }
             why => return format!("the server's certificate is refused: {why}"),
         },

@@ -17,8 +17,8 @@ use crate::support::tls::{
 
 const GOOD: &str = "DNS:localhost,IP:127.0.0.1";
 const UNKNOWN: &str = "the server's certificate is from an unknown authority (see network.ca_file)";
-const SELF_SIGNED: &str = "the server's certificate is self-signed, as only an authority's may be: \
-    the server needs one that the authority has signed";
+const SELF_SIGNED: &str = "the server's certificate is a self-signed authority certificate: \
+    give the server one that is signed by that authority";
 
 /// A server behind nginx that presents a good certificate, and a login to tell of.
 fn scene(settings: &str) -> (Home, Authority, Server, Nginx) {
