@@ -34,7 +34,10 @@ check:
 	$(CARGO) clippy --locked --all-targets --no-default-features --features tls -- -D warnings
 	@sh tests/setup.sh check
 	shellcheck -x install.sh tests/*.sh cross/*.sh .ci/run
-	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny check; \
+	@if $(CARGO) deny --version >/dev/null 2>&1; then \
+		$(CARGO) deny --locked check bans licenses sources && \
+		if $(CARGO) deny --locked fetch db 2>/dev/null; then $(CARGO) deny --locked check advisories; \
+		else echo 'advisories were not looked up: their database cannot be downloaded'; fi; \
 	elif $(CARGO) audit --version >/dev/null 2>&1; then $(CARGO) audit; \
 	else echo 'neither cargo-deny nor cargo-audit is installed: advisories were not looked up'; fi
 
