@@ -1,5 +1,5 @@
-# What cargo can't do alone. `make demo` and `make test` need nothing but a Rust toolchain, make and
-# Debian's packages, which they install when run as root.
+# What cargo can't do alone. `make demo` and `make test` need only a Rust toolchain, make and Debian
+# packages. tests/setup.sh installs those if run as root, or unpacks them under target/.
 
 PREFIX ?= /usr
 DESTDIR ?=

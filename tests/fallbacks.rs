@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use support::home::{Home, LOGIN, Syslog, hook};
-use support::{has, has_mount_namespaces, skip, stderr, stdout};
+use support::{has, has_mount_namespaces, skip, stderr, stdout, tools};
 
 const PRINTED: &str = "[notification]\nservice = \"stdout\"\n";
 
@@ -252,7 +252,7 @@ fn a_file_system_that_cannot_share_memory_holds_the_queue_all_the_same() {
     if !has_namespaces(test) {
         return;
     }
-    if !has("unionfs") || !fs::exists("/dev/fuse").unwrap_or(false) {
+    if !tools::has_mounted("unionfs") || !fs::exists("/dev/fuse").unwrap_or(false) {
         return skip(test, "needs unionfs-fuse and /dev/fuse");
     }
     // Two logins before the first send, which alone needs to share it; two at once after it.
@@ -264,7 +264,7 @@ fn a_file_system_that_cannot_share_memory_holds_the_queue_all_the_same() {
         user=c; login \"$@\" & user=d; login \"$@\" & wait
         \"$@\" send; \"$@\" send";
     let home = Home::new(PRINTED);
-    let output = in_namespace(&home, script);
+    let output = in_namespace(&home, &format!("{}{script}", tools::MOUNT));
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
     let sent = stdout(&output);
     let users: Vec<&str> = sent.lines().filter_map(|line| line.split('\'').nth(1)).collect();
