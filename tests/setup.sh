@@ -169,38 +169,40 @@ unpack_package() {
 
 # each COMMAND PACKAGE…: runs a command for each package and collects those that it fails for.
 each() {
-	command=$1
+	command=$1 failed=
 	shift
 	for name in "$@"; do
 		"$command" "$name" || {
 			cat "$tools/log" >&2
-			missing="$missing $name"
+			failed="$failed $name"
 		}
 	done
 }
 
-missing=
-if ! command -v apt-get >/dev/null 2>&1; then
-	missing=$install$unpack
-else
+if command -v apt-get >/dev/null 2>&1; then
 	# Some packages still have files in /bin or /lib; here, too, these lead into /usr.
 	for directory in bin sbin lib lib64; do
 		mkdir -p "$tools/usr/$directory" "$tools/apt/lists/partial"
 		[ -e "$tools/$directory" ] || ln -s "usr/$directory" "$tools/$directory"
 	done
-	apt update || cat "$tools/log" >&2
+	apt update -o APT::Update::Error-Mode=any || cat "$tools/log" >&2
 	# shellcheck disable=SC2086 # one word a package
 	if [ "$(id -u)" -eq 0 ]; then
 		each install_package $install
-	else
-		missing=$install
+		install=$failed
 	fi
 	# shellcheck disable=SC2086
 	each unpack_package $unpack
+	unpack=$failed
 	rm -rf "$tools/apt" "$tools/log"
 fi
-[ -n "$missing" ] || exit 0
-echo "missing Debian packages:$missing" >&2
-echo "install them as root with: apt-get install$missing" >&2
+if [ -n "$install" ]; then
+	echo "missing Debian packages:$install" >&2
+	echo "install them as root with: apt-get install$install" >&2
+fi
+if [ -n "$unpack" ]; then
+	echo "missing Debian packages, which need not be installed:$unpack" >&2
+	echo "run this again where it can download them; it only unpacks them, in $tools" >&2
+fi
 # Tests that need them are skipped by name, but nothing can be built without a compiler.
 works compiler compiles || exit 1
