@@ -1,5 +1,5 @@
-# What cargo can't do alone. `make demo` and `make test` need nothing but a Rust toolchain, make and
-# Debian's packages, which they install when run as root.
+# What cargo can't do alone. `make demo` and `make test` need only a Rust toolchain, make and Debian
+# packages. tests/setup.sh installs those if run as root, or unpacks them under target/.
 
 PREFIX ?= /usr
 DESTDIR ?=
@@ -33,7 +33,10 @@ check:
 	$(CARGO) clippy --locked --all-targets --no-default-features -- -D warnings
 	@sh tests/setup.sh check
 	shellcheck -x install.sh tests/*.sh cross/*.sh .ci/run
-	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny check; \
+	@if $(CARGO) deny --version >/dev/null 2>&1; then \
+		$(CARGO) deny --locked check bans licenses sources && \
+		if $(CARGO) deny --locked fetch db 2>/dev/null; then $(CARGO) deny --locked check advisories; \
+		else echo 'advisories were not looked up: their database cannot be downloaded'; fi; \
 	elif $(CARGO) audit --version >/dev/null 2>&1; then $(CARGO) audit; \
 	else echo 'neither cargo-deny nor cargo-audit is installed: advisories were not looked up'; fi
 

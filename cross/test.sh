@@ -37,6 +37,8 @@ for target in "$@"; do
 	"$(uname -m)"-*) more=$native ;;
 	*)
 		run=qemu-$(echo "${target%%-*}" | sed 's/^armv7/arm/; s/gc$//')-static
+		# tests/setup.sh may have unpacked it instead of installing it.
+		run=$(PATH=$(realpath "${CARGO_TARGET_DIR:-target}")/tools/usr/bin:$PATH command -v "$run")
 		without the_go_programs_configuration_works_as_it_was "qemu-user turns the order of the environment round"
 		without headers_without_end_keep_the_event_however_long_each_line_is "qemu-user limits nobody's memory"
 		;;

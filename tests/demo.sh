@@ -1,11 +1,13 @@
 #!/bin/sh
 # Usage: sh tests/demo.sh BINARY
-# Shows the main job in a temporary directory: two logins, a logout, and what is sent of them.
+# Shows the program's main job in a temporary directory: it records two logins and a logout, and sends
+# the notices to standard output.
 set -eu
 
 binary=$(realpath "$1")
 here=$(mktemp -d)
-trap 'rm -rf "$here"' EXIT INT TERM
+trap 'rm -rf "$here"' EXIT
+trap 'exit 1' INT TERM
 umask 077
 mkdir "$here/state"
 
@@ -35,7 +37,8 @@ EOF
 show cat config.toml
 cat "$here/config.toml"
 
-# What pam_exec does at a login: PAM's items come last in the environment, PAM_TYPE behind them all.
+# pam USER REMOTE_HOST TYPE TITLE: runs the hook as pam_exec does: with PAM's items at the end of the
+# environment, and PAM_TYPE last.
 pam() {
 	show "$4: $1 from $2; PAM runs: ssh-session-notifier queue"
 	env -i PAM_SERVICE=sshd PAM_USER="$1" PAM_TTY=ssh PAM_RHOST="$2" PAM_TYPE="$3" \

@@ -1,16 +1,94 @@
 #!/bin/sh
 # Usage: sh tests/setup.sh build|test|dist-test|check|bench
-# Installs what is missing for it from Debian's packages when root, otherwise says what that is.
+#
+# Provides the programs that are missing, from Debian's packages. Tools are installed if this runs as
+# root, and listed otherwise; nothing that is installed is ever removed for them. What would start a
+# service, change how the kernel starts programs, or conflict with packages that many hosts have is only
+# unpacked under target/tools, where the tests look first.
 set -eu
+umask 022
+cd "$(dirname "$0")/.."
 
-packages=
-newer=
-# need COMMAND PACKAGE: has the package installed unless the command is there.
+case ${CARGO_TARGET_DIR:-target} in
+/*) tools=$CARGO_TARGET_DIR/tools ;;
+*) tools=$PWD/${CARGO_TARGET_DIR:-target}/tools ;;
+esac
+libraries=
+for directory in "$tools"/usr/lib/*-linux-*; do
+	libraries=$libraries:$directory:$directory/systemd
+done
+PATH=$PATH:/usr/sbin:/sbin
+install='' unpack=''
+
+# need PACKAGES COMMAND…: has the packages installed unless the command succeeds.
 need() {
-	PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1 || packages="$packages $2"
+	works "$@" || install="$install $1"
 }
 
-if ! command -v cargo >/dev/null 2>&1; then
+# need_unpacked PACKAGE COMMAND…: has the package unpacked unless the command succeeds.
+need_unpacked() {
+	works "$@" || unpack="$unpack $1"
+}
+
+# need_mounted PACKAGE COMMAND…: the same for a program that looks for its own files below /usr: the tests
+# mount the unpacked package over it. Where root can't do that (in some containers), it is installed.
+need_mounted() {
+	if [ "$(id -u)" -ne 0 ] || works mount unshare --mount mount -t overlay -o lowerdir=/usr/bin:/usr/lib tools /usr; then
+		need_unpacked "$@"
+	else
+		need "$@"
+	fi
+}
+
+# works NAME COMMAND…: whether the command succeeds with what is installed or unpacked.
+works() (
+	shift
+	PATH=$tools/usr/bin:$tools/usr/sbin:$PATH
+	export LD_LIBRARY_PATH="${libraries#:}"
+	"$@" >/dev/null 2>&1
+)
+
+has() {
+	command -v "$1"
+}
+
+compiles() {
+	echo '#include <stdlib.h>' | cc -fsyntax-only -x c -
+}
+
+# A busybox with crond that runs without libraries: Debian's usual one is neither.
+is_full_busybox() {
+	busybox=$(command -v busybox) && "$busybox" --list | grep -qx crond && ! head -c 4096 "$busybox" | grep -aq /lib
+}
+
+# `-e` came with nginx 1.19.5.
+nginx_has_tls() {
+	nginx -e stderr -V 2>&1 | grep -q -- --with-http_ssl_module
+}
+
+shifts_time() {
+	[ "$(faketime -f '@2001-02-03 04:05:06' date +%Y)" = 2001 ]
+}
+
+has_jsonschema() {
+	/usr/bin/python3 -c 'import jsonschema; jsonschema.Draft202012Validator'
+}
+
+need_sshd() {
+	need openssh-client has ssh-keygen
+	need_mounted openssh-server has sshd
+}
+
+# One test of the built-in zones is skipped if the host's are older. That is worth an attempt, no more.
+is_tzdata_current() {
+	[ -e /usr/share/zoneinfo/Pacific/Auckland ] || return 1
+	[ "$(id -u)" -eq 0 ] || return 0
+	table=$(sed -n '1s/^# tzdata \([^,]*\),.*/\1/p' src/tz/table/zones.txt)
+	here=$(sed -n '1s/^# version //p' /usr/share/zoneinfo/tzdata.zi) || return 0
+	! expr "x$here" \< "x$table"
+}
+
+if ! has cargo >/dev/null || ! has rustc >/dev/null; then
 	echo "missing: cargo and rustc 1.95 or newer" >&2
 	exit 1
 fi
@@ -19,79 +97,112 @@ if [ "${minor:-99}" -lt 95 ]; then
 	echo "$(rustc --version) is too old: 1.95 or newer is needed" >&2
 	exit 1
 fi
-need cc gcc
-[ -e /usr/include/stdlib.h ] || packages="$packages libc6-dev"
-case $1 in
+need 'gcc libc6-dev' compiles
+case ${1-} in
 build) ;;
-check) need shellcheck shellcheck ;;
+check) need shellcheck has shellcheck ;;
 test)
-	need sshd openssh-server
-	need ssh openssh-client
-	need pamtester pamtester
-	need ip iproute2
-	need busybox busybox-static
-	need nginx nginx-light
-	need openssl openssl
-	need strace strace
-	need shellcheck shellcheck
-	need python3 python3
-	need unshare util-linux
-	need unionfs unionfs-fuse
-	need mkfs.ext4 e2fsprogs
-	need sqlite3 sqlite3
-	need /usr/bin/time time
-	need faketime faketime
-	need systemd-analyze systemd
-	[ -e /usr/share/zoneinfo/Pacific/Auckland ] || packages="$packages tzdata"
-	# An older release than the built-in zones' will do, but one test of them is skipped then.
-	table=$(sed -n '1s/^# tzdata \([^,]*\),.*/\1/p' "$(dirname "$0")/../src/tz/table/zones.txt")
-	here=$(sed -n '1s/^# version //p' /usr/share/zoneinfo/tzdata.zi 2>/dev/null) || here=$table
-	! expr "x$here" \< "x$table" >/dev/null || newer=tzdata
-	[ -e /usr/lib/python3/dist-packages/jsonschema ] || packages="$packages python3-jsonschema"
+	need_sshd
+	need pamtester has pamtester
+	need iproute2 has ip
+	need openssl has openssl
+	need strace has strace
+	need shellcheck has shellcheck
+	need python3 has python3
+	need python3-jsonschema has_jsonschema
+	need e2fsprogs has mkfs.ext4
+	need time test -x /usr/bin/time
+	need faketime shifts_time
+	need tzdata is_tzdata_current
+	need_unpacked busybox-static is_full_busybox
+	need_unpacked nginx nginx_has_tls
+	need_mounted unionfs-fuse has unionfs
+	need_unpacked systemd has systemd-analyze
 	;;
 bench)
-	need python3 python3
-	need musl-gcc musl-tools
-	need strace strace
-	need curl curl
-	need sqlite3 sqlite3
-	need sshd openssh-server
-	need ssh openssh-client
-	need unshare util-linux
+	need_sshd
+	need python3 has python3
+	need musl-tools has musl-gcc
+	need strace has strace
+	need curl has curl
 	;;
 dist-test)
-	need busybox busybox-static
-	need nginx nginx-light
-	need openssl openssl
-	need strace strace
-	need /usr/bin/time time
-	need faketime faketime
-	need qemu-arm qemu-user
-	need qemu-arm-static qemu-user-static
+	need openssl has openssl
+	need strace has strace
+	need time test -x /usr/bin/time
+	need faketime shifts_time
+	need qemu-user has qemu-arm
+	need_unpacked qemu-user-static has qemu-arm-static
+	need_unpacked busybox-static is_full_busybox
+	need_unpacked nginx nginx_has_tls
 	;;
 *)
 	echo "usage: sh tests/setup.sh build|test|dist-test|check|bench" >&2
 	exit 2
 	;;
 esac
+[ -n "$install$unpack" ] || exit 0
 
-[ -n "$packages$newer" ] || exit 0
-if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null 2>&1; then
-	export DEBIAN_FRONTEND=noninteractive
-	if [ -n "$newer" ]; then
-		{ apt-get update -qq && apt-get install -y -qq --only-upgrade "$newer"; } >/dev/null 2>&1 ||
-			echo "$newer is old and could not be upgraded"
+# Package lists and downloads are kept apart from the host's, so that any user can have them.
+apt() {
+	DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends -o APT::Sandbox::User=root \
+		-o Dir::State::Lists="$tools/apt/lists" -o Dir::Cache="$tools/apt" -o DPkg::Lock::Timeout=300 "$@" \
+		>"$tools/log" 2>&1
+}
+
+install_package() {
+	echo "installing $1"
+	apt install --no-remove "$1"
+}
+
+# Unpacks a package and those of its dependencies that aren't installed.
+unpack_package() {
+	echo "unpacking $1 in $tools"
+	rm -rf "$tools/apt/archives"
+	mkdir -p "$tools/apt/archives/partial"
+	apt install --download-only -o Debug::NoLocking=1 "$1" || return
+	for package in "$tools"/apt/archives/*.deb; do
+		dpkg-deb --fsys-tarfile "$package" |
+			tar -x -C "$tools" --exclude='./usr/share/*' --no-same-permissions --keep-directory-symlink || return
+	done
+}
+
+# each COMMAND PACKAGE…: runs a command for each package and collects those that it fails for.
+each() {
+	command=$1 failed=
+	shift
+	for name in "$@"; do
+		"$command" "$name" || {
+			cat "$tools/log" >&2
+			failed="$failed $name"
+		}
+	done
+}
+
+if command -v apt-get >/dev/null 2>&1; then
+	# Some packages still have files in /bin or /lib; here, too, these lead into /usr.
+	for directory in bin sbin lib lib64; do
+		mkdir -p "$tools/usr/$directory" "$tools/apt/lists/partial"
+		[ -e "$tools/$directory" ] || ln -s "usr/$directory" "$tools/$directory"
+	done
+	apt update -o APT::Update::Error-Mode=any || cat "$tools/log" >&2
+	# shellcheck disable=SC2086 # one word a package
+	if [ "$(id -u)" -eq 0 ]; then
+		each install_package $install
+		install=$failed
 	fi
-	[ -n "$packages" ] || exit 0
-	echo "installing:$packages"
-	# A server that a package brings must not be started here. Word splitting is what is wanted.
 	# shellcheck disable=SC2086
-	if apt-get update -qq && RUNLEVEL=1 apt-get install -y -qq --no-install-recommends $packages >/dev/null; then
-		exit 0
-	fi
+	each unpack_package $unpack
+	unpack=$failed
+	rm -rf "$tools/apt" "$tools/log"
 fi
-[ -n "$packages" ] || exit 0
-echo "missing Debian packages:$packages" >&2
-echo "install them with: apt-get install$packages" >&2
-# Tests that need them skip themselves by name; nothing is built without a compiler.
-case $packages in *gcc* | *libc6-dev*) exit 1 ;; esac
+if [ -n "$install" ]; then
+	echo "missing Debian packages:$install" >&2
+	echo "install them as root with: apt-get install$install" >&2
+fi
+if [ -n "$unpack" ]; then
+	echo "missing Debian packages, which need not be installed:$unpack" >&2
+	echo "run this again where it can download them; it only unpacks them, in $tools" >&2
+fi
+# Tests that need them are skipped by name, but nothing can be built without a compiler.
+works compiler compiles || exit 1

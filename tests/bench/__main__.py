@@ -1,10 +1,13 @@
-"""make bench: what a hook costs a login, and a sender its host.
+"""make bench: what the hook costs a login, and what the sender costs its host.
 
     make bench BENCH="--rounds 20"
-    python3 tests/bench [--rounds N] [--logins N] [--directory DIR] BINARY [STATIC]
+    python3 tests/bench [--rounds N] [--logins N] [--directory DIR] BINARY [[LABEL=]BINARY …]
 
-Every row is measured once a round, so that whatever else the machine does disturbs all alike; the
-tables have medians. Calls and bytes are counted in runs of their own, under strace.
+Further binaries are measured in the same run, for instance a static build (the label "static" if there is
+none) or the same build before a change: `static=dist/new before=/tmp/old`.
+
+Each row is measured once per round, so that other work on the machine affects all rows alike. The tables
+show medians. System calls and bytes are counted in separate runs, under strace.
 """
 
 import argparse
@@ -30,12 +33,8 @@ def main():
     directory.chmod(0o755)
     servers = []
     try:
-        bench = Bench(directory)
-        binaries = {"": arguments.binary.resolve()}
-        if arguments.static:
-            binaries["static"] = arguments.static.resolve()
         servers = [Server(), Server(delay=3.0)]
-        run(bench, binaries, arguments, servers)
+        run(Bench(directory), arguments, servers)
     finally:
         for server in servers:
             server.close()
@@ -46,59 +45,69 @@ def parse():
     parser = argparse.ArgumentParser(prog="tests/bench")
     parser.add_argument("--rounds", type=int, default=200, help="how often each row is measured (default 200)")
     parser.add_argument("--logins", type=int, default=20, help="how many real logins of each kind (default 20)")
-    # /tmp is often in memory, where a sync costs nothing; other users must get there, too.
-    parser.add_argument("--directory", default="/var/tmp", help="where to work, on the disk to measure (/var/tmp)")
-    parser.add_argument("binary", type=Path)
-    parser.add_argument("static", type=Path, nargs="?", help="a second build to compare, such as a static one")
-    return parser.parse_args()
+    # /tmp is often in memory, where a sync costs nothing. Other users need access to the directory, too.
+    parser.add_argument("--directory", default="/var/tmp", help="a directory on the disk to measure (default /var/tmp)")
+    parser.add_argument("binary", help="the release build, or LABEL=PATH")
+    parser.add_argument("others", nargs="*", help="other builds to compare, as LABEL=PATH")
+    arguments = parser.parse_args()
+    arguments.builds = {}
+    for word, default in zip([arguments.binary, *arguments.others], ["release"] + len(arguments.others) * ["static"]):
+        label, is_labelled, path = word.partition("=")
+        label, path = (label, path) if is_labelled else (default, word)
+        if label in arguments.builds:
+            parser.error(f"two builds are called {label}: name them with LABEL=PATH")
+        if not os.access(path, os.X_OK):
+            parser.error(f"{path} is not a program")
+        arguments.builds[label] = Path(path).resolve()
+    return arguments
 
 
-def run(bench, binaries, arguments, servers):
-    print(where(bench, binaries))
-    commands = hooks.floor(bench)
-    for label, binary in binaries.items():
-        commands += [hooks.version(label, binary), *hooks.ours(bench, label, binary)]
-        commands.append(hooks.idle_sender(bench, label, binary))
-    commands += hooks.scripts(bench, servers[0].port)
+def run(bench, arguments, servers):
+    builds = arguments.builds
+    print(where(bench, builds), flush=True)
+    commands = [*hooks.floor(bench), *hooks.ours(bench, builds), *hooks.scripts(bench, servers[0].port)]
     times = rounds(bench, commands, arguments.rounds)
     counts = counted(bench, commands)
-    print(report.hooks(commands, times, counts, arguments.rounds))
+    print(report.hooks(commands, times, counts, arguments.rounds), flush=True)
 
-    print(report.logins(*logins(bench, binaries, arguments.logins, servers[1].port)))
+    print(report.logins(*logins(bench, builds, arguments.logins, servers[1].port)), flush=True)
 
-    costs = {label: sender.table(bench, label, binary, servers[0].port) for label, binary in binaries.items()}
+    costs = sender.costs(bench, builds, servers[0].port)
     print(report.sender(costs))
-    print(goals.lines(list(binaries), bench.compilers, times, counts, costs))
+    print(goals.lines(builds, times, counts, costs))
 
 
-def logins(bench, binaries, number, slow_port):
-    """Times of real logins by name, or why there are none."""
+def logins(bench, builds, number, slow_port):
+    """Returns the times of real logins by name, or else why they can't be measured."""
     why = login.why_not() if number else "not asked for"
     if why:
         return {}, why
-    # The build that is installed on small hosts, where there is one.
-    daemons, host = login.sshds(bench, list(binaries.values())[-1], slow_port)
+    programs, hosts = login.rows(bench, builds, slow_port)
+    daemons = {}
     try:
+        for name, hook in programs.items():
+            daemons[name] = login.Sshd(bench.directory / f"sshd-{len(daemons)}", hook)
         commands = [daemon.command(name) for name, daemon in daemons.items()]
-        times = rounds(bench, commands[:-1], number)
-        times |= rounds(bench, commands[-1:], min(number, 3))
+        times = rounds(bench, [command for command in commands if command.name != login.SLOW], number)
+        times |= rounds(bench, [command for command in commands if command.name == login.SLOW], min(number, 3))
     finally:
         for daemon in daemons.values():
             daemon.close()
-    if host.count() < number:
-        raise SystemExit(f"of {number} logins, the queue has {host.count()} events")
+    for host in hosts:
+        if host.count() < number:
+            raise SystemExit(f"after {number} logins, the queue has only {host.count()} events")
     return times, None
 
 
-def where(bench, binaries):
-    """The machine, the disk and the builds, in a few lines."""
+def where(bench, builds):
+    """Describes the machine, the disk and the builds."""
     found = subprocess.run(["df", "--output=source,fstype", bench.directory], capture_output=True, text=True)
     disk = " ".join(found.stdout.split("\n")[1].split()) if found.returncode == 0 else "unknown"
     if disk.endswith("tmpfs"):
         disk += " (IN MEMORY: nothing is ever synced; use --directory)"
-    builds = ", ".join(f"{name or 'release'} {path.stat().st_size:,} bytes" for name, path in binaries.items())
+    sizes = ", ".join(f"{label} {path.stat().st_size:,} bytes" for label, path in builds.items())
     load = os.getloadavg()[0]
-    return f"{platform.machine()}, {os.cpu_count()} cores, load {load:.1f}; disk: {disk}\nbuilds: {builds}\n"
+    return f"{platform.machine()}, {os.cpu_count()} cores, load {load:.1f}; disk: {disk}\nbuilds: {sizes}\n"
 
 
 main()

@@ -1,4 +1,4 @@
-/* The durable floor: appends 4 KiB to the file that is named, and has them on the disk. */
+/* The durable floor: appends 4 KiB to a file and waits until they are on the disk. */
 #include <fcntl.h>
 #include <unistd.h>
 

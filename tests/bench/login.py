@@ -1,4 +1,4 @@
-"""Real logins: `ssh ... true` against a private sshd with PAM, in a mount namespace of its own."""
+"""Real logins: `ssh … true` to a private sshd with PAM, in its own mount namespace."""
 
 import os
 import shutil
@@ -8,14 +8,26 @@ import subprocess
 import time
 from pathlib import Path
 
-from hooks import Host
+import hooks
+from hooks import Host, named
 from measure import Command
 
-SSHD = "/usr/sbin/sshd"
+NO_HOOK = "login, no hook"
+NOTHING = "login, pam_exec of nothing"
+SLOW = "login, curl, 3 s server"
 
-# The namespace has its own /etc/pam.d/sshd and /run/sshd; nothing outside is changed.
-START = """mount --make-rprivate / && mount -t tmpfs none {run} && mkdir -p /run/sshd
-mount --bind {pam} /etc/pam.d/sshd && exec {sshd} -D -e -f {config}"""
+# Where tests/setup.sh unpacks sshd where it isn't installed.
+TOOLS = Path(__file__).resolve().parents[2] / os.environ.get("CARGO_TARGET_DIR", "target") / "tools/usr"
+
+# What sshd finds in its namespace: unpacked packages over /usr, an empty /run/sshd that only root can
+# write to, our users and our PAM file. Nothing outside changes.
+START = """mount --make-rprivate /
+[ ! -d '{tools}' ] || mount -t overlay -o lowerdir='{tools}':/usr tools /usr
+mount -t tmpfs -o mode=755 tmpfs {run}
+mkdir -p -m 755 /run/sshd
+mount --bind {home}/passwd /etc/passwd
+mount --bind {home}/pam.d /etc/pam.d
+exec /usr/sbin/sshd -D -e -f {home}/sshd_config"""
 
 CONFIG = """Port {port}
 ListenAddress 127.0.0.1
@@ -34,19 +46,21 @@ PAM = "auth required pam_deny.so\naccount required pam_permit.so\nsession requir
 
 
 def why_not():
-    """Why real logins can't be measured here; nothing where they can."""
-    for program in ("ssh", "ssh-keygen", "unshare", SSHD):
+    """Why real logins can't be measured here; nothing if they can."""
+    for program in ("ssh", "ssh-keygen", "unshare"):
         if not shutil.which(program):
             return f"there is no {program}"
+    if not any(path.exists() for path in (Path("/usr/sbin/sshd"), TOOLS / "sbin/sshd")):
+        return "there is no sshd"
     if os.geteuid() != 0:
         return "only root can start sshd"
     if subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode != 0:
-        return "mount namespaces are not allowed"
+        return "mount namespaces are not permitted"
     return None
 
 
 class Sshd:
-    """One sshd whose PAM session has this hook."""
+    """One sshd whose PAM session runs this hook."""
 
     def __init__(self, home, hook):
         home.mkdir()
@@ -56,11 +70,16 @@ class Sshd:
             self.port = free.getsockname()[1]
         self.home = home
         (home / "sshd_config").write_text(CONFIG.format(port=self.port, home=home))
-        (home / "pam").write_text(PAM + (f"session optional pam_exec.so quiet {hook}\n" if hook else ""))
+        (home / "pam.d").mkdir()
+        (home / "pam.d/sshd").write_text(PAM + (f"session optional pam_exec.so quiet {hook}\n" if hook else ""))
+        users = Path("/etc/passwd").read_text().splitlines()
+        if not any(user.startswith("sshd:") for user in users):
+            users.append("sshd:x:105:65534::/run/sshd:/usr/sbin/nologin")
+        (home / "passwd").write_text("\n".join(users) + "\n")
         run = "/run/sshd" if Path("/run/sshd").is_dir() else "/run"
-        start = START.format(run=run, pam=home / "pam", sshd=SSHD, config=home / "sshd_config")
         with open(home / "log", "w") as log:
-            self.process = subprocess.Popen(["unshare", "--mount", "sh", "-ec", start], stderr=log)
+            script = START.format(tools=TOOLS, run=run, home=home)
+            self.process = subprocess.Popen(["unshare", "--mount", "sh", "-ec", script], stderr=log)
         self._wait()
 
     def command(self, name):
@@ -73,7 +92,7 @@ class Sshd:
         self.process.wait()
 
     def _wait(self):
-        """Until it listens."""
+        """Waits until it listens."""
         end = time.monotonic() + 10
         while True:
             try:
@@ -81,19 +100,22 @@ class Sshd:
                 return
             except OSError:
                 if time.monotonic() > end or self.process.poll() is not None:
+                    self.close()
                     raise SystemExit(f"sshd does not start: {(self.home / 'log').read_text()}") from None
                 time.sleep(0.02)
 
 
-def sshds(bench, binary, slow_port):
-    """An sshd without a hook, one with ours, and one with curl and a server that takes its time."""
-    host = Host(bench.directory / "login-queue", binary)
-    host.login()
-    curl = bench.directory / "slow.sh"
-    curl.write_text(f"#!/bin/sh\ncurl -s -o /dev/null -m 10 -d \"$PAM_USER\" http://127.0.0.1:{slow_port}/mytopic\n")
-    curl.chmod(0o755)
-    return {
-        "login, no hook": Sshd(bench.directory / "sshd-none", None),
-        "login, queue": Sshd(bench.directory / "sshd-queue", f"{binary} --config {host.config} queue"),
-        "login, curl, 3 s server": Sshd(bench.directory / "sshd-curl", curl),
-    }, host
+def rows(bench, builds, slow_port):
+    """Returns the hook of each row: none, a program that does nothing, each build of ours, and curl with a
+    slow server. Returns our builds' hosts, too."""
+    found = {NO_HOOK: None, NOTHING: bench.programs / "nothing"}
+    hosts = []
+    for label, binary in builds.items():
+        host = Host(bench.directory / f"{label}-login", binary)
+        host.login()
+        hosts.append(host)
+        found[named("login, queue", label)] = f"{binary} --config {host.config} queue"
+    if shutil.which("curl"):
+        found[SLOW] = bench.directory / "slow.sh"
+        hooks.curl(found[SLOW], slow_port)
+    return found, hosts

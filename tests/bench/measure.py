@@ -1,4 +1,4 @@
-"""What a command costs: time and memory without anybody watching, calls and bytes under strace."""
+"""What a command costs: time and memory when it runs undisturbed, calls and bytes when it runs under strace."""
 
 import os
 import random
@@ -16,25 +16,28 @@ HERE = Path(__file__).parent
 SYNCS = {"fsync", "fdatasync", "sync", "syncfs", "msync", "sync_file_range"}
 WRITES = {"write", "pwrite64", "writev", "pwritev", "pwritev2", "sendfile", "copy_file_range"}
 
-# One line of strace's, which `-y` has put the file behind each descriptor into.
+# The directory that a host here has in place of /run, where writing costs no flash.
+SPOOL = "run"
+
+# One line of strace's output. With `-y`, the path of a descriptor's file follows it.
 CALL = re.compile(r"(\w+)\((?:\d+<(.*?)>)?")
 RESULT = re.compile(r"= (\d+)$")
 
 
 @dataclass
 class Command:
-    """A row of a table: what is run, in which environment."""
+    """One row of a table: what to run, and with which environment."""
 
     name: str
     words: list
     environment: dict = field(default_factory=dict)
-    # How many runs are counted under strace: where a rare one costs more, enough to meet it.
+    # How many runs are counted under strace: if a rare run costs more, enough to include one.
     counted: int = 5
 
 
 @dataclass
 class Times:
-    """What the runs of one command cost; wall and cpu in milliseconds, memory in KiB."""
+    """What each run of one command cost: wall and cpu in milliseconds, memory in KiB."""
 
     wall: list = field(default_factory=list)
     cpu: list = field(default_factory=list)
@@ -46,7 +49,7 @@ class Times:
 
 @dataclass
 class Counts:
-    """What the runs of one command did: a number a run."""
+    """What each run of one command did."""
 
     calls: list = field(default_factory=list)
     syncs: list = field(default_factory=list)
@@ -55,23 +58,23 @@ class Counts:
 
 
 class Bench:
-    """A directory on the disk, and the small programs that measure."""
+    """A directory on the disk to measure, and the small programs in it."""
 
     def __init__(self, directory):
         self.directory = directory
         self.can_trace = shutil.which("strace") and self._traces()
-        self.compilers = [words for words in ("cc", "musl-gcc") if shutil.which(words)]
-        for compiler in self.compilers:
-            (directory / compiler).mkdir()
-            for name in ("launch", "nothing", "append"):
-                words = [compiler, "-O2", "-static", "-o", directory / compiler / name, HERE / f"{name}.c"]
-                subprocess.run(words, check=True)
-        self.launcher = directory / self.compilers[-1] / "launch"
+        self.programs = directory / "programs"
+        self.programs.mkdir()
+        # With musl where possible: static builds of ours have it, too.
+        compiler = "musl-gcc" if shutil.which("musl-gcc") else "cc"
+        for name in ("launch", "nothing", "append"):
+            words = [compiler, "-O2", "-static", "-o", self.programs / name, HERE / f"{name}.c"]
+            subprocess.run(words, check=True)
 
     def time(self, command, times):
-        """Runs a command once and adds what it cost."""
+        """Runs a command once and records what it cost."""
         reader, writer = os.pipe()
-        words = [self.launcher, str(writer), *command.words]
+        words = [self.programs / "launch", str(writer), *command.words]
         done = subprocess.run(
             words, env=command.environment, pass_fds=[writer], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
@@ -85,9 +88,9 @@ class Bench:
         times.memory.append(int(measured[2]))
 
     def count(self, command, counts):
-        """Runs a command once under strace and adds what it did."""
+        """Runs a command once under strace and records what it did."""
         traces = Path(tempfile.mkdtemp(dir=self.directory))
-        # A file a thread, in which no call is interrupted by another thread's.
+        # One file per thread, so that no call's line is split by another thread's.
         words = ["strace", "-ff", "-y", "-qq", "-e", "signal=none", "-o", traces / "of", *command.words]
         subprocess.run(words, env=command.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
         tally(traces.iterdir(), counts)
@@ -99,7 +102,7 @@ class Bench:
 
 
 def tally(traces, counts):
-    """Adds up one run: all calls, the syncs, the bytes that went into files, the sockets opened."""
+    """Counts one run's calls, syncs, bytes written to files, and sockets opened."""
     calls = syncs = written = sockets = 0
     for trace in traces:
         for line in trace.read_text(errors="replace").splitlines():
@@ -118,13 +121,13 @@ def tally(traces, counts):
 
 
 def is_file(path):
-    """Whether a descriptor's name, as strace has it, is that of a file on a disk."""
-    return path.startswith("/") and not path.startswith(("/dev/", "/proc/", "/sys/"))
+    """Whether the path of a descriptor, as strace prints it, is that of a file outside /run."""
+    return path.startswith("/") and not path.startswith(("/dev/", "/proc/", "/sys/")) and f"/{SPOOL}/" not in path
 
 
 def rounds(bench, commands, number):
-    """Times every command once a round, so that what disturbs one disturbs all, in an order that
-    changes, so that none always has the same one before it."""
+    """Times each command once per round, so that a disturbance affects all of them, in an order that
+    changes, so that no command always runs after the same one."""
     times = {command.name: Times() for command in commands}
     order = random.Random(1)
     for _ in range(number):
@@ -134,7 +137,7 @@ def rounds(bench, commands, number):
 
 
 def counted(bench, commands):
-    """Counts what every command does; nothing where strace may not run."""
+    """Counts what each command does. Counts nothing if strace may not run."""
     counts = {command.name: Counts() for command in commands}
     if bench.can_trace:
         for command in commands:

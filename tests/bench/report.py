@@ -2,46 +2,58 @@
 
 import statistics
 
-from hooks import FLOOR
+from hooks import FLOOR, named
+from login import NO_HOOK, NOTHING
 
 
 def hooks(commands, times, counts, rounds):
-    """What a login costs, against the durable floor."""
-    floor = times[FLOOR].median()
+    """What a hook costs a login, compared with the durable floor."""
+    floor, width = times[FLOOR].median(), widest(times)
     lines = [
-        f"What a hook costs: medians of {rounds} interleaved rounds; bytes are those written to files,",
-        "as a mean, because now and then a login moves the log into the database.",
-        f"{'':31}{'wall ms':>9}{'min':>8}{'max':>8}{'× floor':>9}{'cpu ms':>8}{'KiB':>8}{'calls':>7}{'syncs':>7}{'bytes':>8}",
+        f"What a hook costs: medians of {rounds} interleaved rounds. The bytes are those written to files outside",
+        "/run, on average, because now and then a login moves SQLite's log into the database.",
+        f"{'':{width}}{'wall ms':>9}{'min':>8}{'max':>8}{'× floor':>9}{'cpu ms':>8}{'KiB':>8}{'calls':>7}{'syncs':>7}{'bytes':>8}",
     ]
     for command in commands:
         time, count = times[command.name], counts[command.name]
-        line = f"{command.name:31}{time.median():9.2f}{min(time.wall):8.2f}{max(time.wall):8.2f}"
+        line = f"{command.name:{width}}{time.median():9.2f}{min(time.wall):8.2f}{max(time.wall):8.2f}"
         line += f"{time.median() / floor:9.2f}{statistics.median(time.cpu):8.2f}{max(time.memory):8,}"
         if count.calls:
             line += f"{statistics.median(count.calls):7.0f}{statistics.mean(count.syncs):7.2f}"
             line += f"{statistics.mean(count.bytes):8,.0f}"
         lines.append(line)
     if not any(count.calls for count in counts.values()):
-        lines.append("calls, syncs and bytes: not counted, because strace is missing or not allowed")
+        lines.append("calls, syncs and bytes: not counted, because strace is missing or not permitted")
     return "\n".join(lines) + "\n"
 
 
 def logins(times, why_not):
-    """What a person waits for."""
+    """How long a person waits, and how much of that each hook adds."""
     if why_not:
         return f"Real logins: not measured: {why_not}\n"
-    lines = ["Real logins, `ssh … true` to a private sshd with PAM:", f"{'':31}{'wall ms':>9}{'min':>8}{'max':>8}{'runs':>6}"]
+    width = widest(times)
+    lines = [
+        "Real logins, `ssh … true` to a private sshd with PAM: medians, and what each hook adds to a login",
+        "without a hook and to one whose pam_exec runs a program that does nothing.",
+        f"{'':{width}}{'wall ms':>9}{'min':>8}{'max':>8}{'runs':>6}{'- no hook':>11}{'- nothing':>11}",
+    ]
+    bases = times[NO_HOOK].median(), times[NOTHING].median()
     for name, time in times.items():
-        lines.append(f"{name:31}{time.median():9.1f}{min(time.wall):8.1f}{max(time.wall):8.1f}{len(time.wall):6}")
+        line = f"{name:{width}}{time.median():9.1f}{min(time.wall):8.1f}{max(time.wall):8.1f}{len(time.wall):6}"
+        lines.append(line + "".join(f"{time.median() - base:+11.1f}" for base in bases))
     return "\n".join(lines) + "\n"
 
 
 def sender(costs):
     """What a sender costs that has something to send."""
-    lines = ["What `send` costs for so many waiting events:", f"{'':31}{'ms':>10}{'µs/event':>10}{'KiB':>8}"]
-    for label, rows in costs.items():
-        suffix = f" [{label}]" if label else ""
-        for service, number, wall, memory in rows:
-            name = f"{number:,} to {service}{suffix}"
-            lines.append(f"{name:31}{wall:10.1f}{1000 * wall / number:10.1f}{memory:8,}")
+    names = [named(f"{cost.events:,} to {cost.service}", cost.label) for cost in costs]
+    width = widest(names)
+    lines = ["What `send` costs for so many waiting events:", f"{'':{width}}{'ms':>10}{'µs/event':>10}{'KiB':>8}"]
+    for name, cost in zip(names, costs):
+        lines.append(f"{name:{width}}{cost.wall:10.1f}{cost.per_event():10.1f}{cost.memory:8,}")
     return "\n".join(lines) + "\n"
+
+
+def widest(names):
+    """The width of the first column."""
+    return max(len(name) for name in names)

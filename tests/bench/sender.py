@@ -1,22 +1,41 @@
-"""What `send` costs for each event, however many wait."""
+"""What `send` costs for each event, depending on how many wait."""
+
+from dataclasses import dataclass
 
 from hooks import Host
 from measure import Times
 
-# How many wait, and how often that is measured.
-NUMBERS = [(100, 5), (1_000, 5), (10_000, 3), (100_000, 1)]
+# How many events wait, and how often that is measured.
+NUMBERS = [(1_000, 5), (10_000, 3), (100_000, 2)]
 
 
-def table(bench, label, binary, port):
-    """One row a number: service, events, milliseconds in the middle, and peak memory in KiB."""
+@dataclass
+class Cost:
+    """One row: the median in milliseconds, and the peak memory in KiB."""
+
+    label: str
+    service: str
+    events: int
+    wall: float
+    memory: int
+
+    def per_event(self):
+        """Microseconds for each event."""
+        return 1000 * self.wall / self.events
+
+
+def costs(bench, builds, port):
+    """Measures every build with every service and number of events."""
     rows = []
     for service in ("stdout", "ntfy"):
-        for number, times in NUMBERS:
-            measured = Times()
-            for again in range(times):
-                host = Host(bench.directory / f"{label or 'release'}-{service}-{number}-{again}", binary, service, port)
-                host.login()
-                host.fill(number - 1)
-                bench.time(host.command(f"send {number} to {service}", "send"), measured)
-            rows.append((service, number, measured.median(), max(measured.memory)))
+        for number, repeats in NUMBERS:
+            measured = {label: Times() for label in builds}
+            for repeat in range(repeats):
+                for label, binary in builds.items():
+                    host = Host(bench.directory / f"{label}-{service}-{number}-{repeat}", binary, service, port)
+                    host.login()
+                    host.fill(number - 1)
+                    bench.time(host.command(f"send {number} to {service}", "send"), measured[label])
+            for label, times in measured.items():
+                rows.append(Cost(label, service, number, times.median(), max(times.memory)))
     return rows

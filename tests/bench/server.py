@@ -1,4 +1,4 @@
-"""A loopback server that takes every request, in a process of its own."""
+"""A loopback server that accepts every request, in its own process."""
 
 import os
 import signal

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use crate::support::outcome::Outcome;
 use crate::support::tree::{NAME, PAM, SCRIPT, Tree, failure, output};
-use crate::support::{has, skip};
+use crate::support::{has, skip, tools};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_ssh-session-notifier");
 const LINE: &str = "* * * * * /usr/sbin/ssh-session-notifier send\n";
@@ -21,7 +21,7 @@ const CRONTAB: &str = "etc/crontabs/ssh-session-notifier";
 
 /// The script for a package in `tree`.
 fn package(tree: &Tree, shell: &[&str]) -> Command {
-    let mut command = Command::new(shell[0]);
+    let mut command = tools::command(shell[0]);
     command.args(&shell[1..]).args([SCRIPT, "--binary", BINARY]).env("DESTDIR", &tree.0);
     command.env_remove("PREFIX").env_remove("SCHEDULER");
     command
@@ -36,7 +36,7 @@ fn is_unchanged(said: &str) -> bool {
 fn the_script_is_correct_for_every_shell() {
     for checker in [["shellcheck", "-s", "sh"].as_slice(), &["dash", "-n"], &["busybox", "ash", "-n"]] {
         if has(checker[0]) {
-            assert_eq!(output(Command::new(checker[0]).args(&checker[1..]).arg(SCRIPT)), "");
+            assert_eq!(output(tools::command(checker[0]).args(&checker[1..]).arg(SCRIPT)), "");
         } else {
             skip("the_script_is_correct_for_every_shell", &format!("needs {}", checker[0]));
         }
@@ -90,17 +90,17 @@ fn a_binary_with_shared_libraries_is_warned_of() {
 #[test]
 fn systemd_finds_nothing_wrong_with_the_units() {
     let test = "systemd_finds_nothing_wrong_with_the_units";
-    let known = ["/usr/lib/systemd/system", "/lib/systemd/system"].into_iter().find(|path| Path::new(path).is_dir());
-    let (true, Some(known)) = (has("systemd-analyze"), known) else {
+    let known = tools::find("systemd-analyze").map(|analyze| analyze.with_file_name("../lib/systemd/system"));
+    let Some(known) = known.filter(|known| known.is_dir()) else {
         return skip(test, "needs systemd-analyze, and the units that come with it");
     };
     let tree = Tree::new("units");
     fs::create_dir_all(tree.at("usr/lib/systemd")).expect("a directory");
-    output(Command::new("cp").arg("-a").args([Path::new(known), &tree.at("usr/lib/systemd/system")]));
+    output(Command::new("cp").arg("-a").args([&known, &tree.at("usr/lib/systemd/system")]));
     output(&mut package(&tree, &["sh"]));
     let units = ["service", "timer", "path"].map(|kind| format!("{NAME}.{kind}"));
-    let mut verify = Command::new("systemd-analyze");
-    verify.args(["verify", &format!("--root={}", tree.0.display())]).args(units);
+    let mut verify = tools::command("systemd-analyze");
+    verify.args(["verify", "--man=no", &format!("--root={}", tree.0.display())]).args(units);
     assert_eq!(output(&mut verify), "");
 }
 

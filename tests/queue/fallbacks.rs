@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::support::home::{Home, LOGIN, Syslog, hook};
 use crate::support::outcome::Outcome;
 use crate::support::queue::{Outsider, Queue};
-use crate::support::{has, has_mount_namespaces, skip};
+use crate::support::{has, has_mount_namespaces, skip, tools};
 
 const PRINTED: &str = "[notification]\nservice = \"stdout\"\n";
 
@@ -230,7 +230,7 @@ fn a_file_system_that_cannot_share_memory_holds_the_queue_all_the_same() {
     if !has_namespaces(test) {
         return;
     }
-    if !has("unionfs") || !fs::exists("/dev/fuse").unwrap_or(false) {
+    if !tools::has_mounted("unionfs") || !fs::exists("/dev/fuse").unwrap_or(false) {
         return skip(test, "needs unionfs-fuse and /dev/fuse");
     }
     // Two logins before the first send, which alone needs to share it; two at once after it.
@@ -242,7 +242,7 @@ fn a_file_system_that_cannot_share_memory_holds_the_queue_all_the_same() {
         user=c; login \"$@\" & user=d; login \"$@\" & wait
         \"$@\" send; \"$@\" send";
     let home = Home::new(PRINTED);
-    let output = in_namespace(&home, script);
+    let output = in_namespace(&home, &format!("{}{script}", tools::MOUNT));
     let sent = output.succeeds().stdout();
     let users: Vec<&str> = sent.lines().filter_map(|line| line.split('\'').nth(1)).collect();
     assert_eq!((&users[..2], users.len()), (&["a", "b"][..], 4), "{sent}");

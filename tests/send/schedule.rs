@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 use crate::support::home::{Home, SERVICE};
 use crate::support::outcome::Outcome;
 use crate::support::server::{Server, reply, taken};
-use crate::support::{has, has_mount_namespaces, program, skip, wait_for};
+use crate::support::{has_mount_namespaces, program, skip, tools, wait_for};
 
 const STDOUT: &str = "[notification]\nservice = \"stdout\"\n";
 
@@ -70,9 +70,9 @@ impl Drop for Running {
 #[test]
 fn busybox_crond_runs_send_as_an_unprivileged_user() {
     let test = "busybox_crond_runs_send_as_an_unprivileged_user";
-    if !has_mount_namespaces() || !has("busybox") || program().len() > 1 {
-        return skip(test, "needs root, mount namespaces, busybox, and a binary of this machine");
-    }
+    let (true, Some(busybox), 1) = (has_mount_namespaces(), tools::busybox(), program().len()) else {
+        return skip(test, "needs root, mount namespaces, a static busybox with crond, and a binary of this machine");
+    };
     let server = Server::well();
     let home = Home::of_service(&format!("[notification]\nservice = \"ntfy\"\n{}", server.ntfy()));
     let (binary, config) = (home.at("ssh-session-notifier"), home.at("config.toml"));
@@ -88,8 +88,9 @@ fn busybox_crond_runs_send_as_an_unprivileged_user() {
     let passwd = format!("notifier:x:{SERVICE}:{SERVICE}::{}:/bin/false\n", home.at("state").display());
     fs::write(home.at("passwd"), passwd).expect("it is ours");
     let root = home.0.display();
+    let busybox = busybox.display();
     let script =
-        format!("mount --bind {root}/passwd /etc/passwd && exec busybox crond -f -L /dev/null -c {root}/crontabs");
+        format!("mount --bind {root}/passwd /etc/passwd && exec {busybox} crond -f -L /dev/null -c {root}/crontabs");
     let mut crond = Command::new("unshare");
     crond.args(["--mount", "sh", "-c", &script]);
     let mut crond = Running::start(crond);

@@ -10,6 +10,7 @@ pub mod queue;
 pub mod server;
 pub mod sshd;
 pub mod tls;
+pub mod tools;
 pub mod tree;
 
 use std::io::{self, Write};
@@ -39,10 +40,7 @@ pub fn is_root() -> bool {
 
 /// Whether a program can be started.
 pub fn has(program: &str) -> bool {
-    Command::new("sh")
-        .args(["-c", &format!("PATH=$PATH:/usr/sbin:/sbin command -v {program}")])
-        .output()
-        .is_ok_and(|found| found.status.success())
+    tools::find(program).is_some()
 }
 
 /// Whether this process may make a mount namespace (a container may not).

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 use crate::support::home::Home;
 use crate::support::outcome::Outcome;
-use crate::support::{has, has_mount_namespaces, program, wait_for};
+use crate::support::{has_mount_namespaces, program, tools, wait_for};
 
 /// An ordinary user's id; the name is `eve`.
 pub const EVE: u32 = 61_234;
@@ -25,7 +25,7 @@ const PROGRAMS: [&str; 7] = ["sshd", "ssh", "ssh-keygen", "su", "ip", "nsenter",
 const ENTER: &str = r#"
 for file in passwd group shadow pam.d; do mount --bind "$1/etc/$file" "/etc/$file"; done
 for directory in /run /var/lib; do mount -t tmpfs -o mode=755 tmpfs "$directory"; done
-mkdir /run/sshd
+mkdir -m 755 /run/sshd
 ip link set lo up
 for address in "$2" "$3"; do ip address add "$address/32" dev lo; done
 exec /usr/sbin/sshd -D -e -f "$1/etc/sshd_config"
@@ -46,7 +46,7 @@ pub fn missing() -> Option<String> {
     if !network.is_ok_and(|done| done.status.success()) {
         return Some("needs network namespaces".into());
     }
-    PROGRAMS.into_iter().find(|name| !has(name)).map(|name| format!("needs {name}"))
+    PROGRAMS.into_iter().find(|name| !tools::has_mounted(name)).map(|name| format!("needs {name}"))
 }
 
 /// The line of PAM's session stack that this program is added by, as its README has it.
@@ -63,7 +63,7 @@ impl<'a> Sshd<'a> {
         write_keys(home);
         let log = fs::File::create(home.at("sshd.log")).expect("a log");
         let process = Command::new("unshare")
-            .args(["--mount", "--net", "sh", "-ec", ENTER, "sh"])
+            .args(["--mount", "--net", "sh", "-ec", &format!("{}{ENTER}", tools::MOUNT), "sh"])
             .args([home.0.as_os_str(), SERVER.as_ref(), CLIENT.as_ref()])
             .stderr(log)
             .spawn()

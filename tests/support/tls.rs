@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::support::home::Home;
-use crate::support::{has, wait_for};
+use crate::support::{has, stderr, tools, wait_for};
 
 /// Moments as `openssl ca` takes them: long ago, just as long ago, and far ahead.
 pub const PAST: &str = "20200101000000Z";
@@ -14,9 +14,10 @@ pub const EXPIRED: &str = "20200201000000Z";
 pub const FUTURE: &str = "20990101000000Z";
 pub const END: &str = "20991231000000Z";
 
-/// Whether what these need is installed.
+/// Whether openssl and an nginx with TLS are installed or unpacked.
 pub fn is_possible() -> bool {
-    has("openssl") && has("nginx")
+    let nginx = tools::command("nginx").args(["-e", "stderr", "-V"]).output();
+    has("openssl") && nginx.is_ok_and(|nginx| stderr(&nginx).contains("--with-http_ssl_module"))
 }
 
 /// A kind of key, as `openssl req -newkey` takes it, and how `openssl ca` is to sign with it.
@@ -156,9 +157,8 @@ impl Nginx {
              log_format tls '$ssl_protocol $status'; access_log {root}/nginx.log tls;\n{settings}\n{servers}}}\n"
         );
         fs::write(home.at("nginx.conf"), config).expect("a file");
-        let mut command = Command::new("nginx");
+        let mut command = tools::command("nginx");
         command.arg("-c").arg(home.at("nginx.conf")).args(["-e", "stderr"]).stderr(Stdio::null());
-        command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         let nginx = Self { process: Process(command.spawn().expect("nginx was there")), log, ports };
         for port in &nginx.ports {
             assert!(wait_for(|| TcpStream::connect(("127.0.0.1", *port)).is_ok()), "nginx listens");

@@ -8,7 +8,7 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::support::skip;
+use crate::support::{is_root, skip, tools};
 
 /// The installer.
 pub const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/install.sh");
@@ -33,16 +33,15 @@ impl Tree {
     /// A host with busybox and nothing else, a stand-in for the binary included (the real one may
     /// need libraries here). `None`, and said why, where it can't be had.
     pub fn host(test: &str) -> Option<Self> {
-        let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| is_static(path));
-        let (Ok(0), Some(busybox)) = (fs::metadata("/proc/self").map(|me| me.uid()), busybox) else {
-            skip(test, "needs root and a static busybox");
+        let (true, Some(busybox)) = (is_root(), tools::busybox()) else {
+            skip(test, "needs root and a static busybox with crond");
             return None;
         };
         let tree = Self::new(test);
         for directory in ["bin", "dev", "etc/crontabs", "etc/pam.d", "run", "usr/sbin", "var/lib"] {
             fs::create_dir_all(tree.at(directory)).expect(directory);
         }
-        fs::copy(busybox, tree.at("bin/busybox")).expect("busybox");
+        fs::copy(&busybox, tree.at("bin/busybox")).expect("busybox");
         let applets = output(Command::new(busybox).arg("--list"));
         for applet in applets.lines().filter(|applet| *applet != "busybox") {
             symlink("busybox", tree.at("bin").join(applet)).expect(applet);
@@ -115,11 +114,6 @@ impl Drop for Tree {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
-}
-
-/// An ELF file that names no interpreter is static.
-fn is_static(path: &str) -> bool {
-    fs::read(path).is_ok_and(|bytes| !bytes.windows(4).take(4096).any(|four| four == b"/lib"))
 }
 
 /// What a command that must succeed, silently on stderr, prints.
