@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_not_utf_8_are_no_doubt_about_the_queue_unless_they_are_in_its_section() {
+    fn a_byte_that_is_not_utf_8_matters_only_in_the_section_of_the_queue() {
         let file = file("bytes");
         for (text, expected) in [
             (&b"[host]\nname = 'K\xfcche'\n[queue]\npath = '/x/q.db'\n"[..], "/x/q.db"),
