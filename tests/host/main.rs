@@ -4,6 +4,7 @@ mod clock;
 mod config;
 mod cost;
 mod install;
+mod layers;
 #[cfg(feature = "tls")]
 mod static_build;
 #[path = "../support/mod.rs"]

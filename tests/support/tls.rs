@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::support::home::Home;
-use crate::support::{has, stderr, tools, wait_for};
+use crate::support::outcome::Outcome;
+use crate::support::{has, tools, wait_for};
 
 /// Moments as `openssl ca` takes them: long ago, just as long ago, and far ahead.
 pub const PAST: &str = "20200101000000Z";
@@ -17,7 +18,7 @@ pub const END: &str = "20991231000000Z";
 /// Whether openssl and an nginx with TLS are installed or unpacked.
 pub fn is_possible() -> bool {
     let nginx = tools::command("nginx").args(["-e", "stderr", "-V"]).output();
-    has("openssl") && nginx.is_ok_and(|nginx| stderr(&nginx).contains("--with-http_ssl_module"))
+    has("openssl") && nginx.is_ok_and(|nginx| nginx.stderr().contains("--with-http_ssl_module"))
 }
 
 /// A kind of key, as `openssl req -newkey` takes it, and how `openssl ca` is to sign with it.
