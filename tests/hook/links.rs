@@ -5,11 +5,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::home::{Home, SERVICE, hook};
+use crate::support::home::{Home, SERVICE, STDOUT, hook};
 use crate::support::outcome::Outcome;
 use crate::support::{has_mount_namespaces, is_root, skip};
-
-const STDOUT: &str = "[notification]\nservice = \"stdout\"\n";
 
 /// What nobody but root may see.
 const SECRET: &str = "root:$y$j9T$secret";

@@ -11,12 +11,10 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::support::home::{self, Home, LOGIN, SERVICE, Syslog};
+use crate::support::home::{self, Home, LOGIN, SERVICE, STDOUT, Syslog};
 use crate::support::outcome::Outcome;
 use crate::support::sshd::{self, EVE, Sshd};
 use crate::support::{has, has_mount_namespaces, is_root, skip, wait_for};
-
-const STDOUT: &str = "[notification]\nservice = \"stdout\"\n";
 
 /// What an ordinary user can do before he starts su, as a line of shell.
 const ANYBODY: [&str; 12] = [
