@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::ffi::OsStringExt;
 use std::process::{Command, Output};
 
-use crate::support::home::{Home, Syslog};
+use crate::support::home::{Home, STDOUT, Syslog};
 use crate::support::outcome::Outcome;
 use crate::support::server::Server;
 use crate::support::{has_mount_namespaces, skip};
@@ -175,7 +175,7 @@ fn whatever_a_name_is_made_of_syslog_gets_lines_of_ours_alone() {
 /// P3
 #[test]
 fn whatever_a_name_is_made_of_it_comes_out_of_the_spool_as_it_went_in() {
-    let home = Home::new("[notification]\nservice = \"stdout\"\n");
+    let home = Home::new(STDOUT);
     for (bytes, shown) in names() {
         fs::create_dir(home.database()).expect("a directory in the database's place");
         let output = hook(&home.command(&["queue"]), [Some(&bytes); 4]);

@@ -5,11 +5,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::home::{Home, SERVICE, hook};
+use crate::support::home::{Home, SERVICE, STDOUT, hook};
 use crate::support::outcome::Outcome;
 use crate::support::{has_mount_namespaces, is_root, skip};
-
-const STDOUT: &str = "[notification]\nservice = \"stdout\"\n";
 
 /// What nobody but root may see.
 const SECRET: &str = "root:$y$j9T$secret";
@@ -234,6 +232,6 @@ fn root_stays_root_in_no_directory_that_others_can_write_in() {
     symlink(victim.join("new"), home.at("state/session_events.db.turn")).expect("a link");
     let before = snapshot(&victim);
     let output = hook(home.command(&["queue"]), &LATER);
-    output.exits(0).says("others can write in it; `chmod go-w` it").says("user 'bob'");
+    output.exits(0).says("others can write in it; `chmod go-w` it").says("user bob");
     assert_eq!(snapshot(&victim), before);
 }

@@ -4,7 +4,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
-use crate::support::home::{Home, LOGIN, hook};
+use crate::support::home::{Home, LOGIN, STDOUT, hook};
 use crate::support::outcome::Outcome;
 use crate::support::server::{Request, Server};
 use crate::support::sshd::{self, CLIENT, Sshd};
@@ -103,7 +103,7 @@ fn a_session_has_one_id_at_its_open_and_close_and_every_session_its_own() {
     if !can_log_in("a_session_has_one_id_at_its_open_and_close_and_every_session_its_own") {
         return;
     }
-    let home = Home::of_service("[notification]\nservice = \"stdout\"\n");
+    let home = Home::of_service(STDOUT);
     let sshd = Sshd::start(&home, &sshd::hook_line(&home));
     for _ in 0..3 {
         sshd.login("true");

@@ -5,13 +5,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use crate::support::home::{Home, LOGIN, SERVICE, hook};
+use crate::support::home::{Home, LOGIN, SERVICE, STDOUT, hook};
 use crate::support::outcome::Outcome;
 use crate::support::server::{Server, taken};
 use crate::support::sshd::{self, EVE, Sshd};
 use crate::support::{has, is_root, skip};
-
-const STDOUT: &str = "[notification]\nservice = \"stdout\"\n";
 
 /// Whether a test can run that needs root and these programs; if not, says so.
 fn can_run(test: &str, programs: &[&str]) -> bool {

@@ -11,12 +11,10 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::support::home::{self, Home, LOGIN, SERVICE, Syslog};
+use crate::support::home::{self, Home, LOGIN, SERVICE, STDOUT, Syslog};
 use crate::support::outcome::Outcome;
 use crate::support::sshd::{self, EVE, Sshd};
 use crate::support::{has, has_mount_namespaces, is_root, skip, wait_for};
-
-const STDOUT: &str = "[notification]\nservice = \"stdout\"\n";
 
 /// What an ordinary user can do before he starts su, as a line of shell.
 const ANYBODY: [&str; 12] = [
@@ -203,7 +201,7 @@ fn a_limit_that_cannot_be_lifted_leaves_the_event_to_syslog_whole() {
     }
     home::hook(command, &LOGIN).exits(0);
     let lines = syslog.lines();
-    for part in ["session open", "user 'amanda'", "remote host '192.0.2.7'", "tty 'ssh'", "service 'sshd'"] {
+    for part in ["action open", "user amanda", "remote_host 192.0.2.7", "tty ssh", "service sshd", ": end"] {
         assert!(lines.contains(part) && lines.starts_with("<34>"), "{part}: {lines}");
     }
     assert!(home.spooled().iter().all(|name| name.starts_with('.')), "{:?}", home.spooled());

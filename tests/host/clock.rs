@@ -6,12 +6,10 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::support::home::{Home, LOGIN, hook};
+use crate::support::home::{Home, LOGIN, STDOUT, hook};
 use crate::support::outcome::Outcome;
 use crate::support::server::{Server, reply};
 use crate::support::skip;
-
-const STDOUT: &str = "[notification]\nservice = \"stdout\"\n";
 
 /// Debian's libfaketime, wherever this architecture keeps it. A static binary wouldn't load it.
 fn libfaketime(test: &str) -> Option<PathBuf> {

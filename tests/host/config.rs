@@ -5,12 +5,10 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::process::{Command, Output};
 
-use crate::support::home::{Home, LOGIN, SERVICE, hook};
+use crate::support::home::{Home, LOGIN, SERVICE, STDOUT, hook};
 use crate::support::outcome::Outcome;
 use crate::support::server::Server;
 use crate::support::{has_mount_namespaces, is_root, skip};
-
-const STDOUT: &str = "[notification]\nservice = \"stdout\"\n";
 
 #[test]
 fn a_mistake_stops_the_sender_with_file_line_and_setting() {

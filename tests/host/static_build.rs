@@ -15,7 +15,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConnection, StreamOwned};
 
-use crate::support::home::{Home, LOGIN, hook};
+use crate::support::home::{Home, LOGIN, STDOUT, hook};
 use crate::support::outcome::Outcome;
 use crate::support::queue::Queue;
 use crate::support::server::Server;
@@ -103,7 +103,7 @@ fn alone_in_an_empty_root_directory_it_records_and_delivers() {
 #[test]
 fn with_nothing_but_busybox_its_shell_and_its_env_can_run_it() {
     let test = "with_nothing_but_busybox_its_shell_and_its_env_can_run_it";
-    let Some(root) = Root::new(test, "[notification]\nservice = \"stdout\"\n") else { return };
+    let Some(root) = Root::new(test, STDOUT) else { return };
     let Some(busybox) = tools::busybox() else {
         return skip(test, "there is no static busybox with crond");
     };
@@ -244,7 +244,7 @@ fn a_login_takes_less_than_3_mib_of_memory() {
     if !PathBuf::from("/usr/bin/time").exists() {
         return skip(test, "there is no GNU time");
     }
-    let home = Home::new("[notification]\nservice = \"stdout\"\n");
+    let home = Home::new(STDOUT);
     // The first login makes the database, the others find it.
     for _ in 0..3 {
         let mut command = Command::new("/usr/bin/time");
@@ -264,7 +264,7 @@ fn a_32_bit_machine_tells_the_time_after_2038() {
     if !has("faketime") || !has("qemu-arm") {
         return skip(test, "there is no faketime, or no dynamically linked qemu-arm for it to deceive");
     }
-    let home = Home::new("[notification]\nservice = \"stdout\"\n");
+    let home = Home::new(STDOUT);
     let command = |argument: &str| {
         let mut command = Command::new("faketime");
         command.args(["-f", AFTER_2038, "qemu-arm"]).arg(&binary).arg("--config").arg(home.at("config.toml"));

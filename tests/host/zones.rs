@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Output;
 
-use crate::support::home::Home;
+use crate::support::home::{Home, STDOUT};
 use crate::support::outcome::Outcome;
 use crate::support::{has_mount_namespaces, skip};
 
@@ -12,7 +12,7 @@ const BARE: &str = "mount -t tmpfs tmpfs /usr/share/zoneinfo; mount -t tmpfs tmp
 
 /// What `send` says of a login, in a zone, where a line of shell made the host what it is.
 fn sent(prepare: &str, zone: &str) -> Output {
-    let home = Home::new("[notification]\nservice = \"stdout\"\n");
+    let home = Home::new(STDOUT);
     let file = home.at("config.toml");
     let text = fs::read_to_string(&file).expect("a configuration");
     fs::write(file, text.replace("[host]\n", &format!("[host]\ntimezone = \"{zone}\"\n"))).expect("it is ours");

@@ -7,11 +7,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::has_mount_namespaces;
-use crate::support::home::{Home, LOG_PAGES, Syslog};
+use crate::support::home::{Home, LOG_PAGES, STDOUT, Syslog};
 use crate::support::outcome::Outcome;
 use crate::support::server::{Server, taken};
-
-const PRINTED: &str = "[notification]\nservice = \"stdout\"\n";
 
 /// Logins at once, and how often.
 const CROWD: usize = 100;
@@ -42,7 +40,7 @@ fn crowd(home: &Home, round: usize) -> String {
 /// P1, P2
 #[test]
 fn a_hundred_logins_at_once_twenty_times_are_each_sent_once_while_a_sender_runs() {
-    let home = Home::new(PRINTED);
+    let home = Home::new(STDOUT);
     // As the Go program's installer leaves it: the first hundred all want to make the tables.
     fs::write(home.database(), "").expect("an empty file");
     let syslog = has_mount_namespaces().then(|| Syslog::listen(&home));
@@ -111,7 +109,7 @@ fn of_two_and_of_ten_senders_at_once_one_works_and_nothing_is_sent_twice() {
 /// P1: a backup that reads the queue for long keeps the log from being shortened, and nothing else.
 #[test]
 fn somebody_who_reads_the_queue_for_long_holds_up_neither_logins_nor_the_sender() {
-    let home = Home::new(PRINTED);
+    let home = Home::new(STDOUT);
     let logins = |count: usize| {
         let login = |_| {
             let started = Instant::now();

@@ -5,12 +5,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use crate::support::home::{Home, LOGIN, Syslog, hook};
+use crate::support::home::{Home, LOGIN, STDOUT, Syslog, hook};
 use crate::support::outcome::Outcome;
 use crate::support::queue::{Outsider, Queue};
 use crate::support::{has, has_mount_namespaces, skip, tools};
-
-const PRINTED: &str = "[notification]\nservice = \"stdout\"\n";
 
 /// How a login's notice begins.
 const LINE: &str = "'amanda' (192.0.2.7) logged in";
@@ -44,7 +42,7 @@ fn a_login_waits_at_most_a_second_for_a_database_that_another_process_holds_for_
         [("writing", Outsider::begin_writing as fn(&Outsider)), ("alone", Outsider::begin_writing_alone)]
     {
         for before in [&[][..], &["--ignore-signal=ALRM"], &["--block-signal=ALRM"], &["--block-signal"]] {
-            let home = Home::new(PRINTED);
+            let home = Home::new(STDOUT);
             home.record("bob", "192.0.2.9", "open_session");
             let other = home.queue().outsider();
             hold(&other);
@@ -68,7 +66,7 @@ fn a_login_waits_at_most_a_second_for_a_database_that_another_process_holds_for_
 /// P2
 #[test]
 fn a_directory_in_the_databases_place_sends_the_event_to_the_spool() {
-    let home = Home::new(PRINTED);
+    let home = Home::new(STDOUT);
     fs::create_dir(home.database()).expect("a directory");
     let output = home.hook(&LOGIN);
     fs::remove_dir(home.database()).expect("it is empty");
@@ -79,7 +77,7 @@ fn a_directory_in_the_databases_place_sends_the_event_to_the_spool() {
 #[test]
 fn a_corrupt_database_sends_the_event_to_the_spool_and_the_next_send_mends_it() {
     for keeps_log in [true, false] {
-        let home = Home::new(PRINTED);
+        let home = Home::new(STDOUT);
         home.record("bob", "192.0.2.9", "open_session");
         if !keeps_log {
             home.queue().remove_log();
@@ -105,11 +103,11 @@ fn a_corrupt_database_sends_the_event_to_the_spool_and_the_next_send_mends_it() 
 /// P2, P3: the file is the service user's, and so is what its schema says.
 #[test]
 fn what_somebody_adds_to_the_databases_schema_neither_runs_nor_stops_anything() {
-    let home = Home::new(PRINTED);
+    let home = Home::new(STDOUT);
     home.send().when("it makes the database").succeeds();
     home.queue().add_a_column();
     home.record("bob", "192.0.2.9", "open_session");
-    home.queue().add_what_a_schema_can_have();
+    home.queue().add_foreign_schema();
     home.hook(&LOGIN).succeeds();
     assert_eq!(home.spooled(), [""; 0]);
     let sent = home.sent();
@@ -122,9 +120,9 @@ fn what_somebody_adds_to_the_databases_schema_neither_runs_nor_stops_anything() 
 /// P2
 #[test]
 fn what_waits_is_saved_though_the_schema_has_something_that_no_sqlite_understands() {
-    let home = Home::new(PRINTED);
+    let home = Home::new(STDOUT);
     home.record("bob", "192.0.2.9", "open_session");
-    home.queue().add_what_no_sqlite_understands();
+    home.queue().add_invalid_schema();
     home.hook(&LOGIN).exits(0).says("is damaged");
     home.send().prints("'bob'").prints(LINE).prints("1 events of it were saved");
 }
@@ -143,7 +141,7 @@ fn a_full_and_a_read_only_disk_send_the_event_to_the_spool() {
         ("a read-only disk, with a queue", true, "mount --bind state state; mount -o remount,bind,ro state"),
     ];
     for (cause, is_used, prepare) in rows {
-        let home = Home::new(PRINTED);
+        let home = Home::new(STDOUT);
         if is_used {
             home.record("bob", "192.0.2.9", "open_session");
             assert_eq!(home.sent().lines().count(), 1);
@@ -175,7 +173,7 @@ fn with_nothing_left_to_write_to_the_whole_event_is_in_syslog_at_critical() {
         ("a read-only spool", "mount --bind spool spool; mount -o remount,bind,ro spool"),
     ];
     for (cause, prepare) in rows {
-        let home = Home::new(PRINTED);
+        let home = Home::new(STDOUT);
         fs::create_dir(home.at("spool")).expect("a directory");
         fs::set_permissions(home.at("spool"), fs::Permissions::from_mode(0o700)).expect("ours");
         let syslog = Syslog::listen(&home);
@@ -186,7 +184,7 @@ fn with_nothing_left_to_write_to_the_whole_event_is_in_syslog_at_critical() {
         let said = syslog.lines();
         let told = [
             "session open",
-            "user 'amanda'",
+            "user amanda",
             "remote host '192.0.2.7'",
             "tty 'ssh'",
             "service 'sshd'",
@@ -207,7 +205,7 @@ fn a_missing_or_stopped_syslog_keeps_no_event_from_its_place() {
         return;
     }
     for is_there in [false, true] {
-        let home = Home::new(PRINTED);
+        let home = Home::new(STDOUT);
         fs::create_dir(home.database()).expect("a directory in the database's place");
         let syslog = is_there.then(|| Syslog::listen(&home));
         // Nobody reads: the socket's buffer fills up.
@@ -241,7 +239,7 @@ fn a_file_system_that_cannot_share_memory_holds_the_queue_all_the_same() {
         user=a; login \"$@\"; user=b; login \"$@\"; \"$@\" send
         user=c; login \"$@\" & user=d; login \"$@\" & wait
         \"$@\" send; \"$@\" send";
-    let home = Home::new(PRINTED);
+    let home = Home::new(STDOUT);
     let output = in_namespace(&home, &format!("{}{script}", tools::MOUNT));
     let sent = output.succeeds().stdout();
     let users: Vec<&str> = sent.lines().filter_map(|line| line.split('\'').nth(1)).collect();
@@ -291,7 +289,7 @@ fn a_disk_that_does_not_answer_at_all_holds_a_login_up_for_no_more_than_a_second
         user=amanda timed \"$@\"
         mount --bind state/spool spool
         user=zoe timed \"$@\"";
-    let home = Home::new(PRINTED);
+    let home = Home::new(STDOUT);
     let syslog = Syslog::listen(&home);
     let output = in_namespace(&home, script);
     output.exits(0);
@@ -299,6 +297,6 @@ fn a_disk_that_does_not_answer_at_all_holds_a_login_up_for_no_more_than_a_second
         output.stdout().lines().filter_map(|line| line.parse().ok()).map(Duration::from_millis).collect();
     assert!(took.len() == 2 && took.iter().all(|took| *took < PATIENCE), "{took:?}");
     let said = syslog.lines();
-    assert!(said.lines().any(|line| line.starts_with("<34>") && line.ends_with("user 'zoe'")), "{said}");
+    assert!(said.lines().any(|line| line.starts_with("<34>") && line.ends_with("user zoe")), "{said}");
     assert_spooled_and_sent(&home, &output, "a frozen disk");
 }

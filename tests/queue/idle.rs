@@ -6,35 +6,24 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use crate::support::home::{Home, LOGIN, Syslog, hook};
+use crate::support::home::{Home, LOGIN, STDOUT, Syslog, copy, hook};
 use crate::support::inject::{self, Fault, Where};
 use crate::support::outcome::Outcome;
 use crate::support::server::{Server, reply, taken};
 use crate::support::{has_mount_namespaces, program, skip, wait_for};
-
-const PRINTED: &str = "[notification]\nservice = \"stdout\"\n";
 
 /// The user of [`LOGIN`].
 const VICTIM: &str = "'amanda' (192.0.2.7)";
 
 /// A host where two logins were sent, and where a look has found nothing since.
 fn idle() -> Home {
-    let home = Home::new(PRINTED);
+    let home = Home::new(STDOUT);
     for user in ["bob", "carol"] {
         home.login(user);
     }
     assert_eq!(home.sent().lines().count(), 2);
     assert_eq!(home.sent(), "");
     home
-}
-
-/// Copies the files of a queue.
-fn copy(from: &Path, to: &Path) {
-    let _ = fs::remove_dir_all(to);
-    fs::create_dir_all(to).expect("room");
-    for entry in fs::read_dir(from).expect("files").flatten() {
-        fs::copy(entry.path(), to.join(entry.file_name())).expect("room");
-    }
 }
 
 /// P2: through two lives of the write-ahead log.
@@ -143,8 +132,8 @@ fn a_target_that_is_added_gets_what_comes_from_then_on() {
     assert!(home.sent().contains("'dave'"));
     assert!(server.requests().len() == 1 && server.requests()[0].body.contains("'dave'"));
     assert_eq!(home.sent(), "");
-    home.configure(PRINTED);
-    home.send().exits(0).says("ntfy is no target any more");
+    home.configure(STDOUT);
+    home.send().exits(0).says("ntfy is no longer a target");
 }
 
 /// P2: a backup perhaps, or an administrator.
@@ -207,7 +196,7 @@ fn a_login_that_was_killed_anywhere_is_seen_by_the_next_sender() {
     }
     let template = idle();
     let host = || {
-        let home = Home::new(PRINTED);
+        let home = Home::new(STDOUT);
         copy(&template.at("state"), &home.at("state"));
         home
     };
@@ -242,7 +231,7 @@ fn what_a_sender_that_was_killed_left_is_seen_by_the_next_one() {
         template.login(user);
     }
     let host = || {
-        let home = Home::new(PRINTED);
+        let home = Home::new(STDOUT);
         copy(&template.at("state"), &home.at("state"));
         home
     };

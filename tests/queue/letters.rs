@@ -100,7 +100,7 @@ fn a_rejected_event_is_listed_told_of_once_and_retried_or_dropped() {
     home.run(&["retry", "2"]).succeeds().prints_only("1 will be sent again\n");
     home.send().fails();
     assert_eq!(server.requests().len(), so_far + 2);
-    home.run(&["drop", "2"]).succeeds().prints_only("1 forgotten\n");
+    home.run(&["drop", "2"]).succeeds().prints_only("1 discarded\n");
     let status = home.status();
     assert!(status.contains("ntfy: 0 waiting, 0 dead") && !status.contains("mallory"), "{status}");
     for arguments in [&["drop", "2"][..], &["retry", "2"], &["retry", "--all"]] {

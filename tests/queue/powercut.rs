@@ -1,16 +1,13 @@
 //! A power cut after every step of a login: nothing that no sync had made sure of may be left, or any
 //! part of it. What a login recorded before it let the user in is there afterwards.
 
-use std::fs;
 use std::path::Path;
 
-use crate::support::home::{Home, LOGIN, hook};
+use crate::support::home::{Home, LOGIN, STDOUT, copy, hook};
 use crate::support::inject::{self, Fault, Where};
 use crate::support::outcome::Outcome;
 use crate::support::powercut::{self, Disk, Left, WAYS};
 use crate::support::skip;
-
-const PRINTED: &str = "[notification]\nservice = \"stdout\"\n";
 
 /// The user whose login is cut off, and one that comes when the power is back.
 const VICTIM: &str = "'amanda' (192.0.2.7)";
@@ -24,12 +21,6 @@ fn is_possible(test: &str) -> bool {
     can
 }
 
-fn copy(from: &Path, to: &Path) {
-    for entry in fs::read_dir(from).expect("a template").flatten() {
-        fs::copy(entry.path(), to.join(entry.file_name())).expect("a copy");
-    }
-}
-
 /// A login on `home`, replayed on `disk`, with a look at it after each step.
 fn login(home: &Home, disk: &mut Disk, after: impl FnMut(&Disk, &str)) {
     let log = home.at("trace");
@@ -39,7 +30,7 @@ fn login(home: &Home, disk: &mut Disk, after: impl FnMut(&Disk, &str)) {
 
 /// Checks what a power cut leaves: all of `before`, once, and the victim's event so many times.
 fn check(disk: &Disk, left: Left, before: &[&str], victim: &[usize], case: &str) {
-    let home = Home::new(PRINTED);
+    let home = Home::new(STDOUT);
     disk.leave(left, &home.at("state"));
     home.record(NEXT, "192.0.2.8", "open_session");
     assert!(home.spooled().is_empty(), "{case}: {:?}", home.spooled());
@@ -55,7 +46,7 @@ fn check(disk: &Disk, left: Left, before: &[&str], victim: &[usize], case: &str)
 
 /// A login on a copy of `template`, with a power cut after every step and after the last.
 fn cut_everywhere(template: &Home, before: &[&str]) {
-    let home = Home::new(PRINTED);
+    let home = Home::new(STDOUT);
     copy(&template.at("state"), &home.at("state"));
     let mut disk = Disk::with(&home.at("state"));
     let mut steps = 0;
@@ -75,7 +66,7 @@ fn cut_everywhere(template: &Home, before: &[&str]) {
 #[test]
 fn a_power_cut_while_the_queue_is_made_leaves_a_sound_queue_and_after_it_the_event() {
     if is_possible("a_power_cut_while_the_queue_is_made_leaves_a_sound_queue_and_after_it_the_event") {
-        cut_everywhere(&Home::new(PRINTED), &[]);
+        cut_everywhere(&Home::new(STDOUT), &[]);
     }
 }
 
@@ -83,7 +74,7 @@ fn a_power_cut_while_the_queue_is_made_leaves_a_sound_queue_and_after_it_the_eve
 #[test]
 fn a_power_cut_at_any_login_leaves_what_was_recorded() {
     if is_possible("a_power_cut_at_any_login_leaves_what_was_recorded") {
-        let template = Home::new(PRINTED);
+        let template = Home::new(STDOUT);
         template.record("bob", "192.0.2.9", "open_session");
         cut_everywhere(&template, &["'bob'"]);
         // Delivered, and the log moved into the database by somebody else, who then removed it.
@@ -100,7 +91,7 @@ fn a_power_cut_at_a_login_that_shortens_the_log_leaves_what_was_recorded() {
     if !is_possible("a_power_cut_at_a_login_that_shortens_the_log_leaves_what_was_recorded") {
         return;
     }
-    let template = Home::new(PRINTED);
+    let template = Home::new(STDOUT);
     let parts: Vec<String> = template.grow_log().iter().map(|user| format!("'{user}'")).collect();
     cut_everywhere(&template, &parts.iter().map(String::as_str).collect::<Vec<_>>());
 }
@@ -109,7 +100,7 @@ fn a_power_cut_at_a_login_that_shortens_the_log_leaves_what_was_recorded() {
 #[test]
 fn a_power_cut_during_a_take_over_leaves_the_go_programs_events() {
     if is_possible("a_power_cut_during_a_take_over_leaves_the_go_programs_events") {
-        let template = Home::new(PRINTED);
+        let template = Home::new(STDOUT);
         copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/go-hot-wal"), &template.at("state"));
         let sent = ["'amanda' (192.168.1.50) logged in", "'bob' (2001:db8::17) logged in", "'o'brien' ", "'root' "];
         let also = ["'amanda' (192.168.1.50) logged out", "@everyone' ", "'dave' ", "'bob' (2001:db8::17) logged out"];
@@ -125,10 +116,10 @@ fn a_login_is_durable_whatever_the_one_before_it_left_undone() {
         return;
     }
     let before = [("PAM_SERVICE", "sshd"), ("PAM_USER", "bob"), ("PAM_TYPE", "open_session")];
-    let first = Home::new(PRINTED);
+    let first = Home::new(STDOUT);
     hook(inject::traced(&first, &first.command(&["queue"]), Where::Queue), &before).exits(0);
     for call in inject::calls(&first) {
-        let home = Home::new(PRINTED);
+        let home = Home::new(STDOUT);
         let mut disk = Disk::with(&home.at("state"));
         let log = home.at("first");
         let faults = [inject::option(&call, Fault::Kill)];

@@ -6,11 +6,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 use std::thread;
 
-use crate::support::home::{Home, LOGIN, SERVICE};
+use crate::support::home::{Home, LOGIN, SERVICE, STDOUT};
 use crate::support::outcome::Outcome;
 use crate::support::{is_root, skip};
-
-const PRINTED: &str = "[notification]\nservice = \"stdout\"\n";
 
 /// What waits in each of the databases: the clocks of two zones, the newer one with a smaller text.
 const WAITING: [&str; 6] = [
@@ -31,6 +29,9 @@ const IN_THE_LOG: [&str; 2] = [
 /// Each database, with the number of events that are only in its log.
 const DATABASES: [(&str, usize); 3] = [("go-pending.db", 0), ("go-locked.db", 0), ("go-hot-wal/session_events.db", 2)];
 
+/// The tables of a queue.
+const TABLES: [&str; 8] = ["attempt", "delivery", "event", "known", "meta", "open", "repeat", "target"];
+
 /// Puts a database where the program looks for it, with its log.
 fn put(home: &Home, name: &str) {
     let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name);
@@ -49,14 +50,14 @@ fn expected(in_log: usize) -> Vec<&'static str> {
 fn assert_ours(home: &Home) {
     assert_eq!(home.queue().integrity(), "ok");
     assert_eq!(home.queue().journal(), "wal");
-    assert_eq!(home.queue().tables(), ["attempt", "delivery", "event", "target"]);
+    assert_eq!(home.queue().tables(), TABLES);
 }
 
 /// P2
 #[test]
 fn a_first_send_delivers_all_that_waited_in_order_of_recording_and_locked_rows_too() {
     for (name, in_log) in DATABASES {
-        let home = Home::new(PRINTED);
+        let home = Home::new(STDOUT);
         put(&home, name);
         let sent = home.sent();
         assert_eq!(sent.lines().collect::<Vec<_>>(), expected(in_log), "{name}");
@@ -69,7 +70,7 @@ fn a_first_send_delivers_all_that_waited_in_order_of_recording_and_locked_rows_t
 #[test]
 fn a_first_login_takes_everything_over_and_is_recorded_behind_it() {
     for (name, in_log) in DATABASES {
-        let home = Home::new(PRINTED);
+        let home = Home::new(STDOUT);
         put(&home, name);
         home.hook(&LOGIN).succeeds().prints_only("");
         assert_ours(&home);
@@ -85,7 +86,7 @@ fn a_first_login_takes_everything_over_and_is_recorded_behind_it() {
 /// P2: the first logins after the exchange of the binary may come all at once.
 #[test]
 fn ten_first_logins_at_once_take_a_database_over_once() {
-    let home = Home::new(PRINTED);
+    let home = Home::new(STDOUT);
     put(&home, "go-hot-wal/session_events.db");
     let users: Vec<String> = (0..10).map(|number| format!("user{number}")).collect();
     thread::scope(|scope| {
@@ -105,7 +106,7 @@ fn ten_first_logins_at_once_take_a_database_over_once() {
 /// P2: a `send` of the Go program that still runs has the database open, and may be reading.
 #[test]
 fn a_database_that_another_process_reads_is_taken_over_all_the_same() {
-    let home = Home::new(PRINTED);
+    let home = Home::new(STDOUT);
     put(&home, "go-locked.db");
     let reader = home.queue().outsider();
     reader.begin_reading();
@@ -119,7 +120,7 @@ fn a_database_that_another_process_reads_is_taken_over_all_the_same() {
 #[test]
 fn the_empty_file_that_the_go_programs_installer_leaves_is_a_new_queue() {
     for first in ["queue", "send"] {
-        let home = Home::new(PRINTED);
+        let home = Home::new(STDOUT);
         fs::write(home.database(), "").expect("an empty file");
         if first == "send" {
             assert_eq!(home.sent(), "");
@@ -137,7 +138,7 @@ fn a_new_queue_is_its_owners_alone() {
         return skip("a_new_queue_is_its_owners_alone", "needs root");
     }
     for first in ["queue", "send"] {
-        let home = Home::of_service(PRINTED);
+        let home = Home::of_service(STDOUT);
         fs::set_permissions(home.at("state"), fs::Permissions::from_mode(0o700)).expect("it is ours");
         if first == "send" {
             assert_eq!(home.sent(), "");
@@ -163,7 +164,7 @@ fn a_state_directory_that_is_missing_is_made_for_its_owner_alone() {
     if !is_root() {
         return skip("a_state_directory_that_is_missing_is_made_for_its_owner_alone", "needs root");
     }
-    let home = Home::new(PRINTED);
+    let home = Home::new(STDOUT);
     fs::remove_dir(home.at("state")).expect("it is empty");
     home.hook(&LOGIN).succeeds().prints_only("");
     assert_eq!(fs::metadata(home.at("state")).expect("made").mode() & 0o7777, 0o700);
@@ -177,7 +178,7 @@ fn a_go_database_given_to_the_service_user_is_taken_over_by_it() {
     if !is_root() {
         return skip("a_go_database_given_to_the_service_user_is_taken_over_by_it", "needs root");
     }
-    let home = Home::of_service(PRINTED);
+    let home = Home::of_service(STDOUT);
     put(&home, "go-hot-wal/session_events.db");
     for suffix in ["", "-wal"] {
         chown(format!("{}{suffix}", home.database().display()), Some(SERVICE), Some(SERVICE)).expect("root may");

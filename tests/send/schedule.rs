@@ -12,12 +12,10 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::support::home::{Home, SERVICE};
+use crate::support::home::{Home, SERVICE, STDOUT};
 use crate::support::outcome::Outcome;
 use crate::support::server::{Server, reply, taken};
 use crate::support::{has_mount_namespaces, program, skip, tools, wait_for};
-
-const STDOUT: &str = "[notification]\nservice = \"stdout\"\n";
 
 /// A process that is ended with its test, and what it prints, line by line.
 struct Running {

@@ -117,7 +117,7 @@ fn a_target_that_is_removed_takes_its_deliveries_with_it_and_that_is_said_once()
     home.send().fails();
     home.configure(&only_ntfy(&ntfy));
     let output = home.send();
-    let said = "ssh-session-notifier: discord is no target any more; 2 deliveries to it are forgotten\n";
+    let said = "ssh-session-notifier: discord is no longer a target; 2 deliveries to it are dropped\n";
     output.exits(0).says_only(said);
     home.send().succeeds();
     assert!(!home.status().contains("discord"));

@@ -25,6 +25,9 @@ pub const LOGIN: [(&str, &str); 5] = [
     ("PAM_TYPE", "open_session"),
 ];
 
+/// Configuration of a single target, which prints the notices.
+pub const STDOUT: &str = "[notification]\nservice = \"stdout\"\n";
+
 /// Pages in the write-ahead log at which a login moves them into the database (src/queue/mod.rs).
 pub const LOG_PAGES: usize = 64;
 
@@ -85,7 +88,7 @@ impl Home {
         self.at("state/session_events.db")
     }
 
-    /// What is in the database, and ways to change it.
+    /// The database: questions about it, and ways to change it.
     pub fn queue(&self) -> Queue {
         Queue(self.database())
     }
@@ -137,14 +140,14 @@ impl Home {
         self.hook(&items).succeeds();
     }
 
-    /// Records the beginning of a user's session that must succeed silently.
+    /// Records a login by this user, which must succeed silently.
     #[track_caller]
     pub fn login(&self, user: &str) {
         self.record(user, "192.0.2.7", "open_session");
     }
 
-    /// Records a login ([`LOGIN`]) while there is a directory in the database's place, so that the event
-    /// goes to the spool.
+    /// Records a login ([`LOGIN`]) while a directory has the database's name, so that the event goes to the
+    /// spool.
     #[track_caller]
     pub fn login_into_spool(&self) {
         let (aside, had_database) = (self.at("aside"), self.database().exists());
@@ -171,7 +174,7 @@ impl Home {
         self.send().succeeds().stdout()
     }
 
-    /// What `status` prints, which must succeed.
+    /// What `status` prints. It must succeed silently.
     #[track_caller]
     pub fn status(&self) -> String {
         self.run(&["status"]).succeeds().stdout()
@@ -190,10 +193,14 @@ impl Home {
     /// database; answers them.
     pub fn grow_log(&self) -> Vec<String> {
         let mut users = Vec::new();
-        while self.log_pages() + 1 < LOG_PAGES {
+        // A login writes two pages now and then.
+        while self.log_pages() + 3 < LOG_PAGES {
             assert!(users.len() < LOG_PAGES, "the log doesn't grow");
             users.push(format!("user{}", users.len()));
             self.login(&users[users.len() - 1]);
+        }
+        while self.log_pages() + 1 < LOG_PAGES {
+            self.queue().write_a_page();
         }
         users
     }
@@ -208,6 +215,15 @@ impl Home {
 impl Drop for Home {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Puts copies of a directory's files into another one, and nothing else.
+pub fn copy(from: &Path, to: &Path) {
+    let _ = fs::remove_dir_all(to);
+    fs::create_dir_all(to).expect("a new directory");
+    for entry in fs::read_dir(from).expect("a directory").flatten() {
+        fs::copy(entry.path(), to.join(entry.file_name())).expect("a copy");
     }
 }
 

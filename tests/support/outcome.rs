@@ -1,18 +1,17 @@
-//! What a finished run must have come to. Every check prints the whole output when it fails.
+//! Checks of a finished run: its exit status, stdout and stderr. A failed check prints all of them.
 
 use std::fmt::Display;
 use std::process::Output;
 
-/// Checks of a run. They return what they checked, so that they can be chained:
-/// `home.send().fails().says("HTTP 503")`.
+/// The checks. They can be chained: `home.send().fails().says("HTTP 503")`.
 pub trait Outcome {
     /// The run.
     fn output(&self) -> &Output;
 
-    /// What was tried, for a failure's message.
+    /// The name of the case, or nothing.
     fn case(&self) -> &str;
 
-    /// The same run with the name of a case.
+    /// Names the case (the row of a table, for example) for the message of a failed check.
     fn when(&self, case: impl Display) -> Case<'_> {
         Case { output: self.output(), case: case.to_string() }
     }
@@ -104,7 +103,7 @@ impl Outcome for Output {
     }
 }
 
-/// A run with the name of a case: a row of a table, for example.
+/// A run and the name of its case.
 pub struct Case<'a> {
     output: &'a Output,
     case: String,

@@ -8,30 +8,34 @@ use std::time::Duration;
 use rusqlite::types::FromSql;
 use rusqlite::{Connection, Params};
 
+/// What a copy of an event has in the column `facts`: a uid of its own, because two events with the same one
+/// count once.
+const NEW_UID: &str = "'uid ' || lower(hex(randomblob(8))) || char(10)";
+
 /// The columns of an event that a copy of it has, too.
 const COPIED: &str = "kind, user, remote_host, tty, service, session, utc_ms, boot_ms, boot_id";
 
-/// A database file. Each question opens it and closes it again. Where nobody else has it open, that
-/// also moves the write-ahead log into it, as `SQLite` always does.
+/// A database file. Each method opens it and closes it again. If nobody else has it open, closing it
+/// also moves the write-ahead log into the database, as `SQLite` always does.
 pub struct Queue(pub PathBuf);
 
-/// An event that one target has not got in its turn.
+/// An event that a target did not get when its turn came: set aside, or a dead letter.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Delivery {
     /// The event's id.
     pub event: usize,
-    /// Whether it is a dead letter. Otherwise it is retried by itself.
+    /// Whether it is a dead letter. Otherwise it is retried.
     pub is_dead: bool,
     /// Why it was not delivered.
     pub error: String,
 }
 
-/// How a target is.
+/// A target's state.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Target {
     /// Failures in a row.
     pub failures: u32,
-    /// How long it is left alone since the last failure.
+    /// The wait after the last failure.
     pub wait: Duration,
     /// The last failure; empty after a success.
     pub error: String,
@@ -73,20 +77,20 @@ impl Queue {
         milliseconds_of(self.ask("SELECT utc_ms FROM event WHERE id = ?", [id(event)]))
     }
 
-    /// The number of events, once for each target, that no target's cursor has passed.
+    /// The number of events that wait for their turn, counted once for each target.
     pub fn count_waiting(&self) -> usize {
         self.count("SELECT count(*) FROM event, target WHERE id > cursor", [])
     }
 
-    /// The number of things that a run without any failure leaves nothing of: events that wait, targets
-    /// in trouble, deliveries that failed, attempts.
+    /// The number of rows that a fully successful run leaves none of: failed deliveries, attempts, and
+    /// targets that failed or still have events waiting.
     pub fn count_unsettled(&self) -> usize {
         let sql = "SELECT (SELECT count(*) FROM delivery) + (SELECT count(*) FROM attempt)
                    + (SELECT count(*) FROM target WHERE cursor < (SELECT max(id) FROM event) OR error <> '')";
         self.count(sql, [])
     }
 
-    /// Every delivery that failed and is not simply waiting in its turn, in the order of events.
+    /// Every event that was set aside or is a dead letter, in order.
     pub fn deliveries(&self) -> Vec<Delivery> {
         let connection = self.open();
         let mut statement =
@@ -97,7 +101,7 @@ impl Queue {
         statement.query_map([], delivery).expect("our table").collect::<Result<_, _>>().expect("our columns")
     }
 
-    /// The dead letters: events, and why they are dead.
+    /// The dead letters: event and error.
     pub fn dead_letters(&self) -> Vec<(usize, String)> {
         let dead = self.deliveries().into_iter().filter(|delivery| delivery.is_dead);
         dead.map(|delivery| (delivery.event, delivery.error)).collect()
@@ -117,7 +121,7 @@ impl Queue {
         self.open().query_row(sql, [name], target).expect("a target of this name")
     }
 
-    /// `SQLite`'s own opinion: `ok` if nothing is damaged.
+    /// The result of `SQLite`'s integrity check: `ok` if nothing is damaged.
     pub fn integrity(&self) -> String {
         self.ask("PRAGMA integrity_check", [])
     }
@@ -132,21 +136,30 @@ impl Queue {
         self.ask_all("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")
     }
 
-    /// Copies the events that there are, in turn, until there are `count` (a thousand logins would take
-    /// the hook a while).
+    /// Adds copies of the existing events, in turn, until there are `count`. (Recording a thousand logins
+    /// would take too long.)
     pub fn multiply_events(&self, count: usize) {
         let sql = format!(
             "WITH RECURSIVE n (id, of) AS (
                SELECT max(id) + 1, 1 FROM event UNION ALL
                SELECT id + 1, of % (SELECT max(id) FROM event) + 1 FROM n WHERE id < ?1)
-             INSERT INTO event (id, {COPIED})
-             SELECT n.id, {COPIED} FROM n JOIN event ON event.id = n.of WHERE n.id <= ?1 ORDER BY n.id"
+             INSERT INTO event (id, facts, {COPIED})
+             SELECT n.id, {NEW_UID}, {COPIED} FROM n JOIN event ON event.id = n.of WHERE n.id <= ?1 ORDER BY n.id"
         );
         self.open().execute(&sql, [id(count)]).expect("events to copy");
         assert_eq!(self.count_events(), count);
     }
 
-    /// Gives every event the user that `rename` makes of its id and its user.
+    /// Writes one page into the write-ahead log, which is kept.
+    pub fn write_a_page(&self) {
+        let connection = self.open();
+        let keep_log = rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+        connection.set_db_config(keep_log, true).expect("SQLite knows this setting");
+        let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).expect("a database");
+        connection.execute_batch(&format!("PRAGMA user_version = {version}")).expect("nobody else writes");
+    }
+
+    /// Changes the user of every event to what `rename` returns for its id and user.
     pub fn rename_users(&self, rename: impl Fn(usize, &str) -> String) {
         let mut connection = self.open();
         let transaction = connection.transaction().expect("nobody else writes");
@@ -163,41 +176,39 @@ impl Queue {
         transaction.commit().expect("nobody else writes");
     }
 
-    /// Makes an event one that was recorded before the host was last booted.
+    /// Changes an event to one that was recorded before the last boot.
     pub fn move_to_an_earlier_boot(&self, event: usize) {
         self.change("UPDATE event SET boot_id = 'another' WHERE id = ?", [id(event)]);
     }
 
-    /// Ends every wait after a failure, as if that time had passed.
+    /// Ends every wait after a failure, as if the time had passed.
     pub fn end_waits(&self) {
         self.open().execute_batch("UPDATE target SET wait_ms = 0; UPDATE delivery SET wait_ms = 0").expect("a queue");
     }
 
-    /// Does the same, and forgets how often the targets failed, so that the next wait is the shortest.
+    /// Ends every wait and resets the targets' failures, so that the next wait is the shortest again.
     pub fn forget_failures(&self) {
         self.end_waits();
         self.change("UPDATE target SET failures = 0", []);
     }
 
-    /// Makes the targets' waits this long.
+    /// Sets the wait of every target.
     pub fn set_waits(&self, wait: Duration) {
         self.change("UPDATE target SET wait_ms = ?", [milliseconds(wait)]);
     }
 
-    /// Makes every target one that failed and is to be left alone for an hour since `moment`
-    /// (`UTC_MS BOOT_MS BOOT_ID`).
+    /// Makes every target wait for an hour after a failure at `moment` (`UTC_MS BOOT_MS BOOT_ID`).
     pub fn wait_an_hour_since(&self, moment: &str) {
         self.change("UPDATE target SET wait_ms = 3600000, failures = 1, error = 'x', since = ?", [moment]);
     }
 
-    /// Moves the moment when a wait began back, by the clock that nobody can set.
+    /// Moves the beginning of the target's wait back on the boot clock, which nobody can set.
     pub fn let_boot_time_pass(&self, time: Duration) {
         let since = earlier(&self.ask::<String>("SELECT since FROM target", []), Duration::ZERO, time);
         self.change("UPDATE target SET since = ?", [since]);
     }
 
-    /// Moves the first attempt of every event that still waits back by so many days, by both clocks, and
-    /// ends all waits.
+    /// Moves every first attempt back by this many days on both clocks, and ends all waits.
     pub fn let_days_pass(&self, days: u32) {
         let time = Duration::from_hours(24) * days;
         for (table, condition) in [("attempt", "1"), ("delivery", "first <> ''")] {
@@ -210,15 +221,15 @@ impl Queue {
         self.end_waits();
     }
 
-    /// Adds to the schema what somebody might: a column of ours, and then what needs another `SQLite`.
+    /// Adds a column to our table, with a default that `SQLite` computes.
     pub fn add_a_column(&self) {
         let sql = "ALTER TABLE event ADD COLUMN seen TEXT DEFAULT CURRENT_TIMESTAMP";
         self.open().execute_batch(sql).expect("SQLite takes it");
     }
 
-    /// Adds a table with all that a column can have, an index, a view, a trigger that deletes events,
-    /// statistics, and a virtual table of a module that we don't have.
-    pub fn add_what_a_schema_can_have(&self) {
+    /// Adds a table with every kind of column constraint, an index, a view, a trigger that deletes events,
+    /// statistics, and a virtual table whose module we don't have.
+    pub fn add_foreign_schema(&self) {
         let sql = "
             CREATE TABLE remark (
                 id INTEGER PRIMARY KEY AUTOINCREMENT, event INTEGER REFERENCES event (id) CHECK (event > 0),
@@ -233,8 +244,8 @@ impl Queue {
         self.open().execute_batch(sql).expect("SQLite takes it");
     }
 
-    /// Adds a table that no `SQLite` understands.
-    pub fn add_what_no_sqlite_understands(&self) {
+    /// Adds a table definition that no version of `SQLite` can parse.
+    pub fn add_invalid_schema(&self) {
         let sql = "PRAGMA writable_schema = ON;
             INSERT INTO sqlite_schema VALUES ('table', 'bad', 'bad', 0, 'CREATE TABLE bad (a, b ~ c)');";
         self.open().execute_batch(sql).expect("SQLite takes it");
@@ -247,7 +258,7 @@ impl Queue {
         fs::write(&self.0, bytes).expect("ours");
     }
 
-    /// Overwrites the first page of a table. The log is moved into the database before that.
+    /// Overwrites the first page of a table. (The log is moved into the database first.)
     pub fn damage_table(&self, table: &str) {
         let root = self.count("SELECT rootpage FROM sqlite_schema WHERE name = ?", [table]);
         let page = self.count("PRAGMA page_size", []);
@@ -256,12 +267,12 @@ impl Queue {
         fs::write(&self.0, bytes).expect("ours");
     }
 
-    /// Moves the write-ahead log into the database and removes it, as `SQLite` does when the last
-    /// process closes a database.
+    /// Moves the write-ahead log into the database and removes it, as `SQLite` does when the last process
+    /// closes a database.
     pub fn remove_log(&self) {
         self.count_events();
         let log = self.0.with_file_name("session_events.db-wal");
-        assert!(!log.exists(), "somebody else has the queue open");
+        assert!(!log.exists(), "another process has the queue open");
     }
 
     /// Opens the database, as a backup or an administrator would, and keeps it open.
@@ -287,43 +298,43 @@ impl Queue {
         statement.query_map([], |row| row.get(0)).expect(sql).collect::<Result<_, _>>().expect(sql)
     }
 
-    /// Runs a statement that must change something.
+    /// Executes a statement that must change something.
     fn change(&self, sql: &str, parameters: impl Params) {
         let changed = self.open().execute(sql, parameters).expect(sql);
         assert!(changed > 0, "{sql} changed nothing");
     }
 }
 
-/// Another process, as far as the queue can tell, that has the database open as long as this lives.
+/// A connection of somebody else's that stays open. To the program it is another process.
 pub struct Outsider(Connection);
 
 impl Outsider {
-    /// Reads the database, and keeps nothing of it.
+    /// Reads something, and ends the transaction.
     pub fn read(&self) {
         self.run("SELECT count(*) FROM sqlite_schema");
     }
 
-    /// Begins to read the database, and does not end.
+    /// Begins a transaction that reads.
     pub fn begin_reading(&self) {
         self.run("BEGIN; SELECT count(*) FROM sqlite_schema");
     }
 
-    /// Begins to write.
+    /// Begins a transaction that writes.
     pub fn begin_writing(&self) {
         self.run("BEGIN IMMEDIATE");
     }
 
-    /// Begins to write, and lets nobody else even read.
+    /// Begins a transaction that writes, during which nobody else can read.
     pub fn begin_writing_alone(&self) {
         self.run("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE");
     }
 
-    /// Ends what was begun.
+    /// Ends the transaction.
     pub fn commit(&self) {
         self.run("COMMIT");
     }
 
-    /// Makes all targets due to get everything but the first event again.
+    /// Moves every target's cursor back to the first event, so that the later ones are due again.
     pub fn set_targets_back(&self) {
         self.run("UPDATE target SET cursor = 1");
     }
@@ -331,16 +342,18 @@ impl Outsider {
     /// Records an event like the last one, for another user.
     pub fn record(&self, user: &str) {
         let rest = COPIED.replace("user, ", "");
-        let sql = format!("INSERT INTO event (user, {rest}) SELECT ?, {rest} FROM event ORDER BY id DESC LIMIT 1");
+        let sql = format!(
+            "INSERT INTO event (user, facts, {rest}) SELECT ?, {NEW_UID}, {rest} FROM event ORDER BY id DESC LIMIT 1"
+        );
         assert_eq!(self.0.execute(&sql, [user]), Ok(1));
     }
 
     fn run(&self, sql: &str) {
-        self.0.execute_batch(sql).expect("nobody else keeps us from it");
+        self.0.execute_batch(sql).expect("nobody else has the lock");
     }
 }
 
-/// A moment (`UTC_MS BOOT_MS BOOT_ID`) that is earlier by so much on each clock.
+/// Returns an earlier moment (`UTC_MS BOOT_MS BOOT_ID`).
 fn earlier(moment: &str, utc: Duration, boot: Duration) -> String {
     let words: Vec<&str> = moment.splitn(3, ' ').collect();
     let [utc_ms, boot_ms, boot_id] = words[..] else { panic!("no moment: {moment:?}") };
