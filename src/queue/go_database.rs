@@ -4,15 +4,15 @@ use rusqlite::{Connection, Row, TransactionBehavior};
 
 use crate::clock::Stamp;
 use crate::event::{Action, Event, Facts, Kind, REMOTE_HOST, SERVICE, TTY, USER, Uid};
-use crate::queue::sql::{SqlResult, each};
-use crate::queue::{row, schema};
+use crate::queue::row;
+use crate::queue::sql::{SqlResult, each, has_table};
 use crate::text::Field;
 use crate::tz::days_from_civil;
 
 /// Moves every event, also those that a sender that died had locked, and drops the old tables. Does
 /// nothing in a database that was never the Go program's.
 pub fn import(connection: &mut Connection) -> SqlResult<()> {
-    if !schema::has_table(connection, "session_events")? {
+    if !has_table(connection, "session_events")? {
         return Ok(());
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;

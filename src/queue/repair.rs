@@ -36,7 +36,7 @@ const FILES: [&str; 4] = ["-wal", "-shm", "-journal", ""];
 pub fn repair(path: &Path, why: &str) -> Result<(Queue, String), Error> {
     let not_locked = || Kind::Queue { doing: "repair", path: path.into(), why: "it can't be locked".into() };
     let _lock = open::wait_for_lock(path).ok_or_else(not_locked)?;
-    let events = salvage(path);
+    let events = salvage(path).map_err(failed("save events of", path))?;
     save(&beside(path, SAVED), &events)?;
     let aside = name_aside(path);
     for suffix in FILES {
@@ -69,7 +69,7 @@ pub fn restore(queue: &mut Queue) -> Result<(), Error> {
     }
     let read = |saved_queue: Queue| saved_queue.read(all);
     let events = match open::open(&saved, Role::Sender).map_err(failed("read", &saved)).and_then(read) {
-        Err(why) if matches!(why.kind(), Kind::Damaged { .. }) => salvage(&saved),
+        Err(why) if matches!(why.kind(), Kind::Damaged { .. }) => salvage(&saved).map_err(failed("read", &saved))?,
         read => read?,
     };
     queue.import(&events)?;
@@ -102,41 +102,50 @@ fn remove(database: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Reads what waits in a file that may be damaged.
-fn salvage(path: &Path) -> Vec<Event> {
-    let Ok(connection) = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE) else {
-        return Vec::new();
-    };
-    // One table in the schema that can't be understood doesn't make the others unreadable then.
-    let _ = connection.execute_batch("PRAGMA writable_schema = ON");
-    waiting(&connection)
-}
-
-/// The events that aren't settled for every target, dead letters too: read from both ends until damage stops
-/// it. Everything, if the cursors can't be read.
-fn waiting(connection: &Connection) -> Vec<Event> {
-    // A database of the first version has neither facts nor verdicts.
-    let columns = row::columns();
-    let old_columns = columns.replace("judged", "'' AS judged").replace("facts", "'' AS facts");
-    let is_new = number(connection, "SELECT count(*) FROM (SELECT facts, judged FROM event LIMIT 1)", &[]).is_ok();
-    let columns = if is_new { columns } else { old_columns };
+/// Reads the events that aren't settled for every target, dead letters too, from a file that may be damaged.
+/// Fails only if something else than damage is in the way (a full disk, another process).
+fn salvage(path: &Path) -> SqlResult<Vec<Event>> {
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    // Nobody else has it open, so the shared memory that a full disk may refuse isn't needed. And one table
+    // in the schema that can't be understood doesn't make the others unreadable then.
+    let settings = "PRAGMA locking_mode = EXCLUSIVE; PRAGMA writable_schema = ON";
+    readable(connection.execute_batch(settings).map_err(Into::into))?;
+    // Everything, if the cursors can't be read.
     let cursor = "SELECT ifnull(min(cursor), 0) FROM target";
-    let settled = number(connection, cursor, &[]).unwrap_or(0);
+    let settled = readable(number(&connection, cursor, &[]))?.unwrap_or(0);
+    // A database of the first version has neither facts nor verdicts.
+    let mut columns = row::columns();
+    if connection.prepare("SELECT facts, judged FROM event").is_err() {
+        columns = columns.replace("judged", "'' AS judged").replace("facts", "'' AS facts");
+    }
     let mut found: Vec<Row> = Vec::new();
+    // From both ends, until damage stops it.
     for choice in [
         "id > ?1 ORDER BY id",
         "id > ?1 ORDER BY id DESC",
         "id <= ?1 AND id IN (SELECT event FROM delivery) ORDER BY id",
     ] {
         let sql = format!("SELECT {columns} FROM event WHERE {choice} LIMIT {SAVED_LIMIT}");
-        let _ = each(connection, &sql, params![settled], &mut |row| {
+        let read = each(&connection, &sql, params![settled], &mut |row| {
             found.push(row::read(row)?);
             Ok(())
         });
+        readable(read)?;
     }
     found.sort_by_key(|row| row.id);
     found.dedup_by_key(|row| row.id);
-    found.into_iter().map(|row| row.event).collect()
+    Ok(found.into_iter().map(|row| row.event).collect())
+}
+
+/// What could be read; `None` if it is damaged or missing. Fails if it may be whole, and another time is
+/// better.
+fn readable<T>(result: SqlResult<T>) -> SqlResult<Option<T>> {
+    use ErrorCode::{CannotOpen, DatabaseBusy, DatabaseLocked, DiskFull, OutOfMemory, PermissionDenied, ReadOnly};
+    let passing = [CannotOpen, DatabaseBusy, DatabaseLocked, DiskFull, OutOfMemory, PermissionDenied, ReadOnly];
+    match result {
+        Err(why) if why.sqlite_error_code().is_some_and(|code| passing.contains(&code)) => Err(why),
+        result => Ok(result.ok()),
+    }
 }
 
 /// `session_events.db.damaged-2026-04-25T100000Z`

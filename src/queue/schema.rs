@@ -6,7 +6,7 @@ use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, ErrorCode, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
 use crate::files::sync_directory_of;
 use crate::queue::go_database;
@@ -144,11 +144,6 @@ pub fn beside(path: &Path, suffix: &str) -> PathBuf {
 /// Whether the database has a write-ahead log.
 pub fn has_wal(connection: &Connection) -> SqlResult<bool> {
     journal(connection, "PRAGMA journal_mode")
-}
-
-/// Whether there is a table of this name.
-pub fn has_table(connection: &Connection, name: &str) -> SqlResult<bool> {
-    is(connection, "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?", params![name])
 }
 
 /// Writes the version of the tables: the shortest transaction that writes a page.

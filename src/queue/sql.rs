@@ -75,6 +75,12 @@ pub fn number(connection: &Connection, sql: &str, values: Values<'_>) -> SqlResu
     first(connection, sql, values)?.ok_or_else(|| Box::new(Error::QueryReturnedNoRows))
 }
 
+/// Whether there is a table of this name.
+pub fn has_table(connection: &Connection, name: &str) -> SqlResult<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?)";
+    is(connection, sql, &[&name])
+}
+
 /// The same, where the number means yes (1) or no (0).
 pub fn is(connection: &Connection, sql: &str, values: Values<'_>) -> SqlResult<bool> {
     number(connection, sql, values).map(|number| number != 0)

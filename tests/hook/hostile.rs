@@ -65,8 +65,13 @@ fn hook(command: &Command, [service, user, tty, remote_host]: [Option<&[u8]>; 4]
     env.arg(command.get_program()).args(command.get_args()).output().expect("env starts")
 }
 
-/// What `send` says of one session, up to the time.
+/// What `send` says of one session, up to the time. A notice shows so many characters of each name.
 fn sentence([service, user, tty, remote_host]: [&str; 4]) -> String {
+    let cut = |text: &str, width: usize| match text.chars().count() {
+        count if count > width => text.chars().take(width - 1).collect::<String>() + "…",
+        _ => text.to_owned(),
+    };
+    let (service, user, tty, remote_host) = (cut(service, 32), cut(user, 64), cut(tty, 32), cut(remote_host, 128));
     let from = if remote_host.is_empty() { String::new() } else { format!(" ({remote_host})") };
     let via = if tty.is_empty() { String::new() } else { format!("via {tty} ") };
     format!("'{user}'{from} logged in to host.example {via}({service})")
@@ -163,11 +168,12 @@ fn whatever_a_name_is_made_of_syslog_gets_lines_of_ours_alone() {
             assert!(line.starts_with("<34>ssh-session-notifier[") && line.contains("]: "), "{line:?}");
             assert!(!line.contains(char::is_control), "{line:?}");
         }
-        for name in ["user", "remote host", "tty", "service"] {
-            let field = format!("{name} '{shown}'");
-            assert!(lines.lines().any(|line| line.ends_with(&field)), "{field}: {lines}");
+        for name in ["user", "remote_host", "tty", "service"] {
+            let field = format!("]: {name} {shown}");
+            assert!(shown.is_empty() || lines.lines().any(|line| line.ends_with(&field)), "{field}: {lines}");
         }
-        assert_eq!(output.stderr().lines().count(), lines.lines().count(), "{output:?}");
+        // The socket of a syslog daemon that doesn't read holds fewer packets than there are lines.
+        assert!(output.stderr().lines().count() >= lines.lines().count(), "{output:?}");
         output.prints_only("");
     }
 }

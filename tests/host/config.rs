@@ -83,7 +83,7 @@ fn a_login_is_recorded_whatever_is_wrong_with_the_configuration() {
         let run = |arguments: &[&str]| home.command_in_own_dev(&own, arguments);
         break_it(&home);
         let output = hook(run(&["queue"]), &LOGIN);
-        output.when(name).exits(0).says("the allowlist counts as empty until that is mended");
+        output.when(name).exits(0).says("the allowlist counts as empty until that is corrected");
 
         // Mended, the sender finds what was kept in the default place, and only once.
         let file = home.at("config.toml");
@@ -96,32 +96,57 @@ fn a_login_is_recorded_whatever_is_wrong_with_the_configuration() {
     }
 }
 
-/// P2
+/// P2: a login that can't know where the queue is leaves its event where the sender finds it.
 #[test]
-fn where_neither_configuration_nor_queue_can_be_used_the_spool_of_strays_keeps_the_login() {
-    let test = "where_neither_configuration_nor_queue_can_be_used_the_spool_of_strays_keeps_the_login";
+fn the_orphans_of_a_configuration_that_cannot_be_believed_are_sent_once_it_is_corrected() {
+    let test = "the_orphans_of_a_configuration_that_cannot_be_believed_are_sent_once_it_is_corrected";
     if !has_mount_namespaces() {
         return skip(test, "needs root and mount namespaces: the default paths are the machine's own");
     }
     for owner in [0, SERVICE] {
-        let home = Home::new("[allowlist\n");
-        fs::create_dir_all(home.at("lib/ssh-session-notifier")).expect("it is ours");
-        fs::create_dir(home.at("run")).expect("it is ours");
-        let name = home.at("config.toml").to_string_lossy().replace('/', "-");
-        fs::create_dir(home.at(&format!("lib/ssh-session-notifier/stray{name}.db"))).expect("it is ours");
-        for path in ["lib/ssh-session-notifier", "state"] {
-            chown(home.at(path), Some(owner), Some(owner)).expect("root may");
+        // The second place is for a disk that can't be written.
+        for (place, prepare) in [
+            ("/var/lib/ssh-session-notifier/orphans", ":"),
+            ("/run/ssh-session-notifier/orphans", "mount --bind /var/lib /var/lib && mount -o remount,bind,ro /var/lib"),
+        ] {
+            let home = Home::new(STDOUT);
+            for directory in ["lib", "lib/ssh-session-notifier", "run"] {
+                fs::create_dir(home.at(directory)).expect("it is ours");
+            }
+            for path in ["lib/ssh-session-notifier", "state"] {
+                chown(home.at(path), Some(owner), Some(owner)).expect("root may");
+            }
+            let root = home.0.display();
+            let own = format!("mount --bind {root}/lib /var/lib && mount --bind {root}/run /run");
+            fs::set_permissions(home.at("config.toml"), Permissions::from_mode(0o666)).expect("it is ours");
+            let output = hook(home.command_in_own_dev(&format!("{own} && {prepare}"), &["queue"]), &LOGIN);
+            output.when(place).exits(0).says(&format!("the event waits in {place}"));
+            home.configure(STDOUT);
+            let status = home.command_in_own_dev(&own, &["status"]).output().expect("it starts");
+            status.succeeds().prints(&format!("1 in {place}, which the next `send` imports\n"));
+            let send = || home.command_in_own_dev(&own, &["send"]).output().expect("it starts");
+            send().succeeds().prints_first("'amanda' (192.0.2.7) logged in to host.example");
+            send().succeeds().prints_only("");
         }
-        let root = home.0.display();
-        let own = format!("mount --bind {root}/lib /var/lib && mount --bind {root}/run /run");
-        let output = hook(home.command_in_own_dev(&own, &["queue"]), &LOGIN);
-        // A unit that may write in /run/ssh-session-notifier alone can take it out of there.
-        let spool = format!("/run/ssh-session-notifier/stray{name}");
-        output.exits(0).says(&format!("the event waits in {spool}"));
-        home.configure(STDOUT);
-        home.command_in_own_dev(&own, &["send"]).output().expect("it starts").exits(0).prints_first("'amanda'");
-        assert_eq!(fs::read_dir(home.at(&spool[1..])).expect("it is there").count(), 0, "{owner}");
     }
+}
+
+/// P2
+#[test]
+fn orphans_that_cannot_be_read_are_an_error() {
+    let test = "orphans_that_cannot_be_read_are_an_error";
+    if !has_mount_namespaces() {
+        return skip(test, "needs root and mount namespaces: the default paths are the machine's own");
+    }
+    let home = Home::of_service(STDOUT);
+    fs::create_dir_all(home.at("lib/ssh-session-notifier/orphans")).expect("it is ours");
+    fs::write(home.at("lib/ssh-session-notifier/orphans/event-1-1"), "half an ev").expect("it is ours");
+    let own = format!("mount --bind {}/lib /var/lib", home.0.display());
+    let send = || home.command_in_own_dev(&own, &["send"]).output().expect("it starts");
+    send().fails().says("cannot read /var/lib/ssh-session-notifier/orphans/event-1-1: not a whole event");
+    chown(home.at("lib/ssh-session-notifier/orphans"), Some(1), Some(1)).expect("root may");
+    fs::set_permissions(home.at("lib/ssh-session-notifier/orphans"), Permissions::from_mode(0o700)).expect("ours");
+    send().fails().says("cannot read /var/lib/ssh-session-notifier/orphans: Permission denied");
 }
 
 #[test]

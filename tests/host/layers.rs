@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// The rooms, from the top down. docs/design.md says what each is for.
 const ROOMS: [&str; 20] = [
     "main", "cli", "command", "hook", "send", "config", "notifier", "http", "queue", "privileges", "rules", "notice",
-    "event", "toml", "files", "tz", "log", "clock", "text", "error",
+    "event", "toml", "clock", "files", "tz", "log", "text", "error",
 ];
 
 type Imports = BTreeMap<String, BTreeSet<String>>;
