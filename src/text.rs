@@ -49,14 +49,11 @@ impl Field {
 
     /// The first characters, at most `width`; where more are left out, the last one is `…`.
     pub fn shown(&self, width: usize) -> Cow<'_, str> {
-        match self.0.char_indices().nth(width) {
-            None => Cow::Borrowed(&self.0),
-            Some(_) => {
-                let mut text: String = self.0.chars().take(width.saturating_sub(1)).collect();
-                text.push(CUT);
-                Cow::Owned(text)
-            }
+        if self.0.chars().nth(width).is_none() {
+            return Cow::Borrowed(&self.0);
         }
+        let start = self.0.chars().take(width.saturating_sub(1));
+        Cow::Owned(start.chain([CUT]).collect())
     }
 
     /// The text; empty when PAM gave none.
@@ -148,7 +145,8 @@ mod tests {
 
     #[test]
     fn a_field_is_shown_within_a_width_and_says_when_it_was_cut() {
-        for (text, width, shown) in [("amanda", 6, "amanda"), ("amanda", 5, "aman…"), ("王王王", 2, "王…"), ("", 3, "")] {
+        for (text, width, shown) in [("amanda", 6, "amanda"), ("amanda", 5, "aman…"), ("王王王", 2, "王…"), ("", 3, "")]
+        {
             assert_eq!(Field::new(text.as_bytes()).shown(width), shown);
         }
     }

@@ -21,5 +21,9 @@ fn open(config: &Config) -> Result<Queue, Error> {
 }
 
 fn some(count: usize) -> Result<usize, Error> {
-    if count > 0 { Ok(count) } else { Err(Kind::Impossible("there is no such dead letter; `status` lists them").into()) }
+    if count > 0 {
+        Ok(count)
+    } else {
+        Err(Kind::Impossible("there is no such dead letter; `status` lists them").into())
+    }
 }

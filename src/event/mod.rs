@@ -78,8 +78,11 @@ impl Event {
 
 impl Kind {
     /// Every kind, with its name in the text form and its number in the queue.
-    pub const ALL: [(Self, &'static str, i64); 3] =
-        [(Self::Session(Action::Open), "open", 0), (Self::Session(Action::Close), "close", 1), (Self::Notice, "note", 2)];
+    pub const ALL: [(Self, &'static str, i64); 3] = [
+        (Self::Session(Action::Open), "open", 0),
+        (Self::Session(Action::Close), "close", 1),
+        (Self::Notice, "note", 2),
+    ];
 
     /// The name in the text form.
     pub fn name(self) -> &'static str {
@@ -106,7 +109,10 @@ impl Uid {
     /// The one of an event that was recorded before there were uids: the same for each copy of it
     /// (FNV-1a, 64 bits).
     fn of(text: &str) -> Self {
-        Self(text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)))
+        Self(
+            text.bytes()
+                .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)),
+        )
     }
 
     /// Reads what [`Uid`] prints.

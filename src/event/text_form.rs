@@ -158,7 +158,8 @@ mod tests {
 
     #[test]
     fn two_copies_of_an_event_without_a_uid_have_the_same_one() {
-        let old = "utc_ms 5\nboot_ms 6\nboot_id b\naction open\nuser a\nremote_host \ntty \nservice sshd\nsession 1-2\nend\n";
+        let old =
+            "utc_ms 5\nboot_ms 6\nboot_id b\naction open\nuser a\nremote_host \ntty \nservice sshd\nsession 1-2\nend\n";
         let event = parse(old).expect("an event of the first version");
         let columns = event.facts.clone();
         assert_eq!(parse_rest(event.kind, event.at.clone(), columns, "").uid, event.uid);
@@ -172,7 +173,7 @@ mod tests {
         let newer = parse(&text).expect("it is whole");
         assert_eq!(newer.facts.unknown, [("colour".to_string(), Field::new(b"green"))]);
         assert_eq!(write(&newer), text.replace("User root\n", ""));
-        let many: String = (0..1000).map(|number| format!("x{number} y\n")).collect();
+        let many = (0..1000).map(|number| format!("x{number} y\n")).collect::<Vec<_>>().concat();
         let bounded = parse(&text.replace("colour green\n", &many)).expect("it is whole");
         assert_eq!(bounded.facts.unknown.len(), UNKNOWN_LINES);
         let large = format!("colour {}\n", "x".repeat(UNKNOWN_BYTES));

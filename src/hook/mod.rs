@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::config::Hook;
 use crate::error::{Error, Kind};
 use crate::event::{Event, REMOTE_HOST, text_form};
-use crate::hook::pam::Call;
+use crate::hook::pam::NoSession;
 use crate::hook::worker::Message;
 use crate::log::{self, Level};
 use crate::privileges;
@@ -34,9 +34,9 @@ type Report<'r> = &'r mut dyn FnMut(&[Message]);
 pub fn run(config: &Path, block: &pam::Block) -> Result<(), Error> {
     harden::reset();
     let event = match pam::read(block) {
-        Call::Session(action, facts) => Event::session(action, facts),
-        Call::NoSession => return Ok(()),
-        Call::NotPam => return Err(Kind::Impossible("queue is for pam_exec: PAM_TYPE is not set").into()),
+        Ok((action, facts)) => Event::session(action, facts),
+        Err(NoSession::OtherCall) => return Ok(()),
+        Err(NoSession::NotPam) => return Err(Kind::Impossible("queue is for pam_exec: PAM_TYPE is not set").into()),
     };
     let messages = worker::run_with_deadline(DEADLINE, |report| record(config, &event, report)).or_else(|why| {
         // The worker may still finish; the uid makes the two copies one event.
@@ -44,7 +44,9 @@ pub fn run(config: &Path, block: &pam::Block) -> Result<(), Error> {
         let copy = |report: Report<'_>| report(&keep_elsewhere(Hook::read(config).0.paths.as_ref(), &event, &why));
         worker::run_with_deadline(LAST_RESORT, copy)
     });
-    for Message { level, text } in messages.unwrap_or_else(|why| vec![syslog_record(&event, &format!("the spool {why}"))]) {
+    for Message { level, text } in
+        messages.unwrap_or_else(|why| vec![syslog_record(&event, &format!("the spool {why}"))])
+    {
         log::write(level, &text);
     }
     Ok(())

@@ -24,15 +24,13 @@ const CONNECTION: &str = "SSH_CONNECTION";
 /// An environment block, in the order in which the process got it.
 pub type Block = [(OsString, OsString)];
 
-/// Who called the hook, and for what.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Call {
-    /// Not PAM: there is no `PAM_TYPE`.
+/// Why an environment is no session's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoSession {
+    /// There is no `PAM_TYPE`: the caller isn't PAM.
     NotPam,
-    /// PAM, for something else than a session (`auth`, `account`, …).
-    NoSession,
-    /// PAM, for a session.
-    Session(Action, Facts),
+    /// PAM called for something else (`auth`, `account`, …).
+    OtherCall,
 }
 
 /// How far an event can be trusted.
@@ -55,12 +53,11 @@ struct Items<'b> {
 
 /// Reads the environment block backwards, because a user can put variables before PAM's
 /// (`~/.pam_environment`), and of two with the same name `getenv` returns the first.
-pub fn read(block: &Block) -> Call {
-    let Some(action) = last(block, "PAM_TYPE") else { return Call::NotPam };
-    let action = match action {
+pub fn read(block: &Block) -> Result<(Action, Facts), NoSession> {
+    let action = match last(block, "PAM_TYPE").ok_or(NoSession::NotPam)? {
         b"open_session" => Action::Open,
         b"close_session" => Action::Close,
-        _ => return Call::NoSession,
+        _ => return Err(NoSession::OtherCall),
     };
     let items = proven(block).unwrap_or_else(|| Items {
         origin: Origin::Reordered,
@@ -72,7 +69,7 @@ pub fn read(block: &Block) -> Call {
         let value = get(row.source, &items, &facts);
         facts[fact] = Field::bounded(&value, row.limit);
     }
-    Call::Session(action, facts)
+    Ok((action, facts))
 }
 
 /// Whether the facts of a session may suppress its notice.
@@ -139,7 +136,7 @@ fn parent_process() -> String {
     }
 }
 
-/// `4026531836`, out of `pid:[4026531836]` (pid_namespaces(7)).
+/// `4026531836`, out of `pid:[4026531836]` (`pid_namespaces(7)`).
 fn pid_namespace() -> String {
     let link = fs::read_link(Path::new("/proc/self/ns/pid")).unwrap_or_default();
     let name = link.as_os_str().to_string_lossy();

@@ -137,7 +137,8 @@ mod tests {
     #[test]
     fn messages_reach_the_parent_as_they_are() {
         let message = |level, text: &str| Message { level, text: text.into() };
-        let messages = [message(Level::Error, "one\ntwo. é"), message(Level::Critical, "."), message(Level::Warning, "")];
+        let messages =
+            [message(Level::Error, "one\ntwo. é"), message(Level::Critical, "."), message(Level::Warning, "")];
         assert_eq!(decode(&encode(&messages)), messages);
         assert_eq!(decode(&encode(&[])), []);
     }

@@ -68,12 +68,7 @@ impl Queue {
     /// Reads what is due for `target` until `take` says that the message is full: first what an operator
     /// sends again, then what is pending, and if there is neither, one quarantined event, alone, because it
     /// must not delay anything else. `None` if nothing is due.
-    pub fn batch(
-        &self,
-        target: &str,
-        now: &Stamp,
-        take: &mut dyn FnMut(&Row) -> Take,
-    ) -> Result<Option<Batch>, Error> {
+    pub fn batch(&self, target: &str, now: &Stamp, take: &mut dyn FnMut(&Row) -> Take) -> Result<Option<Batch>, Error> {
         self.read(|connection| {
             let Some(state) = state(connection, target)? else { return Ok(None) };
             if due(connection, target, now)? != Due::Now || state.wait.left(now) > 0 {
@@ -89,7 +84,7 @@ impl Queue {
                 failures: 0,
             };
             for exception in exceptions.iter().filter(|exception| exception.failures == 0) {
-                if batch.offer(exception.id, one(connection, exception.id)?, take) == Take::Full {
+                if batch.offer(exception.id, one(connection, exception.id)?.as_ref(), take) == Take::Full {
                     break;
                 }
             }
@@ -104,7 +99,7 @@ impl Queue {
             let Some(quarantined) = exceptions.iter().find(is_ready) else { return Ok(None) };
             batch.source = BatchSource::Exceptions;
             batch.failures = quarantined.failures;
-            batch.offer(quarantined.id, one(connection, quarantined.id)?, take);
+            batch.offer(quarantined.id, one(connection, quarantined.id)?.as_ref(), take);
             Ok(Some(batch))
         })
     }
@@ -212,8 +207,8 @@ impl Batch {
     }
 
     /// Offers one event; one that somebody deleted is passed over.
-    fn offer(&mut self, id: EventId, row: Option<Row>, take: &mut dyn FnMut(&Row) -> Take) -> Take {
-        let taken = row.as_ref().map_or(Take::Passed, take);
+    fn offer(&mut self, id: EventId, row: Option<&Row>, take: &mut dyn FnMut(&Row) -> Take) -> Take {
+        let taken = row.map_or(Take::Passed, take);
         match taken {
             Take::Taken => self.ids.push(id),
             Take::Passed if self.source == BatchSource::Exceptions => self.passed.push(id),
@@ -235,7 +230,7 @@ impl Batch {
         let sql = format!("SELECT {} FROM event WHERE id > ? AND id <= ? ORDER BY id", row::columns());
         until(connection, &sql, params![state.cursor, judged(connection)?], &mut |row| {
             let row = row::read(row)?;
-            let is_full = self.offer(row.id, Some(row), take) == Take::Full;
+            let is_full = self.offer(row.id, Some(&row), take) == Take::Full;
             Ok(if is_full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })
     }

@@ -5,6 +5,7 @@
 //! service refused, have rows of their own. So a login writes one page and a delivered message one more,
 //! however many events and targets there are: flash wears out by the page.
 
+mod connection;
 mod cursors;
 mod dead_letters;
 mod deliveries;
@@ -29,8 +30,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior};
 
+pub use connection::Role;
 pub use deliveries::{Batch, Failure, Take};
-pub use open::Role;
 pub use row::{EventId, Row};
 pub use settings::{Limits, ORPHANS, Paths};
 pub use targets::{Counts, TargetState, Wait};

@@ -3,38 +3,15 @@
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::time::Duration;
 
-use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use crate::queue::connection::{READER_PATIENCE, Role, Sharing, configure, connect};
 use crate::queue::sql::{SqlResult, number};
 use crate::queue::{Queue, schema};
 
-/// How long a login waits for another writer. All of it must stay within a second.
-const HOOK_PATIENCE: Duration = Duration::from_millis(500);
-
-/// How long the sender waits for one: logins take milliseconds.
-const SENDER_PATIENCE: Duration = Duration::from_secs(5);
-
-/// Who is opening the queue to change it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// A login, that must not wait.
-    Hook,
-    /// The sender, or a command that changes something.
-    Sender,
-}
-
-/// How the database is shared with other processes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sharing {
-    /// Through memory that all map: what the file beside the database, `-shm`, is for.
-    Shared,
-    /// Not at all while it is open, which spares that file and a third of a login's system calls. Fails at
-    /// once if another process has the database open.
-    Exclusive,
-}
+/// What the file of the open lock is called, behind the name of the database.
+const LOCK: &str = ".turn";
 
 /// Opens the queue for one who writes. To be called with the open lock, if that can be had.
 pub fn open(path: &Path, role: Role) -> SqlResult<Queue> {
@@ -95,7 +72,7 @@ fn try_read(path: &Path, flags: OpenFlags, sharing: Sharing, vfs: Option<&str>) 
         Some(vfs) => Connection::open_with_flags_and_vfs(path, flags, vfs)?,
         None => Connection::open_with_flags(path, flags)?,
     };
-    configure(&connection, SENDER_PATIENCE, sharing)?;
+    configure(&connection, READER_PATIENCE, sharing)?;
     number(&connection, "SELECT count(*) FROM sqlite_schema", &[])?;
     Ok(connection)
 }
@@ -109,37 +86,6 @@ fn uri(path: &Path) -> String {
 /// Whether the write-ahead log has ever been written.
 fn has_wal_file(path: &Path) -> bool {
     schema::beside(path, "-wal").metadata().is_ok_and(|wal| wal.len() > 0)
-}
-
-/// Opens the file, and creates it if it is missing.
-pub fn connect(path: &Path, role: Role, sharing: Sharing) -> SqlResult<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
-    let patience = match role {
-        Role::Hook => HOOK_PATIENCE,
-        Role::Sender => SENDER_PATIENCE,
-    };
-    configure(&connection, patience, sharing)?;
-    Ok(connection)
-}
-
-/// Makes the settings that every connection has.
-fn configure(connection: &Connection, patience: Duration, sharing: Sharing) -> SqlResult<()> {
-    match sharing {
-        Sharing::Shared => connection.busy_timeout(patience)?,
-        Sharing::Exclusive => {
-            connection.busy_timeout(Duration::ZERO)?;
-            connection.execute_batch("PRAGMA locking_mode = EXCLUSIVE")?;
-        }
-    }
-    // The file is the service user's, and may hold anything: nothing in its schema may run.
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
-    // A checkpoint costs two more syncs; it is made when the log has grown, not at every close.
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0")?;
-    Ok(())
 }
 
 /// Queues on a flock, which the kernel grants in order: a hundred logins that poll `SQLite`'s locks keep
@@ -156,6 +102,3 @@ pub fn wait_for_existing_lock(path: &Path) -> Option<File> {
     let file = File::open(schema::beside(path, LOCK)).ok()?;
     file.lock().is_ok().then_some(file)
 }
-
-/// What the file of the open lock is called, behind the name of the database.
-const LOCK: &str = ".turn";

@@ -70,7 +70,8 @@ pub fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
     let number = |column: usize| row.get_ref(column).map(|value| value.as_i64().unwrap_or_default());
     // A notice is the least that a row with an unknown kind can be: its text is better than nothing.
     let kind = row.get_ref(2)?.as_i64().ok();
-    let kind = Kind::ALL.into_iter().find(|(_, _, number)| Some(*number) == kind).map_or(Kind::Notice, |(kind, ..)| kind);
+    let kind =
+        Kind::ALL.into_iter().find(|(_, _, number)| Some(*number) == kind).map_or(Kind::Notice, |(kind, ..)| kind);
     let boot_id = Field::new(bytes(5)?).as_str().into();
     let at = Stamp { utc_ms: number(3)?, boot_ms: number(4)?, boot_id };
     let mut facts = Facts::default();

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
 use crate::files::sync_directory_of;
+use crate::queue::connection::{Role, Sharing, connect};
 use crate::queue::go_database;
-use crate::queue::open::{Role, Sharing, connect};
 use crate::queue::sql::{self, SqlResult, is};
 
 /// The statements that lead from each version of the schema to the next one, from an empty database on.
@@ -57,7 +57,8 @@ INSERT INTO meta SELECT 'judged', ifnull(max(id), 0) FROM event;",
 ];
 
 /// `PRAGMA user_version` of a database with all these tables.
-const VERSION: i64 = MIGRATIONS.len() as i64;
+const VERSION: i64 = 2;
+const _: () = assert!(MIGRATIONS.len() == 2);
 
 /// `PRAGMA application_id` of a database on a file system that can't have a write-ahead log (`SSNt`),
 /// so that no login tries it again.
@@ -105,7 +106,7 @@ pub fn is_current(connection: &Connection) -> SqlResult<bool> {
     if version == 0 && !is(connection, "SELECT EXISTS (SELECT 1 FROM sqlite_schema)", &[])? {
         return Ok(false);
     }
-    Err(mismatch("the next `send` brings it up to date: it was made by an older version of this program".into()))
+    Err(mismatch("the next `send` brings it up to date: it was made by an older version of this program".into()).into())
 }
 
 /// Whether a write-ahead log fails here for want of memory that processes can share.
@@ -170,12 +171,15 @@ fn version(connection: &Connection) -> SqlResult<i64> {
     if (0..=VERSION).contains(&version) {
         return Ok(version);
     }
-    Err(mismatch(format!("it was made by a newer version of this program (schema {version}, this one knows {VERSION})")))
+    Err(mismatch(format!(
+        "it was made by a newer version of this program (schema {version}, this one knows {VERSION})"
+    ))
+    .into())
 }
 
-fn mismatch(what: String) -> Box<rusqlite::Error> {
+fn mismatch(what: String) -> rusqlite::Error {
     let why = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_MISMATCH);
-    Box::new(rusqlite::Error::SqliteFailure(why, Some(what)))
+    rusqlite::Error::SqliteFailure(why, Some(what))
 }
 
 /// Makes an empty rollback journal if there is none; whether it did. One whose name is not on the

@@ -99,7 +99,8 @@ fn is_event(entry: &DirEntry) -> bool {
 
 fn read_one(path: &Path) -> Result<Event, Error> {
     let (bytes, _) = files::read(path, FILE_LIMIT, Links::Refuse).map_err(Error::file("read", path))?;
-    let not_an_event = || Error::file("read", path)(io::Error::other("not a whole event; look into it, then delete it"));
+    let not_an_event =
+        || Error::file("read", path)(io::Error::other("not a whole event; look into it, then delete it"));
     text_form::parse(&String::from_utf8_lossy(&bytes)).ok_or_else(not_an_event)
 }
 

@@ -1,6 +1,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process;
+use std::slice;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
@@ -405,7 +406,7 @@ fn copies_of_an_event_of_the_first_version_are_one() {
         .read(|connection| every(connection, &format!("SELECT {} FROM event", row::columns()), &[], row::read))
         .expect("readable");
     queue.import(&[spooled.clone(), spooled.clone(), known[0].event.clone()]).expect("room");
-    queue.import(&[spooled.clone()]).expect("room");
+    queue.import(slice::from_ref(spooled)).expect("room");
     assert_eq!(queue.count().expect("readable"), 10);
 }
 
@@ -416,7 +417,7 @@ fn an_event_that_reaches_the_queue_behind_its_copy_keeps_its_uid() {
     let mut queue = home.queue();
     queue.set_targets(&["a"]).expect("targets");
     let late = event("amanda", 1);
-    queue.import(&[late.clone()]).expect("room");
+    queue.import(slice::from_ref(&late)).expect("room");
     judge(&mut queue);
     assert_eq!(queue.judged_uids(10).expect("readable"), HashSet::from([late.uid]));
     queue.append(&[late.clone(), event("bob", 2)]).expect("room");
@@ -514,7 +515,8 @@ fn a_look_creates_and_changes_nothing_whatever_is_there() {
         let connection = Connection::open(home.path()).expect("a database");
         connection.execute_batch("PRAGMA journal_mode = TRUNCATE; PRAGMA application_id = 1397968500").expect("alone");
     };
-    let states: [(&str, &dyn Fn(&Home), Option<i64>); 6] = [
+    type State<'a> = (&'a str, &'a dyn Fn(&Home), Option<i64>);
+    let states: [State<'_>; 6] = [
         ("no database", &|_| {}, None),
         ("an empty file", &|home| fs::write(home.path(), "").expect("room"), None),
         ("events in the log", &recorded, Some(3)),

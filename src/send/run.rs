@@ -40,7 +40,9 @@ pub fn run(config: &Config, _lock: &Lock, deadline: &Deadline<'_>) -> Result<Hea
 /// Whether a short look finds nothing to do. Any trouble is something to do.
 fn is_idle(config: &Config) -> bool {
     let look = || match Queue::open_to_read(&config.paths.database)? {
-        Some(queue) => Ok::<_, Error>(queue.work(&config.target_names(), &config.limits, &Stamp::now())?.due != Due::Now),
+        Some(queue) => {
+            Ok::<_, Error>(queue.work(&config.target_names(), &config.limits, &Stamp::now())?.due != Due::Now)
+        }
         None => Ok(false),
     };
     import::is_empty(config) && look().unwrap_or(false)

@@ -142,7 +142,10 @@ fn a_link_in_the_spool_or_in_its_place_leads_root_nowhere() {
             assert_eq!(snapshot(&victim), before, "{name} {link:?}: {hook:?}");
             fs::remove_dir(home.database()).expect("an empty directory");
             let said = hook.stderr() + &home.send().stdout();
-            assert!((said.contains("'bob'") || said.contains("user bob\n")) && !said.contains(SECRET), "{name} {link:?}: {said}");
+            assert!(
+                (said.contains("'bob'") || said.contains("user bob\n")) && !said.contains(SECRET),
+                "{name} {link:?}: {said}"
+            );
             attack(&home, &planted, &victim, &format!("spool{name} {link:?}"));
         }
     }

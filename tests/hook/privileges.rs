@@ -213,6 +213,9 @@ fn a_session_that_su_opens_for_an_ordinary_user_is_recorded_by_the_service_user(
     assert_eq!((home.queue().count_events(), home.queue().count_sessions()), (2, 1));
     let sent = home.sent();
     let sentences: Vec<_> = sent.lines().filter_map(|line| line.split(" at ").next()).collect();
-    assert_eq!(sentences, ["'root' (by 'eve') logged in to host.example (su)", "'root' (by 'eve') logged out from host.example (su)"]);
+    assert_eq!(
+        sentences,
+        ["'root' (by 'eve') logged in to host.example (su)", "'root' (by 'eve') logged out from host.example (su)"]
+    );
     assert_all_belong_to(&home.at("state"), SERVICE);
 }

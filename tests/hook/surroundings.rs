@@ -331,5 +331,8 @@ fn a_user_who_leaves_su_what_it_barely_lives_with_is_recorded() {
     sshd.command_of_eve("sh").args(["-c", limits]).output().expect("sh starts").exits(0);
     let sent = home.sent();
     let sentences: Vec<_> = sent.lines().filter_map(|line| line.split(" at ").next()).collect();
-    assert_eq!(sentences, ["'root' (by 'eve') logged in to host.example (su)", "'root' (by 'eve') logged out from host.example (su)"]);
+    assert_eq!(
+        sentences,
+        ["'root' (by 'eve') logged in to host.example (su)", "'root' (by 'eve') logged out from host.example (su)"]
+    );
 }

@@ -107,7 +107,10 @@ fn the_orphans_of_a_configuration_that_cannot_be_believed_are_sent_once_it_is_co
         // The second place is for a disk that can't be written.
         for (place, prepare) in [
             ("/var/lib/ssh-session-notifier/orphans", ":"),
-            ("/run/ssh-session-notifier/orphans", "mount --bind /var/lib /var/lib && mount -o remount,bind,ro /var/lib"),
+            (
+                "/run/ssh-session-notifier/orphans",
+                "mount --bind /var/lib /var/lib && mount -o remount,bind,ro /var/lib",
+            ),
         ] {
             let home = Home::new(STDOUT);
             for directory in ["lib", "lib/ssh-session-notifier", "run"] {

@@ -6,8 +6,26 @@ use std::path::{Path, PathBuf};
 
 /// The rooms, from the top down. docs/design.md says what each is for.
 const ROOMS: [&str; 20] = [
-    "main", "cli", "command", "hook", "send", "config", "notifier", "http", "queue", "privileges", "rules", "notice",
-    "event", "toml", "clock", "files", "tz", "log", "text", "error",
+    "main",
+    "cli",
+    "command",
+    "hook",
+    "send",
+    "config",
+    "notifier",
+    "http",
+    "queue",
+    "privileges",
+    "rules",
+    "notice",
+    "event",
+    "toml",
+    "clock",
+    "files",
+    "tz",
+    "log",
+    "text",
+    "error",
 ];
 
 type Imports = BTreeMap<String, BTreeSet<String>>;
@@ -71,7 +89,10 @@ fn room(file: &str) -> &str {
 
 fn floor(file: &str) -> usize {
     let room = room(file);
-    ROOMS.iter().position(|known| *known == room).unwrap_or_else(|| panic!("the room {room} is in no place of the plan"))
+    ROOMS
+        .iter()
+        .position(|known| *known == room)
+        .unwrap_or_else(|| panic!("the room {room} is in no place of the plan"))
 }
 
 #[test]

@@ -10,19 +10,15 @@ fn block(text: &str) -> Vec<(OsString, OsString)> {
 }
 
 fn read(text: &str) -> (Action, Facts) {
-    match super::read(&block(text)) {
-        Call::Session(action, facts) => (action, facts),
-        other => panic!("{text}: {other:?}"),
-    }
+    super::read(&block(text)).unwrap_or_else(|why| panic!("{text}: {why:?}"))
 }
 
 /// P3
 #[test]
 fn what_a_user_puts_before_pams_own_variables_is_not_read() {
     let forged = "PAM_TYPE=auth PAM_RHOST=10.0.0.2 PAM_USER=root PAM_SERVICE=cron PAM_TTY=x";
-    let (_, facts) = read(&format!(
-        "{forged} PAM_SERVICE=sshd PAM_USER=eve PAM_TTY=ssh PAM_RHOST=192.0.2.6 PAM_TYPE=open_session"
-    ));
+    let (_, facts) =
+        read(&format!("{forged} PAM_SERVICE=sshd PAM_USER=eve PAM_TTY=ssh PAM_RHOST=192.0.2.6 PAM_TYPE=open_session"));
     assert!(is_proven(&facts));
     let values = [USER, REMOTE_HOST, TTY, SERVICE].map(|fact| facts[fact].as_str());
     assert_eq!(values, ["eve", "192.0.2.6", "ssh", "sshd"]);
@@ -30,8 +26,7 @@ fn what_a_user_puts_before_pams_own_variables_is_not_read() {
 
 #[test]
 fn an_item_that_pam_left_out_is_not_taken_from_the_user() {
-    let (action, facts) =
-        read("PAM_RHOST=10.0.0.2 PAM_TTY=x PAM_SERVICE=login PAM_USER=eve PAM_TYPE=close_session");
+    let (action, facts) = read("PAM_RHOST=10.0.0.2 PAM_TTY=x PAM_SERVICE=login PAM_USER=eve PAM_TYPE=close_session");
     assert_eq!((action, facts[REMOTE_HOST].as_str(), facts[TTY].as_str()), (Action::Close, "", ""));
     assert!(is_proven(&facts));
 }
@@ -53,16 +48,15 @@ fn variables_that_were_reordered_are_recorded_but_not_trusted() {
 
 #[test]
 fn what_sshd_says_of_the_connection_and_the_key_is_recorded_as_it_came() {
-    let fact = |facts: &Facts, name: &str| {
-        facts[Fact::find(name).expect("a fact of that name")].as_str().to_owned()
-    };
-    let items = |remote_host: &str| format!("PAM_SERVICE=sshd PAM_USER=eve PAM_RHOST={remote_host} PAM_TYPE=open_session");
+    let fact = |facts: &Facts, name: &str| facts[Fact::find(name).expect("a fact of that name")].as_str().to_owned();
+    let items =
+        |remote_host: &str| format!("PAM_SERVICE=sshd PAM_USER=eve PAM_RHOST={remote_host} PAM_TYPE=open_session");
     let mut variables = vec![
         (CONNECTION.into(), "203.0.113.9 52814 192.0.2.1 22".into()),
         (AUTHENTICATION.into(), "publickey ssh-ed25519 AAAAC3\nkeyboard-interactive/pam\n".into()),
     ];
     variables.extend(block(&items("gateway")));
-    let Call::Session(_, facts) = super::read(&variables) else { panic!("{variables:?}") };
+    let Ok((_, facts)) = super::read(&variables) else { panic!("{variables:?}") };
     assert!(is_proven(&facts));
     assert_eq!(fact(&facts, "address"), "203.0.113.9");
     assert_eq!(fact(&facts, "peer"), "203.0.113.9 52814 192.0.2.1 22");
@@ -85,10 +79,10 @@ fn what_sshd_says_of_the_connection_and_the_key_is_recorded_as_it_came() {
 
 #[test]
 fn other_calls_of_pams_and_none_are_told_apart() {
-    assert_eq!(super::read(&block("PAM_SERVICE=sshd PAM_TYPE=auth")), Call::NoSession);
-    assert_eq!(super::read(&block("PAM_TYPE=open_sessionx")), Call::NoSession);
-    assert_eq!(super::read(&block("HOME=/")), Call::NotPam);
-    assert_eq!(super::read(&[]), Call::NotPam);
+    assert_eq!(super::read(&block("PAM_SERVICE=sshd PAM_TYPE=auth")), Err(NoSession::OtherCall));
+    assert_eq!(super::read(&block("PAM_TYPE=open_sessionx")), Err(NoSession::OtherCall));
+    assert_eq!(super::read(&block("HOME=/")), Err(NoSession::NotPam));
+    assert_eq!(super::read(&[]), Err(NoSession::NotPam));
 }
 
 /// Pseudo-random numbers (SplitMix64): the same ones in every run.
@@ -153,7 +147,7 @@ fn nothing_that_stands_before_pams_own_variables_changes_what_is_read() {
     for _ in 0..20_000 {
         let (before, items) = (random.variables(), random.items());
         let expected = super::read(&items);
-        assert!(matches!(&expected, Call::Session(_, facts) if is_proven(facts)), "{items:?}");
+        assert!(matches!(&expected, Ok((_, facts)) if is_proven(facts)), "{items:?}");
         assert_eq!(super::read(&[&before[..], &items].concat()), expected, "{before:?} {items:?}");
     }
 }
@@ -165,7 +159,7 @@ fn any_block_is_read_as_visible_lines_of_bounded_length_and_trusted_only_when_pa
     let mut sessions = 0;
     for _ in 0..20_000 {
         let block = random.variables();
-        let Call::Session(_, facts) = super::read(&block) else { continue };
+        let Ok((_, facts)) = super::read(&block) else { continue };
         sessions += 1;
         for (fact, row) in Fact::all() {
             let text = facts[fact].as_str();
