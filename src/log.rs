@@ -54,7 +54,7 @@ pub fn write(level: Level, message: &str) {
         let mut text = format!("ssh-session-notifier: {line}");
         text.truncate(text.floor_char_boundary(LINE_LIMIT - 1));
         text.push('\n');
-        to_stderr(&text);
+        to_stderr(text.as_bytes());
     }
 }
 
@@ -79,10 +79,11 @@ fn connect() -> Option<UnixDatagram> {
     Some(socket)
 }
 
-fn to_stderr(line: &str) {
+/// Writes to stderr, unless that would have to wait.
+pub fn to_stderr(text: &[u8]) {
     let stderr = io::stderr();
     let mut ready = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
     if poll(&mut ready, PollTimeout::ZERO).is_ok_and(|count| count > 0) {
-        let _ = (&stderr).write_all(line.as_bytes());
+        let _ = (&stderr).write_all(text);
     }
 }

@@ -7,7 +7,7 @@ mod harden;
 pub mod pam;
 mod worker;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::slice;
 use std::time::Duration;
 
@@ -15,7 +15,6 @@ use crate::config::Hook;
 use crate::error::{Error, Kind};
 use crate::event::{Event, REMOTE_HOST, text_form};
 use crate::hook::pam::NoSession;
-use crate::hook::worker::Message;
 use crate::log::{self, Level};
 use crate::privileges;
 use crate::queue::{ORPHANS, Paths, Queue, Role, spool};
@@ -26,9 +25,6 @@ const DEADLINE: Duration = Duration::from_millis(800);
 /// The spool and syslog share what is then left of the second.
 const LAST_RESORT: Duration = Duration::from_millis(120);
 
-/// Gives the messages of the work to the process that PAM waits for, once. It waits no longer than that.
-type Report<'r> = &'r mut dyn FnMut(&[Message]);
-
 /// Records the session event in PAM's environment, unless the allowlist covers it. Fails only if the caller
 /// isn't PAM.
 pub fn run(config: &Path, block: &pam::Block) -> Result<(), Error> {
@@ -36,47 +32,40 @@ pub fn run(config: &Path, block: &pam::Block) -> Result<(), Error> {
     let event = match pam::read(block) {
         Ok((action, facts)) => Event::session(action, facts),
         Err(NoSession::OtherCall) => return Ok(()),
-        Err(NoSession::NotPam) => return Err(Kind::Impossible("queue is for pam_exec: PAM_TYPE is not set").into()),
+        Err(NoSession::NotPam) => {
+            return Err(Kind::Impossible("queue is for pam_exec: PAM_TYPE is not set").into());
+        }
     };
-    let messages = worker::run_with_deadline(DEADLINE, |report| record(config, &event, report)).or_else(|why| {
-        // The worker may still finish; the uid makes the two copies one event.
-        let why = format!("the queue {why}");
-        let copy = |report: Report<'_>| report(&keep_elsewhere(Hook::read(config).0.paths.as_ref(), &event, &why));
-        worker::run_with_deadline(LAST_RESORT, copy)
-    });
-    for Message { level, text } in
-        messages.unwrap_or_else(|why| vec![syslog_record(&event, &format!("the spool {why}"))])
-    {
-        log::write(level, &text);
+    let Err(why) = worker::run_with_deadline(DEADLINE, |safe| record(config, &event, safe)) else { return Ok(()) };
+    // The worker may still finish; the uid makes the two copies one event.
+    let copy = |_: &mut dyn FnMut()| keep_elsewhere(Hook::read(config).0.paths, &event, &format!("the queue {why}"));
+    if let Err(why) = worker::run_with_deadline(LAST_RESORT, copy) {
+        log_record(&event, &format!("the spool {why}"));
     }
     Ok(())
 }
 
-/// Records the event where the configuration says, and reports as soon as it is safe: what the queue then
-/// does for itself, the login need not wait for.
-fn record(config: &Path, event: &Event, report: Report<'_>) {
-    let (hook, mistake) = Hook::read(config);
-    let mut messages = Vec::new();
+/// Records the event where the configuration says. The login need not wait for what the queue does for itself
+/// once the event is safe.
+fn record(config: &Path, event: &Event, safe: &mut dyn FnMut()) {
+    let (Hook { paths, allowlist }, mistake) = Hook::read(config);
     if let Some(mistake) = mistake {
         let text = format!("{mistake}\nthe allowlist counts as empty until that is corrected");
-        messages.push(Message { level: Level::Error, text });
+        log::write(Level::Error, &text);
     }
-    if pam::is_proven(&event.facts) && hook.allowlist.contains(event.facts[REMOTE_HOST].as_str()) {
-        return report(&messages);
+    if pam::is_proven(&event.facts) && allowlist.contains(event.facts[REMOTE_HOST].as_str()) {
+        return;
     }
-    let recorded = match &hook.paths {
+    let recorded = match &paths {
         Some(paths) => append(paths, event).map_err(|why| why.to_string()),
         None => Err("the configuration doesn't say where the queue is".into()),
     };
     match recorded {
         Ok(queue) => {
-            report(&messages);
+            safe();
             queue.leave();
         }
-        Err(why) => {
-            messages.extend(keep_elsewhere(hook.paths.as_ref(), event, &why));
-            report(&messages);
-        }
+        Err(why) => keep_elsewhere(paths, event, &why),
     }
 }
 
@@ -88,31 +77,28 @@ fn append(paths: &Paths, event: &Event) -> Result<Queue, Error> {
 }
 
 /// Keeps the event in the spool, or among the orphans while nobody knows where the spool is.
-fn keep_elsewhere(paths: Option<&Paths>, event: &Event, why: &str) -> Vec<Message> {
-    let default = Paths::default();
-    let (paths, directories) = match paths {
-        Some(paths) => (paths, vec![paths.spool.as_path()]),
-        None => (&default, ORPHANS.map(Path::new).to_vec()),
-    };
+fn keep_elsewhere(paths: Option<Paths>, event: &Event, why: &str) {
+    let is_orphan = paths.is_none();
+    let Paths { database, spool } = paths.unwrap_or_default();
     // Perhaps this is still root: nothing of the service user's is opened then.
-    if let Err(also) = privileges::give_up_root(&paths.database, &paths.spool) {
-        return vec![syslog_record(event, &format!("{why}; {also}"))];
+    if let Err(also) = privileges::give_up_root(&database, &spool) {
+        return log_record(event, &format!("{why}; {also}"));
     }
     let mut reasons = why.to_owned();
-    for directory in directories {
-        match spool::write(directory, event) {
+    for directory in if is_orphan { ORPHANS.map(PathBuf::from).to_vec() } else { vec![spool] } {
+        match spool::write(&directory, event) {
             Ok(()) => {
                 let text = format!("{reasons}; the event waits in {}", directory.display());
-                return vec![Message { level: Level::Warning, text }];
+                return log::write(Level::Warning, &text);
             }
             Err(also) => reasons = format!("{reasons}; {also}"),
         }
     }
-    vec![syslog_record(event, &reasons)]
+    log_record(event, &reasons);
 }
 
-/// The whole event for syslog, one fact a line, so that none is cut off.
-fn syslog_record(event: &Event, why: &str) -> Message {
+/// Leaves the whole event to syslog, one fact a line, so that none is cut off.
+fn log_record(event: &Event, why: &str) {
     let text = format!("this may be all that is left of an event: {why}\n{}", text_form::write(event));
-    Message { level: Level::Critical, text }
+    log::write(Level::Critical, &text);
 }
