@@ -42,13 +42,13 @@ pub enum Origin {
     Reordered,
 }
 
-/// What was found in an environment block.
-struct Items<'b> {
+/// An environment block, cut where `pam_exec`'s own variables begin.
+struct Environment<'b> {
     origin: Origin,
-    /// The block before `pam_exec`'s variables, which a user can fill.
-    before: &'b Block,
-    /// The values of [`ITEMS`].
-    values: [&'b [u8]; 5],
+    /// The PAM environment, which a user can fill.
+    user: &'b Block,
+    /// The PAM items.
+    pam: &'b Block,
 }
 
 /// Reads the environment block backwards, because a user can put variables before PAM's
@@ -59,14 +59,13 @@ pub fn read(block: &Block) -> Result<(Action, Facts), NoSession> {
         b"close_session" => Action::Close,
         _ => return Err(NoSession::OtherCall),
     };
-    let items = proven(block).unwrap_or_else(|| Items {
-        origin: Origin::Reordered,
-        before: block,
-        values: ITEMS.map(|name| last(block, name).unwrap_or_default()),
-    });
+    let environment = match start_of_items(block) {
+        Some(start) => Environment { origin: Origin::Pam, user: &block[..start], pam: &block[start..] },
+        None => Environment { origin: Origin::Reordered, user: block, pam: block },
+    };
     let mut facts = Facts::default();
     for (fact, row) in Fact::all() {
-        let value = get(row.source, &items, &facts);
+        let value = get(row.source, &environment, &facts);
         facts[fact] = Field::bounded(&value, row.limit);
     }
     Ok((action, facts))
@@ -77,36 +76,22 @@ pub fn is_proven(facts: &Facts) -> bool {
     facts[ORIGIN].as_str() == Origin::Pam.name()
 }
 
-/// The items, if they form an unbroken run from `PAM_TYPE`, which is last, back to `PAM_SERVICE`, with
-/// `PAM_USER` among them.
-fn proven(block: &Block) -> Option<Items<'_>> {
+/// Where the items begin, if they form an unbroken run from `PAM_TYPE`, which is last, back to `PAM_SERVICE`,
+/// with `PAM_USER` among them.
+fn start_of_items(block: &Block) -> Option<usize> {
     let (last, rest) = block.split_last()?;
-    if last.0 != "PAM_TYPE" {
-        return None;
-    }
-    let mut values: [Option<&[u8]>; 5] = [None; 5];
-    let mut next = 0;
-    for (at, (name, value)) in rest.iter().enumerate().rev() {
-        let item = next + ITEMS[next..].iter().position(|item| name == item)?;
-        values[item] = Some(value.as_bytes());
-        next = item + 1;
-        if next == ITEMS.len() {
-            let has_user = values[3].is_some();
-            let values = values.map(Option::unwrap_or_default);
-            return has_user.then_some(Items { origin: Origin::Pam, before: &rest[..at], values });
-        }
-    }
-    None
+    let mut names = ITEMS.iter();
+    let length = rest.iter().rev().take_while(|(name, _)| names.any(|item| name == item)).count();
+    let start = rest.len() - length;
+    let has = |wanted: &str| rest[start..].iter().any(|(name, _)| name == wanted);
+    (last.0 == "PAM_TYPE" && has("PAM_SERVICE") && has("PAM_USER")).then_some(start)
 }
 
 /// Gets one fact; those before it in the table are already there.
-fn get(source: Source, items: &Items<'_>, facts: &Facts) -> Vec<u8> {
-    let variable = |name| last(items.before, name).unwrap_or_default();
+fn get(source: Source, environment: &Environment<'_>, facts: &Facts) -> Vec<u8> {
+    let variable = |name| last(environment.user, name).unwrap_or_default();
     match source {
-        Source::Item(name) => {
-            let place = ITEMS.iter().position(|item| *item == name);
-            place.map_or(Vec::new(), |place| items.values[place].into())
-        }
+        Source::Item(name) => last(environment.pam, name).unwrap_or_default().into(),
         Source::Variable(name) => variable(name).into(),
         Source::ParentProcess => parent_process().into(),
         Source::ClientAddress => client_address(&facts[REMOTE_HOST], variable(CONNECTION)).into(),
@@ -114,7 +99,7 @@ fn get(source: Source, items: &Items<'_>, facts: &Facts) -> Vec<u8> {
         Source::AuthenticationKeys => join(variable(AUTHENTICATION), |(method, key)| {
             Some(key).filter(|key| method == b"publickey" && !key.is_empty())
         }),
-        Source::Origin => items.origin.name().into(),
+        Source::Origin => environment.origin.name().into(),
         Source::PidNamespace => pid_namespace().into(),
     }
 }

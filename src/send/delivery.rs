@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::panic::resume_unwind;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use nix::sys::resource::{Resource, setrlimit};
 
 use crate::clock::{Stamp, milliseconds};
 use crate::config::Config;
-use crate::error::{Error, Health, Kind};
+use crate::error::{Error, Health};
 use crate::event::Event;
 use crate::http;
 use crate::log::{self, Level};
@@ -113,7 +114,7 @@ impl Run<'_> {
             [only] => vec![self.target(only)],
             several => thread::scope(|scope| {
                 let threads: Vec<_> = several.iter().map(|target| scope.spawn(|| self.with_others(target))).collect();
-                threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(panicked()))).collect()
+                threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
             }),
         };
         self.queue().prune(&self.config.limits, &self.now)?;
@@ -345,10 +346,6 @@ fn failure(now: &Stamp, pause: Duration, why: &str) -> Failure {
 fn limit_memory(targets: usize) {
     let limit = MEMORY_LIMIT + MEMORY_PER_TARGET * targets as u64;
     let _ = setrlimit(Resource::RLIMIT_DATA, limit, limit);
-}
-
-fn panicked() -> Error {
-    Kind::Impossible("a delivery ended in a panic, which is a bug; its events are kept").into()
 }
 
 fn dead_letter_notice(target: &str, count: i64, why: &str) -> Event {
