@@ -16,14 +16,18 @@ pub fn drop(config: &Config, id: EventId) -> Result<String, Error> {
     some(count).map(|count| format!("{count} discarded\n"))
 }
 
+/// Opens the queue for a change, but creates none.
 fn open(config: &Config) -> Result<Queue, Error> {
+    if !config.paths.database.exists() {
+        return Err(no_such_letter());
+    }
     Queue::open(&config.paths.database, Role::Sender)
 }
 
 fn some(count: usize) -> Result<usize, Error> {
-    if count > 0 {
-        Ok(count)
-    } else {
-        Err(Kind::Impossible("there is no such dead letter; `status` lists them").into())
-    }
+    if count > 0 { Ok(count) } else { Err(no_such_letter()) }
+}
+
+fn no_such_letter() -> Error {
+    Kind::Impossible("there is no such dead letter; `status` lists them").into()
 }

@@ -15,7 +15,7 @@ use crate::error::{Error, Health, Kind};
 use crate::log::{self, Level};
 use crate::queue::{Due, Queue};
 use crate::send::deadline::{Deadline, RUN_LIMIT};
-use crate::send::{heartbeat, lock, run};
+use crate::send::{heartbeat, import, lock, run};
 
 /// Without any event, look again after this: for the heartbeat, and because a directory may have
 /// been replaced meanwhile.
@@ -94,7 +94,7 @@ fn end_signals() -> nix::Result<SignalFd> {
     SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
 }
 
-/// Watches the directories of the queue and of the spool, as they are now.
+/// Watches the directory of the queue, and those that logins leave events in, as they are now.
 fn watches(config: &Config) -> Option<Inotify> {
     let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).ok()?;
     let changes = AddWatchFlags::IN_MODIFY
@@ -104,7 +104,9 @@ fn watches(config: &Config) -> Option<Inotify> {
         | AddWatchFlags::IN_DELETE_SELF;
     let home = config.paths.database.parent().unwrap_or(Path::new("/"));
     inotify.add_watch(home, changes).ok()?;
-    let _ = inotify.add_watch(&config.paths.spool, changes);
+    for directory in import::directories(config) {
+        let _ = inotify.add_watch(directory, changes);
+    }
     Some(inotify)
 }
 
