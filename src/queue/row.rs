@@ -4,11 +4,11 @@ use std::collections::HashSet;
 use std::fmt;
 
 use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
-use rusqlite::{Connection, params_from_iter};
+use rusqlite::{Connection, params, params_from_iter};
 
 use crate::clock::Stamp;
 use crate::event::{Event, Fact, Facts, Kind, Spec, Store, Uid, text_form};
-use crate::queue::sql::{SqlResult, each};
+use crate::queue::sql::{SqlResult, every};
 use crate::rules::Verdict;
 use crate::text::Field;
 
@@ -51,12 +51,8 @@ pub fn insert(connection: &Connection, event: &Event) -> SqlResult<()> {
 pub fn uids_at_the_moments_of(connection: &Connection, events: &[Event]) -> SqlResult<HashSet<Uid>> {
     let moments = || events.iter().map(|event| event.at.utc_ms);
     let sql = format!("SELECT {} FROM event WHERE utc_ms BETWEEN ? AND ?", columns());
-    let mut uids = HashSet::new();
-    each(connection, &sql, rusqlite::params![moments().min(), moments().max()], &mut |row| {
-        uids.insert(read(row)?.event.uid);
-        Ok(())
-    })?;
-    Ok(uids)
+    let uids = every(connection, &sql, params![moments().min(), moments().max()], |row| Ok(read(row)?.event.uid))?;
+    Ok(uids.into_iter().collect())
 }
 
 /// Reads one row of [`columns`]. Its texts are made safe again, and a value that isn't of its column's type
@@ -69,9 +65,9 @@ pub fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
     let text = |column| bytes(column).map(String::from_utf8_lossy);
     let number = |column: usize| row.get_ref(column).map(|value| value.as_i64().unwrap_or_default());
     // A notice is the least that a row with an unknown kind can be: its text is better than nothing.
-    let kind = row.get_ref(2)?.as_i64().ok();
-    let kind =
-        Kind::ALL.into_iter().find(|(_, _, number)| Some(*number) == kind).map_or(Kind::Notice, |(kind, ..)| kind);
+    let known =
+        Kind::ALL.into_iter().find(|(_, _, known)| row.get_ref(2).is_ok_and(|kind| kind.as_i64() == Ok(*known)));
+    let kind = known.map_or(Kind::Notice, |(kind, ..)| kind);
     let boot_id = Field::new(bytes(5)?).as_str().into();
     let at = Stamp { utc_ms: number(3)?, boot_ms: number(4)?, boot_id };
     let mut facts = Facts::default();
@@ -95,7 +91,7 @@ fn column_facts() -> impl Iterator<Item = (Fact, &'static Spec)> {
 
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:>1$}", self.0, f.width().unwrap_or(0))
+        self.0.fmt(f)
     }
 }
 

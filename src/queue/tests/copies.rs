@@ -1,6 +1,7 @@
 //! Copies of one event count once; a queue of the first schema is taken over.
 
 use super::*;
+use crate::queue::sql::every;
 
 #[test]
 fn the_same_event_out_of_the_spool_is_recorded_once() {

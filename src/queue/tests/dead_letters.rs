@@ -111,3 +111,44 @@ fn only_what_every_target_has_and_is_old_is_deleted() {
     fill(&mut queue, 1);
     assert_eq!(ids(&batch(&queue, "a", 99)), [5]);
 }
+
+/// P6
+#[test]
+fn a_quarantined_event_that_somebody_deleted_is_neither_due_nor_overdue() {
+    let home = Home::new();
+    let mut queue = home.queue();
+    fill(&mut queue, 3);
+    queue.set_targets(&["a"]).expect("targets");
+    let all = batch(&queue, "a", 0);
+    queue.quarantined(all, &failure(0), &now(0)).expect("settled");
+    queue.connection.execute("DELETE FROM event WHERE id = 1", []).expect("writable");
+    let late = now(9_000);
+    let alone = batch(&queue, "a", 9_000);
+    assert_eq!(ids(&alone), [2]);
+    // The target is left alone for a minute.
+    let throttled = Failure { wait: Wait { since: late.clone(), ms: 60_000 }, is_throttled: true, ..failure(0) };
+    queue.postponed(alone, &throttled, &late).expect("settled");
+    give_up(&mut queue, &late);
+    assert_eq!(dead(&queue), [2]);
+    queue.report_dead_letters(|_, _, _| Event::notice("one")).expect("room");
+    judge(&mut queue);
+    let work = queue.work(&["a"], &LIMITS, &late).expect("readable");
+    assert_eq!((work.due, queue.targets().expect("readable")[0].1.waiting), (Due::After(60_000), 1));
+}
+
+/// P2: the second copy of an event may be half a minute late.
+#[test]
+fn without_a_history_an_event_still_stays_long_enough_to_know_its_copy() {
+    let home = Home::new();
+    let mut queue = home.queue();
+    fill(&mut queue, 2);
+    queue.set_targets(&["a"]).expect("targets");
+    let all = batch(&queue, "a", 0);
+    queue.delivered(all, 0, &now(0)).expect("settled");
+    let limits = Limits { history: Duration::ZERO, ..LIMITS };
+    let soon = Stamp { utc_ms: EARLIEST_MS + 31_000, ..now(0) };
+    queue.prune(&limits, &soon).expect("nothing is old");
+    assert_eq!(queue.count().expect("readable"), 2);
+    queue.prune(&limits, &now(1)).expect("one is old");
+    assert_eq!(queue.count().expect("readable"), 1);
+}

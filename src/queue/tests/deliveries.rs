@@ -81,3 +81,20 @@ fn what_a_target_does_not_want_is_passed_over_and_never_a_dead_letter() {
     queue.delivered(passed, 0, &now(0)).expect("settled");
     assert_eq!(queue.due("a", &now(0)).expect("readable"), Due::Never);
 }
+
+/// P4
+#[test]
+fn the_event_that_was_accepted_while_another_was_isolated_is_not_delivered_again() {
+    let home = Home::new();
+    let mut queue = home.queue();
+    fill(&mut queue, 3);
+    queue.set_targets(&["a"]).expect("targets");
+    // The third isn't wanted, and so is settled with the two that are.
+    let take = &mut |row: &Row| if row.id.0 < 3 { Take::Taken } else { Take::Passed };
+    let pair = queue.batch("a", &now(0), take).expect("readable").expect("due");
+    queue.quarantined(pair, &failure(0), &now(0)).expect("settled");
+    assert_eq!(ids(&batch(&queue, "a", 1)), [1]);
+    let alone = batch(&queue, "a", 1);
+    queue.delivered(alone, 0, &now(1)).expect("settled");
+    assert_eq!(queue.due("a", &now(9)).expect("readable"), Due::Never);
+}
