@@ -54,13 +54,11 @@ pub fn judged(connection: &Connection) -> SqlResult<EventId> {
 
 /// Moves the judge's cursor.
 pub fn set_judged(connection: &Connection, id: EventId) -> SqlResult<()> {
-    execute(connection, "INSERT OR REPLACE INTO meta VALUES ('judged', ?)", params![id.0.to_string()])?;
-    Ok(())
+    execute(connection, "INSERT OR REPLACE INTO meta VALUES ('judged', ?)", params![id.0.to_string()]).map(drop)
 }
 
 /// Moves a target's cursor. It never moves back.
 pub fn advance(connection: &Connection, target: &str, upto: EventId) -> SqlResult<()> {
     execute(connection, "UPDATE target SET cursor = max(cursor, ?) WHERE name = ?", params![upto, target])?;
-    execute(connection, "DELETE FROM attempt WHERE target = ? AND upto <= ?", params![target, upto])?;
-    Ok(())
+    execute(connection, "DELETE FROM attempt WHERE target = ? AND upto <= ?", params![target, upto]).map(drop)
 }

@@ -7,9 +7,9 @@ use rusqlite::{Connection, params};
 use crate::clock::{EARLIEST_MS, Stamp, milliseconds};
 use crate::error::Error;
 use crate::event::{Event, Kind};
+use crate::queue::backlog::Backlog;
 use crate::queue::cursors::advance;
 use crate::queue::sql::{SqlResult, every, execute, value};
-use crate::queue::work::Backlog;
 use crate::queue::{EventId, Limits, Queue, Row, row};
 
 /// A delivered event stays for this long at least, to recognize its second copy: a login that is late leaves

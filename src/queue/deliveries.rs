@@ -10,10 +10,10 @@ use rusqlite::{Connection, params};
 
 use crate::clock::Stamp;
 use crate::error::Error;
+use crate::queue::backlog::{Backlog, Due, Exception};
 use crate::queue::cursors::{advance, judged};
 use crate::queue::dead_letters::move_to_dead_letters;
 use crate::queue::sql::{SqlResult, Values, each, execute};
-use crate::queue::work::{Backlog, Due, Exception};
 use crate::queue::{EventId, Queue, Row, Wait, row};
 
 /// Events that are due for one target.
@@ -212,7 +212,7 @@ impl Batch {
             BatchSource::Pending => advance(connection, &self.target, self.last),
             BatchSource::Exceptions => self.ids.iter().chain(&self.passed).try_for_each(|event| {
                 let sql = "DELETE FROM delivery WHERE target = ? AND event = ?";
-                execute(connection, sql, params![self.target, event]).map(|_| ())
+                execute(connection, sql, params![self.target, event]).map(drop)
             }),
         }
     }
@@ -220,10 +220,6 @@ impl Batch {
 
 /// Records that a target accepted something; it is left alone for `rest_ms` from `since` on.
 fn succeeded(connection: &Connection, target: &str, rest_ms: i64, since: &str, now: &Stamp) -> SqlResult<()> {
-    execute(
-        connection,
-        "UPDATE target SET failures = 0, wait_ms = ?, since = ?, error = '', success_ms = ? WHERE name = ?",
-        params![rest_ms, since, now.utc_ms, target],
-    )?;
-    Ok(())
+    let sql = "UPDATE target SET failures = 0, wait_ms = ?, since = ?, error = '', success_ms = ? WHERE name = ?";
+    execute(connection, sql, params![rest_ms, since, now.utc_ms, target]).map(drop)
 }

@@ -6,7 +6,7 @@ use rusqlite::{Connection, Row, TransactionBehavior};
 
 use crate::clock::Stamp;
 use crate::event::{Action, Event, Facts, Kind, REMOTE_HOST, SERVICE, TTY, USER, Uid};
-use crate::queue::row;
+use crate::queue::row::{self, bytes};
 use crate::queue::sql::{SqlResult, each, value};
 use crate::text::Field;
 use crate::tz::days_from_civil;
@@ -45,10 +45,6 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Option<Event>> {
     let utc_ms = std::str::from_utf8(bytes(row, 5)?).ok().and_then(rfc3339_ms).unwrap_or(0);
     let at = Stamp { utc_ms, ..Stamp::default() };
     Ok(Some(Event { uid: Uid::random(), kind: Kind::Session(action), at, facts }))
-}
-
-fn bytes<'row>(row: &'row Row<'_>, column: usize) -> rusqlite::Result<&'row [u8]> {
-    Ok(row.get_ref(column)?.as_bytes_or_null()?.unwrap_or_default())
 }
 
 /// Reads `2026-04-25T10:00:00.123456789+12:00` (RFC 3339 §5.6; a space may stand for the `T`).

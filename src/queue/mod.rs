@@ -5,6 +5,7 @@
 //! service refused, have rows of their own. So a login writes one page and a delivered message one more,
 //! however many events and targets there are: flash wears out by the page.
 
+mod backlog;
 mod connection;
 mod cursors;
 mod dead_letters;
@@ -30,12 +31,12 @@ use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior};
 
+pub use backlog::Due;
 pub use connection::Role;
 pub use deliveries::{Batch, Failure, Take};
 pub use row::{EventId, Row};
 pub use settings::{Limits, ORPHANS, Paths};
 pub use targets::{Counts, TargetState, Wait};
-pub use work::Due;
 
 use crate::error::{Error, Kind};
 use crate::event::{Event, Uid};
@@ -121,16 +122,6 @@ impl Queue {
         self.shorten_wal(SENDER_WAL_PAGES);
     }
 
-    /// Syncs the directory before anything is written into an empty log, so that one with something
-    /// in it has its name on the disk, whoever made it and was killed since. `SQLite` would do so at
-    /// every first write of a connection, and so at every login (see `.cargo/config.toml`).
-    fn keep_wal_name(&mut self) {
-        if !self.is_wal_named {
-            files::sync_directory_of(&self.path);
-            self.is_wal_named = true;
-        }
-    }
-
     /// Moves the write-ahead log into the database if it has become long, and begins it again. Nothing
     /// depends on it: what can't be moved now is moved another time. A process that reads the old state (a
     /// backup, perhaps) is not waited for, because waiting here would keep the others from writing.
@@ -153,9 +144,14 @@ impl Queue {
         }
     }
 
-    /// Runs `change` in one transaction.
+    /// Runs `change` in one transaction. Syncs the directory before anything is written into an empty log, so
+    /// that one with something in it has its name on the disk, whoever made it and was killed since. `SQLite`
+    /// would do so at every first write of a connection, and so at every login (see `.cargo/config.toml`).
     fn write<T>(&mut self, doing: &'static str, change: impl FnOnce(&Connection) -> SqlResult<T>) -> Result<T, Error> {
-        self.keep_wal_name();
+        if !self.is_wal_named {
+            files::sync_directory_of(&self.path);
+            self.is_wal_named = true;
+        }
         let run = |connection: &mut Connection| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let result = change(&transaction)?;

@@ -24,13 +24,10 @@ const SAVED_LIMIT: usize = 100_000;
 /// one of its column is damage too: flash has changed a bit of it.
 pub fn is_damage(why: &rusqlite::Error) -> bool {
     use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, Utf8Error};
-    let is_bad = |why| {
-        matches!(
-            why,
-            &FromSqlConversionFailure(..) | &IntegralValueOutOfRange(..) | &InvalidColumnType(..) | &Utf8Error(..)
-        )
-    };
-    is_bad(why) || matches!(why.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+    match why {
+        FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..) | Utf8Error(..) => true,
+        why => matches!(why.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)),
+    }
 }
 
 /// What the file of saved events is called, behind the name of the database.

@@ -59,23 +59,25 @@ pub fn uids_at_the_moments_of(connection: &Connection, events: &[Event]) -> SqlR
 /// counts as missing, because the file may have been edited, or flash have changed a bit of it: one bad row
 /// must not stop the others.
 pub fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
-    let bytes = |column: usize| {
-        Ok::<_, rusqlite::Error>(row.get_ref(column)?.as_bytes_or_null().ok().flatten().unwrap_or_default())
-    };
-    let text = |column| bytes(column).map(String::from_utf8_lossy);
+    let text = |column| bytes(row, column).map(String::from_utf8_lossy);
     let number = |column: usize| row.get_ref(column).map(|value| value.as_i64().unwrap_or_default());
     // A notice is the least that a row with an unknown kind can be: its text is better than nothing.
     let known =
         Kind::ALL.into_iter().find(|(_, _, known)| row.get_ref(2).is_ok_and(|kind| kind.as_i64() == Ok(*known)));
     let kind = known.map_or(Kind::Notice, |(kind, ..)| kind);
-    let boot_id = Field::new(bytes(5)?).as_str().into();
+    let boot_id = Field::new(bytes(row, 5)?).as_str().into();
     let at = Stamp { utc_ms: number(3)?, boot_ms: number(4)?, boot_id };
     let mut facts = Facts::default();
     for (column, (fact, spec)) in (7..).zip(column_facts()) {
-        facts[fact] = Field::bounded(bytes(column)?, spec.limit);
+        facts[fact] = Field::bounded(bytes(row, column)?, spec.limit);
     }
     let event = text_form::parse_rest(kind, at, facts, &text(6)?);
     Ok(Row { id: row.get(0)?, event, verdict: Verdict::parse(&text(1)?) })
+}
+
+/// Reads a text, or bytes; anything else counts as empty.
+pub fn bytes<'row>(row: &'row rusqlite::Row<'_>, column: usize) -> rusqlite::Result<&'row [u8]> {
+    Ok(row.get_ref(column)?.as_bytes_or_null().ok().flatten().unwrap_or_default())
 }
 
 /// The columns that a login fills.

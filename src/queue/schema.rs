@@ -102,9 +102,7 @@ pub fn is_current(connection: &Connection) -> SqlResult<bool> {
     match version(connection)? {
         VERSION => Ok(true),
         0 if value(connection, "SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema)", &[])? => Ok(false),
-        _ => Err(mismatch(
-            "the next `send` brings it up to date: it was made by an older version of this program".into(),
-        )),
+        _ => mismatch("the next `send` brings it up to date: it was made by an older version of this program".into()),
     }
 }
 
@@ -166,18 +164,17 @@ fn migrate(connection: &mut Connection) -> SqlResult<()> {
 
 /// The version of the schema; a newer one than ours is an error.
 fn version(connection: &Connection) -> SqlResult<i64> {
-    let version = value(connection, "PRAGMA user_version", &[])?;
-    if (0..=VERSION).contains(&version) {
-        return Ok(version);
+    match value(connection, "PRAGMA user_version", &[])? {
+        version @ 0..=VERSION => Ok(version),
+        newer => mismatch(format!(
+            "it was made by a newer version of this program (schema {newer}, this one knows {VERSION})"
+        )),
     }
-    Err(mismatch(format!(
-        "it was made by a newer version of this program (schema {version}, this one knows {VERSION})"
-    )))
 }
 
-fn mismatch(what: String) -> Box<rusqlite::Error> {
+fn mismatch<T>(what: String) -> SqlResult<T> {
     let why = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_MISMATCH);
-    rusqlite::Error::SqliteFailure(why, Some(what)).into()
+    Err(rusqlite::Error::SqliteFailure(why, Some(what)).into())
 }
 
 /// Makes an empty rollback journal if there is none; whether it did. One whose name is not on the
@@ -188,13 +185,10 @@ fn make_journal(path: &Path) -> bool {
 
 /// Turns the write-ahead log on. Whether that worked; where it can't, the database is marked.
 fn begin_wal(connection: &Connection) -> SqlResult<bool> {
-    let is_wal = is_wal(connection, "PRAGMA journal_mode = WAL")?;
-    if is_wal {
-        version(connection).map(drop)?
-    } else {
-        mark_without_wal(connection)?
-    }
-    Ok(is_wal)
+    let is_on = is_wal(connection, "PRAGMA journal_mode = WAL")?;
+    // The log is opened by the first read.
+    if is_on { version(connection).map(drop) } else { mark_without_wal(connection) }?;
+    Ok(is_on)
 }
 
 fn mark_without_wal(connection: &Connection) -> SqlResult<()> {
