@@ -14,9 +14,6 @@ const HOOK_PATIENCE: Duration = Duration::from_millis(500);
 /// How long the sender waits for one: logins take milliseconds.
 const SENDER_PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long a look waits for one.
-pub const READER_PATIENCE: Duration = SENDER_PATIENCE;
-
 /// Who is opening the queue to change it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -30,32 +27,26 @@ pub enum Role {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sharing {
     /// Through memory that all map: what the file beside the database, `-shm`, is for.
-    Shared,
+    Shared(Role),
     /// Not at all while it is open, which spares that file and a third of a login's system calls. Fails at
     /// once if another process has the database open.
     Exclusive,
 }
 
-/// Opens the file, and creates it if it is missing.
-pub fn connect(path: &Path, role: Role, sharing: Sharing) -> SqlResult<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
-    let patience = match role {
-        Role::Hook => HOOK_PATIENCE,
-        Role::Sender => SENDER_PATIENCE,
-    };
-    configure(&connection, patience, sharing)?;
-    Ok(connection)
-}
-
-/// Makes those settings.
-pub fn configure(connection: &Connection, patience: Duration, sharing: Sharing) -> SqlResult<()> {
-    match sharing {
-        Sharing::Shared => connection.busy_timeout(patience)?,
-        Sharing::Exclusive => {
-            connection.busy_timeout(Duration::ZERO)?;
-            connection.execute_batch("PRAGMA locking_mode = EXCLUSIVE")?;
-        }
+/// Opens the file. `options` are those of `SQLite`'s URIs, such as `mode=rwc` to create it if it is missing
+/// (sqlite.org/uri.html).
+pub fn connect(path: &Path, options: &str, sharing: Sharing) -> SqlResult<Connection> {
+    let path = path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    let most = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+    let flags = most | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    let connection = Connection::open_with_flags(format!("file://{path}?{options}"), flags)?;
+    connection.busy_timeout(match sharing {
+        Sharing::Shared(Role::Hook) => HOOK_PATIENCE,
+        Sharing::Shared(Role::Sender) => SENDER_PATIENCE,
+        Sharing::Exclusive => Duration::ZERO,
+    })?;
+    if sharing == Sharing::Exclusive {
+        connection.execute_batch("PRAGMA locking_mode = EXCLUSIVE")?;
     }
     // The file is the service user's, and may hold anything: nothing in its schema may run.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
@@ -64,5 +55,5 @@ pub fn configure(connection: &Connection, patience: Duration, sharing: Sharing) 
     // A checkpoint costs two more syncs; it is made when the log has grown, not at every close.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0")?;
-    Ok(())
+    Ok(connection)
 }

@@ -3,33 +3,40 @@
 use rusqlite::{Connection, params};
 
 use crate::error::Error;
-use crate::queue::sql::{SqlResult, every, execute, first, number};
+use crate::queue::sql::{SqlResult, every, execute, value};
 use crate::queue::{EventId, Queue};
+
+/// The newest event; 0 when there never was one.
+const NEWEST: &str = "(SELECT ifnull(max(id), 0) FROM event)";
+
+/// The last event that is judged.
+const JUDGED: &str = "ifnull((SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'judged'), 0)";
 
 impl Queue {
     /// Moves back each cursor that is beyond the newest event, which is damage: somebody deleted events or
-    /// put an older copy in the database's place. It goes on behind the last event that was recorded before
-    /// the target's last success; the targets' names and those events are returned.
+    /// put an older copy in the database's place. It goes on with the first event that was recorded after
+    /// the target's last success; the targets' names and their new cursors are returned. The judge goes on
+    /// behind the last target.
     pub fn mend_cursors(&mut self) -> Result<Vec<(String, EventId)>, Error> {
-        let newest = self.read(newest)?;
-        let damaged = |connection: &Connection| -> SqlResult<Vec<(String, Option<i64>)>> {
-            let sql = "SELECT name, success_ms FROM target WHERE cursor > ?";
-            every(connection, sql, params![newest], |row| Ok((row.get(0)?, row.get(1)?)))
-        };
-        let is_judged_beyond = self.read(judged)? > newest;
-        if self.read(damaged)?.is_empty() && !is_judged_beyond {
+        let sql = format!("SELECT max({JUDGED}, (SELECT ifnull(max(cursor), 0) FROM target)) > {NEWEST}");
+        if !self.read(|connection| value(connection, &sql, &[]))? {
             return Ok(Vec::new());
         }
         self.write("mend the cursors in", |connection| {
-            let mut mended = Vec::new();
-            for (name, success_ms) in damaged(connection)? {
-                let sql = "SELECT ifnull(max(id), 0) FROM event WHERE utc_ms <= ?";
-                let id = EventId(first(connection, sql, params![success_ms])?.unwrap_or_default());
-                execute(connection, "UPDATE target SET cursor = ? WHERE name = ?", params![id, name])?;
-                execute(connection, "DELETE FROM attempt WHERE target = ?", params![name])?;
-                mended.push((name, id));
+            let sql = format!(
+                "SELECT name, ifnull((SELECT min(id) - 1 FROM event WHERE utc_ms > success_ms OR success_ms IS NULL),
+                 {NEWEST}) FROM target WHERE cursor > {NEWEST}"
+            );
+            let mended = every(connection, &sql, &[], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            for (name, cursor) in &mended {
+                execute(connection, "UPDATE target SET cursor = ? WHERE name = ?", params![cursor, name])?;
+                for table in ["attempt WHERE target = ?1 AND upto > ?2", "delivery WHERE target = ?1 AND event > ?2"] {
+                    execute(connection, &format!("DELETE FROM {table}"), params![name, cursor])?;
+                }
             }
-            set_judged(connection, newest)?;
+            if judged(connection)? > newest(connection)? {
+                set_judged(connection, value(connection, "SELECT ifnull(min(cursor), 0) FROM target", &[])?)?;
+            }
             Ok(mended)
         })
     }
@@ -37,24 +44,21 @@ impl Queue {
 
 /// The newest event; 0 when there never was one.
 pub fn newest(connection: &Connection) -> SqlResult<EventId> {
-    number(connection, "SELECT ifnull(max(id), 0) FROM event", &[]).map(EventId)
+    value(connection, &format!("SELECT {NEWEST}"), &[])
 }
 
 /// The last event that is judged.
 pub fn judged(connection: &Connection) -> SqlResult<EventId> {
-    let sql = "SELECT ifnull((SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'judged'), 0)";
-    number(connection, sql, &[]).map(EventId)
+    value(connection, &format!("SELECT {JUDGED}"), &[])
 }
 
 /// Moves the judge's cursor.
 pub fn set_judged(connection: &Connection, id: EventId) -> SqlResult<()> {
-    execute(connection, "INSERT OR REPLACE INTO meta VALUES ('judged', ?)", params![id.0.to_string()])?;
-    Ok(())
+    execute(connection, "INSERT OR REPLACE INTO meta VALUES ('judged', ?)", params![id.0.to_string()]).map(drop)
 }
 
 /// Moves a target's cursor. It never moves back.
 pub fn advance(connection: &Connection, target: &str, upto: EventId) -> SqlResult<()> {
     execute(connection, "UPDATE target SET cursor = max(cursor, ?) WHERE name = ?", params![upto, target])?;
-    execute(connection, "DELETE FROM attempt WHERE target = ? AND upto <= ?", params![target, upto])?;
-    Ok(())
+    execute(connection, "DELETE FROM attempt WHERE target = ? AND upto <= ?", params![target, upto]).map(drop)
 }

@@ -1,14 +1,20 @@
 //! Dead letters: deliveries that were given up, kept for an operator with the reason.
 
+use std::time::Duration;
+
 use rusqlite::{Connection, params};
 
 use crate::clock::{EARLIEST_MS, Stamp, milliseconds};
 use crate::error::Error;
 use crate::event::{Event, Kind};
-use crate::queue::cursors::{advance, newest};
-use crate::queue::sql::{SqlResult, each, every, execute, first, is};
-use crate::queue::targets::state;
+use crate::queue::backlog::Backlog;
+use crate::queue::cursors::advance;
+use crate::queue::sql::{SqlResult, every, execute, value};
 use crate::queue::{EventId, Limits, Queue, Row, row};
+
+/// A delivered event stays for this long at least, to recognize its second copy: a login that is late leaves
+/// one in the spool, and may still record its event half a minute later.
+const SHORTEST_HISTORY: Duration = Duration::from_mins(1);
 
 /// A delivery that was given up.
 #[derive(Clone, Debug)]
@@ -23,14 +29,6 @@ pub struct DeadLetter {
     pub event: Event,
 }
 
-/// Deliveries of one target that are to be given up.
-pub enum Overdue {
-    /// The pending events up to this one.
-    Pending { upto: EventId, error: String },
-    /// A quarantined event.
-    Quarantined { id: EventId, error: String },
-}
-
 impl Queue {
     /// Gives up what has failed for too long, and what is too much for one target: makes dead letters of
     /// those events that the target `wants`. Writes nothing when nothing is to be given up.
@@ -41,15 +39,24 @@ impl Queue {
         limits: &Limits,
         now: &Stamp,
     ) -> Result<(), Error> {
-        for overdue in self.read(|connection| overdue(connection, target, limits, now))? {
-            self.write("give up deliveries in", |connection| match &overdue {
-                Overdue::Quarantined { id, error } => move_to_dead_letters(connection, target, *id, error),
-                Overdue::Pending { upto, error } => {
-                    for id in pending(connection, target, *upto, wants)? {
-                        move_to_dead_letters(connection, target, id, error)?;
-                    }
-                    advance(connection, target, *upto)
+        let Some(backlog) = self.read(|connection| Backlog::read(connection, target))? else { return Ok(()) };
+        for (id, error) in self.read(|connection| overdue(connection, &backlog, limits, now))? {
+            self.write("give up deliveries in", |connection| {
+                if id <= backlog.state.cursor {
+                    return move_to_dead_letters(connection, target, id, &error);
                 }
+                let sql = format!(
+                    "SELECT {} FROM event WHERE id > (SELECT cursor FROM target WHERE name = ?) AND id <= ?",
+                    row::columns()
+                );
+                let wanted = every(connection, &sql, params![target, id], |row| {
+                    let row = row::read(row)?;
+                    Ok(wants(&row).then_some(row.id))
+                })?;
+                for wanted in wanted.into_iter().flatten() {
+                    move_to_dead_letters(connection, target, wanted, &error)?;
+                }
+                advance(connection, target, id)
             })?;
         }
         Ok(())
@@ -58,15 +65,13 @@ impl Queue {
     /// Reports dead letters that nobody was told of yet, by target and reason: `notice` makes the event to
     /// record, in the transaction that marks them as reported. Whether there were any.
     pub fn report_dead_letters(&mut self, notice: impl Fn(&str, i64, &str) -> Event) -> Result<bool, Error> {
-        if !self.read(has_unreported)? {
+        let unreported = self.read(unreported)?;
+        if unreported.is_empty() {
             return Ok(false);
         }
         self.write("record a notice in", |connection| {
-            let sql = "SELECT target, count(*), error FROM delivery WHERE dead = 1 AND told = 0 GROUP BY target, error";
-            let unreported: Vec<(String, i64, String)> =
-                every(connection, sql, &[], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-            for (target, count, error) in unreported {
-                row::insert(connection, &notice(&target, count, &error))?;
+            for (target, count, error) in &unreported {
+                row::insert(connection, &notice(target, *count, error))?;
             }
             execute(connection, "UPDATE delivery SET told = 1 WHERE dead = 1", &[])?;
             Ok(true)
@@ -75,20 +80,11 @@ impl Queue {
 
     /// Deletes events that are settled for every target and older than the history is long.
     pub fn prune(&mut self, limits: &Limits, now: &Stamp) -> Result<(), Error> {
-        let before = now.utc_ms.saturating_sub(milliseconds(limits.history));
+        let before = now.utc_ms.saturating_sub(milliseconds(limits.history.max(SHORTEST_HISTORY)));
         // The newest row stays, so that its id is never used again.
-        let condition = "utc_ms < ?1 AND id <= (SELECT min(cursor) FROM target)
+        let sql = "DELETE FROM event WHERE utc_ms < ? AND id <= (SELECT min(cursor) FROM target)
              AND id < (SELECT max(id) FROM event) AND id NOT IN (SELECT event FROM delivery)";
-        let found = self.read(|connection| {
-            let sql = format!("SELECT EXISTS (SELECT 1 FROM event WHERE {condition})");
-            is(connection, &sql, params![before])
-        })?;
-        if !found {
-            return Ok(());
-        }
-        self.write("delete delivered events in", |connection| {
-            execute(connection, &format!("DELETE FROM event WHERE {condition}"), params![before]).map(|_| ())
-        })
+        self.write("delete delivered events in", |connection| execute(connection, sql, params![before])).map(drop)
     }
 
     /// The oldest dead letters, at most `most`, and how many there are.
@@ -103,20 +99,16 @@ impl Queue {
                 let Row { id, event, .. } = row::read(row)?;
                 Ok(DeadLetter { id, event, target: row.get("target")?, error: row.get("reason")? })
             })?;
-            let count = first(connection, "SELECT count(*) FROM delivery WHERE dead = 1", &[])?;
-            Ok((letters, count.unwrap_or_default()))
+            Ok((letters, value(connection, "SELECT count(*) FROM delivery WHERE dead = 1", &[])?))
         })
     }
 
     /// Makes the dead letters of one event, or all, due again; returns how many.
     pub fn retry(&mut self, id: Option<EventId>) -> Result<usize, Error> {
         self.write("retry dead letters in", |connection| {
-            execute(
-                connection,
-                "UPDATE delivery SET dead = 0, told = 0, failures = 0, wait_ms = 0, since = '', first = ''
-                 WHERE dead = 1 AND (?1 IS NULL OR event = ?1)",
-                params![id],
-            )
+            let sql = "UPDATE delivery SET dead = 0, told = 0, failures = 0, wait_ms = 0, since = '', first = ''
+                 WHERE dead = 1 AND (?1 IS NULL OR event = ?1)";
+            execute(connection, sql, params![id])
         })
     }
 
@@ -131,91 +123,54 @@ impl Queue {
 /// Makes one event a dead letter. The death of a notice is not reported: that would be one more notice, and
 /// so on.
 pub fn move_to_dead_letters(connection: &Connection, target: &str, id: EventId, error: &str) -> SqlResult<()> {
-    execute(
-        connection,
-        "INSERT OR REPLACE INTO delivery (target, event, dead, error, told)
-         SELECT ?1, id, 1, ?3, kind = ?4 FROM event WHERE id = ?2",
-        params![target, id, error, Kind::Notice.number()],
-    )?;
-    Ok(())
+    let sql = "INSERT OR REPLACE INTO delivery (target, event, dead, error, told)
+         SELECT ?1, id, 1, ?3, kind = ?4 FROM event WHERE id = ?2";
+    execute(connection, sql, params![target, id, error, Kind::Notice.number()]).map(drop)
 }
 
-/// Whether there are dead letters that nobody was told of.
-pub fn has_unreported(connection: &Connection) -> SqlResult<bool> {
-    is(connection, "SELECT EXISTS (SELECT 1 FROM delivery WHERE dead = 1 AND told = 0)", &[])
+/// Dead letters that nobody was told of: target, number and reason.
+pub fn unreported(connection: &Connection) -> SqlResult<Vec<(String, i64, String)>> {
+    let sql = "SELECT target, count(*), error FROM delivery WHERE dead = 1 AND told = 0 GROUP BY target, error";
+    every(connection, sql, &[], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
 }
 
-/// What is to be given up for a target.
-pub fn overdue(connection: &Connection, target: &str, limits: &Limits, now: &Stamp) -> SqlResult<Vec<Overdue>> {
-    let Some(state) = state(connection, target)? else { return Ok(Vec::new()) };
+/// What is to be given up for a target, and why: a quarantined event; or an event beyond the cursor, with
+/// everything that is pending before it.
+pub fn overdue(
+    connection: &Connection,
+    backlog: &Backlog,
+    limits: &Limits,
+    now: &Stamp,
+) -> SqlResult<Vec<(EventId, String)>> {
+    let Backlog { state, newest, exceptions } = backlog;
+    let patience = milliseconds(limits.give_up);
+    // As far as the clocks can be believed.
+    let is_over = |first: &Stamp| now.utc_ms >= EARLIEST_MS && first.until(now).is_some_and(|ms| ms >= patience);
     let days = limits.give_up.as_secs() / 86_400;
     let too_old = |error: &str| format!("still failing after {days} days: {error}");
-    let patience = milliseconds(limits.give_up);
-    let mut found = Vec::new();
-    let sql = "SELECT event, error, first FROM delivery WHERE target = ? AND dead = 0";
-    each(connection, sql, params![target], &mut |row| {
-        if is_over(&Stamp::parse(row.get_ref(2)?.as_str()?), patience, now) {
-            let error = too_old(row.get_ref(1)?.as_str()?);
-            found.push(Overdue::Quarantined { id: row.get(0)?, error });
-        }
-        Ok(())
-    })?;
+    let exceptions = exceptions.iter().filter(|exception| is_over(&exception.first));
+    let mut found: Vec<_> = exceptions.map(|exception| (exception.id, too_old(&exception.error))).collect();
+
+    let sql = "SELECT upto, first FROM attempt WHERE target = ? ORDER BY upto";
+    let attempts: Vec<(EventId, String)> =
+        every(connection, sql, params![state.name], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let expired = attempts.into_iter().rfind(|(upto, first)| *upto > state.cursor && is_over(&Stamp::parse(first)));
     let mut after = state.cursor;
-    if let Some(upto) = expired(connection, target, patience, now)?.filter(|upto| *upto > after) {
+    if let Some((upto, _)) = expired {
         after = upto;
-        found.push(Overdue::Pending { upto, error: too_old(&state.error) });
+        found.push((upto, too_old(&state.error)));
     }
-    if let Some(upto) = excess(connection, after, limits.waiting)? {
-        let error = format!("more than {} events were waiting", limits.waiting);
-        found.push(Overdue::Pending { upto, error });
+    if newest.0 - after.0 > limits.waiting
+        && let Some(upto) = excess(connection, after, limits.waiting)?
+    {
+        found.push((upto, format!("more than {} events were waiting", limits.waiting)));
     }
     Ok(found)
-}
-
-/// The pending events up to one of them that the target wants.
-fn pending(
-    connection: &Connection,
-    target: &str,
-    upto: EventId,
-    wants: &dyn Fn(&Row) -> bool,
-) -> SqlResult<Vec<EventId>> {
-    let sql = format!(
-        "SELECT {} FROM event WHERE id > (SELECT cursor FROM target WHERE name = ?) AND id <= ? ORDER BY id",
-        row::columns()
-    );
-    let mut ids = Vec::new();
-    each(connection, &sql, params![target, upto], &mut |row| {
-        let row = row::read(row)?;
-        ids.extend(wants(&row).then_some(row.id));
-        Ok(())
-    })?;
-    Ok(ids)
-}
-
-/// The last event whose first attempt is too long ago.
-fn expired(connection: &Connection, target: &str, patience: i64, now: &Stamp) -> SqlResult<Option<EventId>> {
-    let sql = "SELECT upto, first FROM attempt WHERE target = ? ORDER BY upto";
-    let mut last = None;
-    each(connection, sql, params![target], &mut |row| {
-        if is_over(&Stamp::parse(row.get_ref(1)?.as_str()?), patience, now) {
-            last = Some(row.get(0)?);
-        }
-        Ok(())
-    })?;
-    Ok(last)
-}
-
-/// Whether more time has passed than patience lasts, as far as the clocks can be believed.
-fn is_over(first: &Stamp, patience: i64, now: &Stamp) -> bool {
-    now.utc_ms >= EARLIEST_MS && first.until(now).is_some_and(|passed| passed >= patience)
 }
 
 /// The last of the oldest events beyond `after` that are too many. Notices don't count: one about what was
 /// given up would push out the next event, about which there would be a notice, and so on.
 fn excess(connection: &Connection, after: EventId, most: i64) -> SqlResult<Option<EventId>> {
-    if newest(connection)?.0 - after.0 <= most {
-        return Ok(None);
-    }
-    let sql = "SELECT id FROM event WHERE id > ? AND kind <> ? ORDER BY id DESC LIMIT 1 OFFSET ?";
-    Ok(first(connection, sql, params![after, Kind::Notice.number(), most])?.map(EventId))
+    let sql = "SELECT (SELECT id FROM event WHERE id > ? AND kind <> ? ORDER BY id DESC LIMIT 1 OFFSET ?)";
+    value(connection, sql, params![after, Kind::Notice.number(), most])
 }

@@ -10,11 +10,10 @@ use rusqlite::{Connection, params};
 
 use crate::clock::Stamp;
 use crate::error::Error;
+use crate::queue::backlog::{Backlog, Due, Exception};
 use crate::queue::cursors::{advance, judged};
 use crate::queue::dead_letters::move_to_dead_letters;
-use crate::queue::sql::{SqlResult, every, execute, until};
-use crate::queue::targets::{TargetState, state, wait};
-use crate::queue::work::{Due, due};
+use crate::queue::sql::{SqlResult, Values, each, execute};
 use crate::queue::{EventId, Queue, Row, Wait, row};
 
 /// Events that are due for one target.
@@ -70,11 +69,8 @@ impl Queue {
     /// must not delay anything else. `None` if nothing is due.
     pub fn batch(&self, target: &str, now: &Stamp, take: &mut dyn FnMut(&Row) -> Take) -> Result<Option<Batch>, Error> {
         self.read(|connection| {
-            let Some(state) = state(connection, target)? else { return Ok(None) };
-            if due(connection, target, now)? != Due::Now || state.wait.left(now) > 0 {
-                return Ok(None);
-            }
-            let exceptions = exceptions(connection, target)?;
+            let backlog = Backlog::read(connection, target)?.filter(|backlog| backlog.due(now) == Due::Now);
+            let Some(Backlog { state, exceptions, .. }) = backlog else { return Ok(None) };
             let mut batch = Batch {
                 target: target.into(),
                 ids: Vec::new(),
@@ -83,24 +79,21 @@ impl Queue {
                 source: BatchSource::Exceptions,
                 failures: 0,
             };
-            for exception in exceptions.iter().filter(|exception| exception.failures == 0) {
-                if batch.offer(exception.id, one(connection, exception.id)?.as_ref(), take) == Take::Full {
-                    break;
-                }
-            }
-            if batch.last > EventId::default() {
-                return Ok(Some(batch));
-            }
-            batch.read_pending(connection, &state, take)?;
-            if batch.last > EventId::default() {
-                return Ok(Some(batch));
+            let again = "id IN (SELECT event FROM delivery WHERE target = ? AND dead = 0 AND failures = 0)";
+            batch.read(connection, again, params![target], take)?;
+            if batch.is_empty() {
+                (batch.source, batch.failures) = (BatchSource::Pending, state.failures);
+                // As far as events are judged.
+                batch.read(connection, "id > ? AND id <= ?", params![state.cursor, judged(connection)?], take)?;
             }
             let is_ready = |exception: &&Exception| exception.failures > 0 && exception.wait.left(now) == 0;
-            let Some(quarantined) = exceptions.iter().find(is_ready) else { return Ok(None) };
-            batch.source = BatchSource::Exceptions;
-            batch.failures = quarantined.failures;
-            batch.offer(quarantined.id, one(connection, quarantined.id)?.as_ref(), take);
-            Ok(Some(batch))
+            if batch.is_empty()
+                && let Some(quarantined) = exceptions.iter().find(is_ready)
+            {
+                (batch.source, batch.failures) = (BatchSource::Exceptions, quarantined.failures);
+                batch.read(connection, "id = ?", params![quarantined.id], take)?;
+            }
+            Ok(Some(batch).filter(|batch| !batch.is_empty()))
         })
     }
 
@@ -120,39 +113,22 @@ impl Queue {
         self.write("postpone a delivery in", |connection| {
             let target = &batch.target;
             if batch.source == BatchSource::Exceptions {
+                let sql = "UPDATE delivery SET failures = ?, wait_ms = ?, since = ?, error = ?,
+                     first = CASE first WHEN '' THEN ? ELSE first END WHERE target = ? AND event = ?";
+                let (failures, first) = (batch.failures + failed, now.to_string());
                 for event in &batch.ids {
-                    execute(
-                        connection,
-                        "UPDATE delivery SET failures = ?, wait_ms = ?, since = ?, error = ?,
-                         first = CASE first WHEN '' THEN ? ELSE first END WHERE target = ? AND event = ?",
-                        params![
-                            batch.failures + failed,
-                            failure.wait.ms,
-                            since,
-                            failure.error,
-                            now.to_string(),
-                            target,
-                            event
-                        ],
-                    )?;
+                    let values = params![failures, failure.wait.ms, since, failure.error, first, target, event];
+                    execute(connection, sql, values)?;
                 }
-                // The failure of a quarantined event says nothing of the target; a request to wait does.
-                if batch.failures > 0 && !failure.is_throttled {
-                    return Ok(());
-                }
+            } else {
+                let sql = "INSERT INTO attempt SELECT ?1, ?2, ?3
+                     WHERE NOT EXISTS (SELECT 1 FROM attempt WHERE target = ?1 AND upto >= ?2)";
+                execute(connection, sql, params![target, batch.last, now.to_string()])?;
             }
-            execute(
-                connection,
-                "UPDATE target SET failures = failures + ?, wait_ms = ?, since = ?, error = ? WHERE name = ?",
-                params![failed, failure.wait.ms, since, failure.error, target],
-            )?;
-            if batch.source == BatchSource::Pending {
-                execute(
-                    connection,
-                    "INSERT INTO attempt SELECT ?1, ?2, ?3
-                     WHERE NOT EXISTS (SELECT 1 FROM attempt WHERE target = ?1 AND upto >= ?2)",
-                    params![target, batch.last, now.to_string()],
-                )?;
+            // The failure of a quarantined event says nothing of the target; a request to wait does.
+            if batch.source == BatchSource::Pending || batch.failures == 0 || failure.is_throttled {
+                let sql = "UPDATE target SET failures = failures + ?, wait_ms = ?, since = ?, error = ? WHERE name = ?";
+                execute(connection, sql, params![failed, failure.wait.ms, since, failure.error, target])?;
             }
             Ok(())
         })
@@ -172,14 +148,12 @@ impl Queue {
         self.write("quarantine events in", |connection| {
             let (since, now_text) = (failure.wait.since.to_string(), now.to_string());
             let failures = batch.failures.max(1);
-            for event in batch.ids.iter().filter(|event| **event < batch.last) {
-                execute(
-                    connection,
-                    "INSERT OR REPLACE INTO delivery (target, event, dead, error, failures, wait_ms, since, first)
-                     VALUES (?, ?, 0, ?, ?, ?, ?,
-                             ifnull((SELECT first FROM attempt WHERE target = ?1 AND upto >= ?2 LIMIT 1), ?))",
-                    params![batch.target, event, failure.error, failures, failure.wait.ms, since, now_text],
-                )?;
+            let sql = "INSERT OR REPLACE INTO delivery (target, event, dead, error, failures, wait_ms, since, first)
+                 VALUES (?, ?, 0, ?, ?, ?, ?,
+                         ifnull((SELECT first FROM attempt WHERE target = ?1 AND upto >= ?2 LIMIT 1), ?))";
+            for event in batch.ids.split_last().map_or(&[][..], |(_, suspects)| suspects) {
+                let values = params![batch.target, event, failure.error, failures, failure.wait.ms, since, now_text];
+                execute(connection, sql, values)?;
             }
             batch.settle(connection)?;
             succeeded(connection, &batch.target, 0, "", now)
@@ -206,32 +180,29 @@ impl Batch {
         self.last
     }
 
-    /// Offers one event; one that somebody deleted is passed over.
-    fn offer(&mut self, id: EventId, row: Option<&Row>, take: &mut dyn FnMut(&Row) -> Take) -> Take {
-        let taken = row.map_or(Take::Passed, take);
-        match taken {
-            Take::Taken => self.ids.push(id),
-            Take::Passed if self.source == BatchSource::Exceptions => self.passed.push(id),
-            Take::Passed => {}
-            Take::Full => return taken,
-        }
-        self.last = id;
-        taken
+    /// Whether no event was looked at.
+    fn is_empty(&self) -> bool {
+        self.last == EventId::default()
     }
 
-    /// Reads on from the target's cursor, as far as events are judged.
-    fn read_pending(
+    /// Offers the events that `choice` selects, until the message is full.
+    fn read(
         &mut self,
         connection: &Connection,
-        state: &TargetState,
+        choice: &str,
+        values: Values<'_>,
         take: &mut dyn FnMut(&Row) -> Take,
     ) -> SqlResult<()> {
-        (self.source, self.failures) = (BatchSource::Pending, state.failures);
-        let sql = format!("SELECT {} FROM event WHERE id > ? AND id <= ? ORDER BY id", row::columns());
-        until(connection, &sql, params![state.cursor, judged(connection)?], &mut |row| {
+        let sql = format!("SELECT {} FROM event WHERE {choice} ORDER BY id", row::columns());
+        each(connection, &sql, values, &mut |row| {
             let row = row::read(row)?;
-            let is_full = self.offer(row.id, Some(&row), take) == Take::Full;
-            Ok(if is_full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+            match take(&row) {
+                Take::Taken => self.ids.push(row.id),
+                Take::Passed => self.passed.push(row.id),
+                Take::Full => return Ok(ControlFlow::Break(())),
+            }
+            self.last = row.id;
+            Ok(ControlFlow::Continue(()))
         })
     }
 
@@ -241,7 +212,7 @@ impl Batch {
             BatchSource::Pending => advance(connection, &self.target, self.last),
             BatchSource::Exceptions => self.ids.iter().chain(&self.passed).try_for_each(|event| {
                 let sql = "DELETE FROM delivery WHERE target = ? AND event = ?";
-                execute(connection, sql, params![self.target, event]).map(|_| ())
+                execute(connection, sql, params![self.target, event]).map(drop)
             }),
         }
     }
@@ -249,30 +220,6 @@ impl Batch {
 
 /// Records that a target accepted something; it is left alone for `rest_ms` from `since` on.
 fn succeeded(connection: &Connection, target: &str, rest_ms: i64, since: &str, now: &Stamp) -> SqlResult<()> {
-    execute(
-        connection,
-        "UPDATE target SET failures = 0, wait_ms = ?, since = ?, error = '', success_ms = ? WHERE name = ?",
-        params![rest_ms, since, now.utc_ms, target],
-    )?;
-    Ok(())
-}
-
-/// An event behind the cursor that is still to be delivered.
-struct Exception {
-    id: EventId,
-    wait: Wait,
-    /// How often it failed alone; 0 for one that an operator sends again.
-    failures: u32,
-}
-
-fn exceptions(connection: &Connection, target: &str) -> SqlResult<Vec<Exception>> {
-    let sql = "SELECT event, wait_ms, since, failures FROM delivery WHERE target = ? AND dead = 0 ORDER BY event";
-    every(connection, sql, params![target], |row| {
-        Ok(Exception { id: row.get(0)?, wait: wait(row, 1)?, failures: row.get(3)? })
-    })
-}
-
-fn one(connection: &Connection, id: EventId) -> SqlResult<Option<Row>> {
-    let sql = format!("SELECT {} FROM event WHERE id = ?", row::columns());
-    Ok(every(connection, &sql, params![id], row::read)?.pop())
+    let sql = "UPDATE target SET failures = 0, wait_ms = ?, since = ?, error = '', success_ms = ? WHERE name = ?";
+    execute(connection, sql, params![rest_ms, since, now.utc_ms, target]).map(drop)
 }

@@ -1,26 +1,31 @@
 //! Imports the Go program's database: its waiting events become ours, in its order.
 
+use std::ops::ControlFlow;
+
 use rusqlite::{Connection, Row, TransactionBehavior};
 
 use crate::clock::Stamp;
 use crate::event::{Action, Event, Facts, Kind, REMOTE_HOST, SERVICE, TTY, USER, Uid};
-use crate::queue::row;
-use crate::queue::sql::{SqlResult, each, has_table};
+use crate::queue::row::{self, bytes};
+use crate::queue::sql::{SqlResult, each, value};
 use crate::text::Field;
 use crate::tz::days_from_civil;
 
 /// Moves every event, also those that a sender that died had locked, and drops the old tables. Does
 /// nothing in a database that was never the Go program's.
 pub fn import(connection: &mut Connection) -> SqlResult<()> {
-    if !has_table(connection, "session_events")? {
+    let sql = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'session_events')";
+    if !value::<bool>(connection, sql, &[])? {
         return Ok(());
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let sql =
         "SELECT event_type, user, remote_host, terminal, service, session_datetime FROM session_events ORDER BY id";
-    each(&transaction, sql, &[], &mut |row| match read(row)? {
-        Some(event) => row::insert(&transaction, &event).map_err(|why| *why),
-        None => Ok(()),
+    each(&transaction, sql, &[], &mut |row| {
+        if let Some(event) = read(row)? {
+            row::insert(&transaction, &event).map_err(|why| *why)?;
+        }
+        Ok(ControlFlow::Continue(()))
     })?;
     transaction.execute_batch("DROP TABLE session_events; DROP TABLE IF EXISTS schema_version;")?;
     Ok(transaction.commit()?)
@@ -40,10 +45,6 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Option<Event>> {
     let utc_ms = std::str::from_utf8(bytes(row, 5)?).ok().and_then(rfc3339_ms).unwrap_or(0);
     let at = Stamp { utc_ms, ..Stamp::default() };
     Ok(Some(Event { uid: Uid::random(), kind: Kind::Session(action), at, facts }))
-}
-
-fn bytes<'row>(row: &'row Row<'_>, column: usize) -> rusqlite::Result<&'row [u8]> {
-    Ok(row.get_ref(column)?.as_bytes_or_null()?.unwrap_or_default())
 }
 
 /// Reads `2026-04-25T10:00:00.123456789+12:00` (RFC 3339 §5.6; a space may stand for the `T`).

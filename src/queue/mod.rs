@@ -5,6 +5,7 @@
 //! service refused, have rows of their own. So a login writes one page and a delivered message one more,
 //! however many events and targets there are: flash wears out by the page.
 
+mod backlog;
 mod connection;
 mod cursors;
 mod dead_letters;
@@ -30,17 +31,17 @@ use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior};
 
+pub use backlog::Due;
 pub use connection::Role;
 pub use deliveries::{Batch, Failure, Take};
 pub use row::{EventId, Row};
 pub use settings::{Limits, ORPHANS, Paths};
 pub use targets::{Counts, TargetState, Wait};
-pub use work::Due;
 
 use crate::error::{Error, Kind};
 use crate::event::{Event, Uid};
 use crate::files;
-use crate::queue::sql::{SqlResult, every, number};
+use crate::queue::sql::{SqlResult, value};
 
 /// Pages in the write-ahead log at which a login moves them into the database. The next process to open
 /// the queue reads them all, so they must stay few even where no sender runs. `SQLite`'s own checkpoints
@@ -87,12 +88,6 @@ impl Queue {
         Ok(queue.map(|queue| Self { open_lock: lock, ..queue }))
     }
 
-    /// Moves a damaged database aside ([`Kind::Damaged`] said so), saves what can be read of it into
-    /// a new one, and returns that and what to report to the administrator.
-    pub fn repair(path: &Path, why: &str) -> Result<(Self, String), Error> {
-        repair::repair(path, why)
-    }
-
     /// Ends a login's work. The closing is left to the end of the process, which comes at once: what was
     /// committed is on the disk, and a login is spared two dozen system calls.
     pub fn leave(self) {
@@ -112,29 +107,19 @@ impl Queue {
     pub fn import(&mut self, events: &[Event]) -> Result<(), Error> {
         self.write("record in the queue", |connection| {
             let mut known: HashSet<Uid> = row::uids_at_the_moments_of(connection, events)?;
-            let new = events.iter().filter(|event| known.insert(event.uid));
-            new.into_iter().try_for_each(|event| row::insert(connection, event))
+            let mut new = events.iter().filter(|event| known.insert(event.uid));
+            new.try_for_each(|event| row::insert(connection, event))
         })
     }
 
     /// How many events there are, delivered ones included.
     pub fn count(&self) -> Result<i64, Error> {
-        self.read(|connection| number(connection, "SELECT count(*) FROM event", &[]))
+        self.read(|connection| value(connection, "SELECT count(*) FROM event", &[]))
     }
 
     /// Ends the sender's work: the next login finds a short log.
     pub fn close(self) {
         self.shorten_wal(SENDER_WAL_PAGES);
-    }
-
-    /// Syncs the directory before anything is written into an empty log, so that one with something
-    /// in it has its name on the disk, whoever made it and was killed since. `SQLite` would do so at
-    /// every first write of a connection, and so at every login (see `.cargo/config.toml`).
-    fn keep_wal_name(&mut self) {
-        if !self.is_wal_named {
-            files::sync_directory_of(&self.path);
-            self.is_wal_named = true;
-        }
     }
 
     /// Moves the write-ahead log into the database if it has become long, and begins it again. Nothing
@@ -146,8 +131,7 @@ impl Queue {
     fn shorten_wal(&self, limit: i64) {
         let checkpoint = |mode: &str| {
             let sql = format!("PRAGMA wal_checkpoint({mode})");
-            let answer: Vec<(bool, i64)> = every(&self.connection, &sql, &[], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            Ok::<_, Box<rusqlite::Error>>(answer.first().copied().unwrap_or((true, 0)))
+            self.connection.query_row(&sql, [], |row| Ok((row.get::<_, bool>(0)?, row.get::<_, i64>(1)?)))
         };
         let is_long = checkpoint("NOOP").is_ok_and(|(_, pages)| pages >= limit);
         if !is_long || self.connection.busy_timeout(Duration::ZERO).is_err() {
@@ -160,34 +144,21 @@ impl Queue {
         }
     }
 
-    /// Runs `change` in one transaction.
-    fn write<T>(
-        &mut self,
-        doing: &'static str,
-        mut change: impl FnMut(&Connection) -> SqlResult<T>,
-    ) -> Result<T, Error> {
-        let mut result = None;
-        self.transact(doing, &mut |connection| {
-            result = Some(change(connection)?);
-            Ok(())
-        })?;
-        Ok(result.expect("a change that was committed has a result"))
-    }
-
-    /// The part of that which is the same for every change, and so is in the program only once.
-    fn transact(
-        &mut self,
-        doing: &'static str,
-        change: &mut dyn FnMut(&Connection) -> SqlResult<()>,
-    ) -> Result<(), Error> {
-        self.keep_wal_name();
-        let connection = &mut self.connection;
-        let mut run = || {
+    /// Runs `change` in one transaction. Syncs the directory before anything is written into an empty log, so
+    /// that one with something in it has its name on the disk, whoever made it and was killed since. `SQLite`
+    /// would do so at every first write of a connection, and so at every login (see `.cargo/config.toml`).
+    fn write<T>(&mut self, doing: &'static str, change: impl FnOnce(&Connection) -> SqlResult<T>) -> Result<T, Error> {
+        if !self.is_wal_named {
+            files::sync_directory_of(&self.path);
+            self.is_wal_named = true;
+        }
+        let run = |connection: &mut Connection| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            change(&transaction)?;
-            Ok(transaction.commit()?)
+            let result = change(&transaction)?;
+            transaction.commit()?;
+            Ok(result)
         };
-        run().map_err(failed(doing, &self.path))
+        run(&mut self.connection).map_err(failed(doing, &self.path))
     }
 
     /// Runs `question`, which only reads.

@@ -4,6 +4,7 @@
 //! repair that is cut off, or runs out of disk, is finished by the next run.
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, params};
@@ -12,16 +13,21 @@ use crate::clock::Stamp;
 use crate::error::{Error, Kind};
 use crate::event::Event;
 use crate::queue::schema::beside;
-use crate::queue::sql::{SqlResult, each, every, number};
+use crate::queue::sql::{SqlResult, each, value};
 use crate::queue::{Queue, Role, Row, failed, open, row};
 use crate::tz::Zone;
 
 /// Events that are saved at most: the bound of what may wait, with room for the history.
 const SAVED_LIMIT: usize = 100_000;
 
-/// Whether the file itself is at fault, and not a lock, the disk or the permissions.
+/// Whether the file itself is at fault, and not a lock, the disk or the permissions. A value that can't be
+/// one of its column is damage too: flash has changed a bit of it.
 pub fn is_damage(why: &rusqlite::Error) -> bool {
-    matches!(why.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+    use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, Utf8Error};
+    match why {
+        FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..) | Utf8Error(..) => true,
+        why => matches!(why.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)),
+    }
 }
 
 /// What the file of saved events is called, behind the name of the database.
@@ -30,30 +36,28 @@ const SAVED: &str = ".saved";
 /// The files of a database, behind its name: the database itself comes last.
 const FILES: [&str; 4] = ["-wal", "-shm", "-journal", ""];
 
-/// Moves the database aside and makes a new one with the events that wait and can still be read.
-/// Returns the new queue and what to report. No login is let in meanwhile: it would write into the file
-/// that is moved aside.
-pub fn repair(path: &Path, why: &str) -> Result<(Queue, String), Error> {
-    let not_locked = || Kind::Queue { doing: "repair", path: path.into(), why: "it can't be locked".into() };
-    let _lock = open::wait_for_lock(path).ok_or_else(not_locked)?;
-    let events = salvage(path).map_err(failed("save events of", path))?;
-    save(&beside(path, SAVED), &events)?;
-    let aside = name_aside(path);
-    for suffix in FILES {
-        let (from, to) = (beside(path, suffix), beside(&aside, suffix));
-        if from.exists() {
-            fs::rename(&from, &to).map_err(Error::file("move aside", &from))?;
+impl Queue {
+    /// Moves a damaged database aside ([`Kind::Damaged`] said so), makes a new one with the events that wait
+    /// and can still be read, and returns that and what to report to the administrator. No login is let in
+    /// meanwhile: it would write into the file that is moved aside.
+    pub fn repair(path: &Path, why: &str) -> Result<(Self, String), Error> {
+        let not_locked = || Kind::Queue { doing: "repair", path: path.into(), why: "it can't be locked".into() };
+        let _lock = open::wait_for_lock(path).ok_or_else(not_locked)?;
+        let events = salvage(path).map_err(failed("save events of", path))?;
+        save(&beside(path, SAVED), &events)?;
+        let aside = name_aside(path);
+        for suffix in FILES {
+            let (from, to) = (beside(path, suffix), beside(&aside, suffix));
+            if from.exists() {
+                fs::rename(&from, &to).map_err(Error::file("move aside", &from))?;
+            }
         }
+        let mut queue = open::open(path, Role::Sender).map_err(failed("begin again", path))?;
+        restore(&mut queue)?;
+        let (path, aside, count) = (path.display(), aside.display(), events.len());
+        let moved = format!("{path} was damaged ({why}); it was moved to {aside}");
+        Ok((queue, format!("{moved}, and {count} events of it were saved and will be sent, perhaps again")))
     }
-    let mut queue = open::open(path, Role::Sender).map_err(failed("begin again", path))?;
-    restore(&mut queue)?;
-    let said = format!(
-        "{} was damaged ({why}); it was moved to {}, and {} events of it were saved and will be sent, perhaps again",
-        path.display(),
-        aside.display(),
-        events.len()
-    );
-    Ok((queue, said))
 }
 
 /// Whether a repair was cut off, and left events that are in no queue.
@@ -67,28 +71,22 @@ pub fn restore(queue: &mut Queue) -> Result<(), Error> {
     if !saved.exists() {
         return Ok(());
     }
-    let read = |saved_queue: Queue| saved_queue.read(all);
-    let events = match open::open(&saved, Role::Sender).map_err(failed("read", &saved)).and_then(read) {
-        Err(why) if matches!(why.kind(), Kind::Damaged { .. }) => salvage(&saved).map_err(failed("read", &saved))?,
-        read => read?,
-    };
+    let events = salvage(&saved).map_err(failed("read", &saved))?;
     queue.import(&events)?;
     remove(&saved)
 }
 
-fn all(connection: &Connection) -> SqlResult<Vec<Event>> {
-    let sql = format!("SELECT {} FROM event ORDER BY id", row::columns());
-    every(connection, &sql, &[], |row| row::read(row).map(|row| row.event))
-}
-
 /// Adds events to those that a repair which was cut off has saved before.
 fn save(saved: &Path, events: &[Event]) -> Result<(), Error> {
-    let save = || {
-        let mut queue = open::open(saved, Role::Sender).map_err(failed("save events in", saved))?;
-        queue.import(events)
-    };
-    match save() {
-        Err(why) if matches!(why.kind(), Kind::Damaged { .. }) => remove(saved).and_then(|()| save()),
+    let save =
+        |events: &[Event]| open::open(saved, Role::Sender).map_err(failed("save events in", saved))?.import(events);
+    match save(events) {
+        Err(why) if matches!(why.kind(), Kind::Damaged { .. }) => {
+            let mut all = salvage(saved).map_err(failed("read", saved))?;
+            all.extend_from_slice(events);
+            remove(saved)?;
+            save(&all)
+        }
         done => done,
     }
 }
@@ -110,30 +108,30 @@ fn salvage(path: &Path) -> SqlResult<Vec<Event>> {
     // in the schema that can't be understood doesn't make the others unreadable then.
     let settings = "PRAGMA locking_mode = EXCLUSIVE; PRAGMA writable_schema = ON";
     readable(connection.execute_batch(settings).map_err(Into::into))?;
-    // Everything, if the cursors can't be read.
-    let cursor = "SELECT ifnull(min(cursor), 0) FROM target";
-    let settled = readable(number(&connection, cursor, &[]))?.unwrap_or(0);
+    // Everything, if the cursors can't be read, or one can't be right.
+    let cursor = "SELECT ifnull(min(iif(cursor > (SELECT max(id) FROM event), 0, cursor)), 0) FROM target";
+    let settled: i64 = readable(value(&connection, cursor, &[]))?.unwrap_or(0);
     // A database of the first version has neither facts nor verdicts.
     let mut columns = row::columns();
     if connection.prepare("SELECT facts, judged FROM event").is_err() {
         columns = columns.replace("judged", "'' AS judged").replace("facts", "'' AS facts");
     }
     let mut found: Vec<Row> = Vec::new();
-    // From both ends, until damage stops it.
     for choice in [
-        "id > ?1 ORDER BY id",
-        "id > ?1 ORDER BY id DESC",
-        "id <= ?1 AND id IN (SELECT event FROM delivery) ORDER BY id",
+        "id <= ? AND id IN (SELECT event FROM delivery) ORDER BY id",
+        // From both ends, until damage stops it.
+        "id > ? ORDER BY id",
+        "id > ? ORDER BY id DESC",
     ] {
+        let after = found.last().map_or(settled, |row| row.id.0.max(settled));
         let sql = format!("SELECT {columns} FROM event WHERE {choice} LIMIT {SAVED_LIMIT}");
-        let read = each(&connection, &sql, params![settled], &mut |row| {
+        let read = each(&connection, &sql, params![after], &mut |row| {
             found.push(row::read(row)?);
-            Ok(())
+            Ok(ControlFlow::Continue(()))
         });
         readable(read)?;
     }
     found.sort_by_key(|row| row.id);
-    found.dedup_by_key(|row| row.id);
     Ok(found.into_iter().map(|row| row.event).collect())
 }
 

@@ -4,11 +4,11 @@ use std::collections::HashSet;
 use std::fmt;
 
 use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
-use rusqlite::{Connection, params_from_iter};
+use rusqlite::{Connection, params, params_from_iter};
 
 use crate::clock::Stamp;
 use crate::event::{Event, Fact, Facts, Kind, Spec, Store, Uid, text_form};
-use crate::queue::sql::{SqlResult, each};
+use crate::queue::sql::{SqlResult, every};
 use crate::rules::Verdict;
 use crate::text::Field;
 
@@ -51,35 +51,33 @@ pub fn insert(connection: &Connection, event: &Event) -> SqlResult<()> {
 pub fn uids_at_the_moments_of(connection: &Connection, events: &[Event]) -> SqlResult<HashSet<Uid>> {
     let moments = || events.iter().map(|event| event.at.utc_ms);
     let sql = format!("SELECT {} FROM event WHERE utc_ms BETWEEN ? AND ?", columns());
-    let mut uids = HashSet::new();
-    each(connection, &sql, rusqlite::params![moments().min(), moments().max()], &mut |row| {
-        uids.insert(read(row)?.event.uid);
-        Ok(())
-    })?;
-    Ok(uids)
+    let uids = every(connection, &sql, params![moments().min(), moments().max()], |row| Ok(read(row)?.event.uid))?;
+    Ok(uids.into_iter().collect())
 }
 
 /// Reads one row of [`columns`]. Its texts are made safe again, and a value that isn't of its column's type
 /// counts as missing, because the file may have been edited, or flash have changed a bit of it: one bad row
 /// must not stop the others.
 pub fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
-    let bytes = |column: usize| {
-        Ok::<_, rusqlite::Error>(row.get_ref(column)?.as_bytes_or_null().ok().flatten().unwrap_or_default())
-    };
-    let text = |column| bytes(column).map(String::from_utf8_lossy);
+    let text = |column| bytes(row, column).map(String::from_utf8_lossy);
     let number = |column: usize| row.get_ref(column).map(|value| value.as_i64().unwrap_or_default());
     // A notice is the least that a row with an unknown kind can be: its text is better than nothing.
-    let kind = row.get_ref(2)?.as_i64().ok();
-    let kind =
-        Kind::ALL.into_iter().find(|(_, _, number)| Some(*number) == kind).map_or(Kind::Notice, |(kind, ..)| kind);
-    let boot_id = Field::new(bytes(5)?).as_str().into();
+    let known =
+        Kind::ALL.into_iter().find(|(_, _, known)| row.get_ref(2).is_ok_and(|kind| kind.as_i64() == Ok(*known)));
+    let kind = known.map_or(Kind::Notice, |(kind, ..)| kind);
+    let boot_id = Field::new(bytes(row, 5)?).as_str().into();
     let at = Stamp { utc_ms: number(3)?, boot_ms: number(4)?, boot_id };
     let mut facts = Facts::default();
     for (column, (fact, spec)) in (7..).zip(column_facts()) {
-        facts[fact] = Field::bounded(bytes(column)?, spec.limit);
+        facts[fact] = Field::bounded(bytes(row, column)?, spec.limit);
     }
     let event = text_form::parse_rest(kind, at, facts, &text(6)?);
     Ok(Row { id: row.get(0)?, event, verdict: Verdict::parse(&text(1)?) })
+}
+
+/// Reads a text, or bytes; anything else counts as empty.
+pub fn bytes<'row>(row: &'row rusqlite::Row<'_>, column: usize) -> rusqlite::Result<&'row [u8]> {
+    Ok(row.get_ref(column)?.as_bytes_or_null().ok().flatten().unwrap_or_default())
 }
 
 /// The columns that a login fills.
@@ -95,7 +93,7 @@ fn column_facts() -> impl Iterator<Item = (Fact, &'static Spec)> {
 
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:>1$}", self.0, f.width().unwrap_or(0))
+        self.0.fmt(f)
     }
 }
 

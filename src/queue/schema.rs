@@ -11,7 +11,7 @@ use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use crate::files::sync_directory_of;
 use crate::queue::connection::{Role, Sharing, connect};
 use crate::queue::go_database;
-use crate::queue::sql::{self, SqlResult, is};
+use crate::queue::sql::{SqlResult, value};
 
 /// The statements that lead from each version of the schema to the next one, from an empty database on.
 ///
@@ -72,10 +72,10 @@ const ROLLBACK_JOURNAL: &str = "PRAGMA journal_mode = TRUNCATE";
 /// hardly two events fit, it takes longer again.
 const PAGE_SIZE: i64 = 1024;
 
-/// Gives a connection back with our tables in its database, whatever was in it before.
-pub fn prepare(mut connection: Connection, path: &Path, role: Role) -> SqlResult<Connection> {
-    let version = version(&connection)?;
-    if version < VERSION {
+/// Opens the database, creates it if it is missing, and makes our tables in it, whatever was in it before.
+pub fn open(path: &Path, role: Role, sharing: Sharing) -> SqlResult<Connection> {
+    let mut connection = connect(path, "mode=rwc", sharing)?;
+    if version(&connection)? < VERSION {
         make_journal(path);
         // Also where it existed: the process that made it may have been killed before it got here.
         sync_directory_of(path);
@@ -88,7 +88,7 @@ pub fn prepare(mut connection: Connection, path: &Path, role: Role) -> SqlResult
             sync_directory_of(path);
         }
         if role != Role::Sender || is_without_wal(&connection)? || !begin_wal(&connection)? {
-            journal(&connection, ROLLBACK_JOURNAL)?;
+            is_wal(&connection, ROLLBACK_JOURNAL)?;
         }
     }
     if role == Role::Sender {
@@ -99,14 +99,11 @@ pub fn prepare(mut connection: Connection, path: &Path, role: Role) -> SqlResult
 
 /// Whether the database has our tables. An error for those of another version; `false` for none at all.
 pub fn is_current(connection: &Connection) -> SqlResult<bool> {
-    let version = version(connection)?;
-    if version == VERSION {
-        return Ok(true);
+    match version(connection)? {
+        VERSION => Ok(true),
+        0 if value(connection, "SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema)", &[])? => Ok(false),
+        _ => mismatch("the next `send` brings it up to date: it was made by an older version of this program".into()),
     }
-    if version == 0 && !is(connection, "SELECT EXISTS (SELECT 1 FROM sqlite_schema)", &[])? {
-        return Ok(false);
-    }
-    Err(mismatch("the next `send` brings it up to date: it was made by an older version of this program".into()).into())
 }
 
 /// Whether a write-ahead log fails here for want of memory that processes can share.
@@ -120,19 +117,19 @@ pub fn is_without_shared_memory(why: &rusqlite::Error) -> bool {
 /// Opens a database whose file system can't share memory: with a rollback journal from now on.
 pub fn do_without_wal(path: &Path, role: Role) -> SqlResult<Connection> {
     // A process that has the database for itself needs no shared memory to read its log.
-    let exclusive = connect(path, role, Sharing::Exclusive)?;
+    let exclusive = connect(path, "mode=rwc", Sharing::Exclusive)?;
     make_journal(path);
-    journal(&exclusive, ROLLBACK_JOURNAL)?;
+    is_wal(&exclusive, ROLLBACK_JOURNAL)?;
     // The log's name is gone for good, and the journal's there, before anything is written.
     sync_directory_of(path);
-    write_number(&exclusive, "application_id", WITHOUT_WAL)?;
+    mark_without_wal(&exclusive)?;
     drop(exclusive);
-    prepare(connect(path, role, Sharing::Shared)?, path, role)
+    open(path, role, Sharing::Shared(role))
 }
 
 /// Whether the database is marked as one that can't have a write-ahead log.
 pub fn is_without_wal(connection: &Connection) -> SqlResult<bool> {
-    Ok(number(connection, "application_id")? == WITHOUT_WAL)
+    Ok(value::<i64>(connection, "PRAGMA application_id", &[])? == WITHOUT_WAL)
 }
 
 /// The file with this suffix that `SQLite` keeps next to the database.
@@ -144,18 +141,18 @@ pub fn beside(path: &Path, suffix: &str) -> PathBuf {
 
 /// Whether the database has a write-ahead log.
 pub fn has_wal(connection: &Connection) -> SqlResult<bool> {
-    journal(connection, "PRAGMA journal_mode")
+    is_wal(connection, "PRAGMA journal_mode")
 }
 
 /// Writes the version of the tables: the shortest transaction that writes a page.
 pub fn write_version(connection: &Connection) -> SqlResult<()> {
-    write_number(connection, "user_version", VERSION)
+    Ok(connection.execute_batch(&format!("PRAGMA user_version = {VERSION}"))?)
 }
 
 /// Takes the steps that are missing, in one transaction: another process may have been faster. An older
 /// database keeps the page size that it has; to change it (VACUUM) is more than a login should risk.
 fn migrate(connection: &mut Connection) -> SqlResult<()> {
-    write_number(connection, "page_size", PAGE_SIZE)?;
+    connection.execute_batch(&format!("PRAGMA page_size = {PAGE_SIZE}"))?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Exclusive)?;
     let taken = usize::try_from(version(&transaction)?).unwrap_or(0);
     for step in &MIGRATIONS[taken..] {
@@ -167,19 +164,17 @@ fn migrate(connection: &mut Connection) -> SqlResult<()> {
 
 /// The version of the schema; a newer one than ours is an error.
 fn version(connection: &Connection) -> SqlResult<i64> {
-    let version = number(connection, "user_version")?;
-    if (0..=VERSION).contains(&version) {
-        return Ok(version);
+    match value(connection, "PRAGMA user_version", &[])? {
+        version @ 0..=VERSION => Ok(version),
+        newer => mismatch(format!(
+            "it was made by a newer version of this program (schema {newer}, this one knows {VERSION})"
+        )),
     }
-    Err(mismatch(format!(
-        "it was made by a newer version of this program (schema {version}, this one knows {VERSION})"
-    ))
-    .into())
 }
 
-fn mismatch(what: String) -> rusqlite::Error {
+fn mismatch<T>(what: String) -> SqlResult<T> {
     let why = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_MISMATCH);
-    rusqlite::Error::SqliteFailure(why, Some(what))
+    Err(rusqlite::Error::SqliteFailure(why, Some(what)).into())
 }
 
 /// Makes an empty rollback journal if there is none; whether it did. One whose name is not on the
@@ -190,24 +185,17 @@ fn make_journal(path: &Path) -> bool {
 
 /// Turns the write-ahead log on. Whether that worked; where it can't, the database is marked.
 fn begin_wal(connection: &Connection) -> SqlResult<bool> {
-    if journal(connection, "PRAGMA journal_mode = WAL")? {
-        number(connection, "user_version")?;
-        return Ok(true);
-    }
-    write_number(connection, "application_id", WITHOUT_WAL)?;
-    Ok(false)
+    let is_on = is_wal(connection, "PRAGMA journal_mode = WAL")?;
+    // The log is opened by the first read.
+    if is_on { version(connection).map(drop) } else { mark_without_wal(connection) }?;
+    Ok(is_on)
+}
+
+fn mark_without_wal(connection: &Connection) -> SqlResult<()> {
+    Ok(connection.execute_batch(&format!("PRAGMA application_id = {WITHOUT_WAL}"))?)
 }
 
 /// Asks for the journal's mode, or sets it. Whether it is a write-ahead log then.
-fn journal(connection: &Connection, pragma: &str) -> SqlResult<bool> {
-    let modes: Vec<String> = sql::every(connection, pragma, &[], |row| row.get(0))?;
-    Ok(modes.first().is_some_and(|mode| mode == "wal"))
-}
-
-fn number(connection: &Connection, pragma: &str) -> SqlResult<i64> {
-    sql::number(connection, &format!("PRAGMA {pragma}"), &[])
-}
-
-fn write_number(connection: &Connection, pragma: &str, number: i64) -> SqlResult<()> {
-    Ok(connection.execute_batch(&format!("PRAGMA {pragma} = {number}"))?)
+fn is_wal(connection: &Connection, pragma: &str) -> SqlResult<bool> {
+    Ok(value::<String>(connection, pragma, &[])? == "wal")
 }

@@ -32,13 +32,9 @@ pub fn write(directory: &Path, event: &Event) -> Result<(), Error> {
     files::ensure_own_directory(directory)?;
     let name = format!("{PREFIX}{:020}-{}", event.at.utc_ms, process::id());
     let (hidden, path) = (directory.join(format!(".{name}")), directory.join(name));
-    let put = |file: &mut File| file.write_all(text_form::write(event).as_bytes()).and_then(|()| file.sync_all());
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&hidden)
-        .and_then(|mut file| put(&mut file))
+    let put = |mut file: File| file.write_all(text_form::write(event).as_bytes()).and_then(|()| file.sync_all());
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&hidden);
+    file.and_then(put)
         .and_then(|()| fs::rename(&hidden, &path))
         .inspect_err(|_| drop(fs::remove_file(&hidden)))
         .map_err(Error::file("write", &path))?;

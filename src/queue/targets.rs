@@ -5,7 +5,7 @@ use rusqlite::{Connection, Row, params};
 use crate::clock::Stamp;
 use crate::error::Error;
 use crate::queue::cursors::newest;
-use crate::queue::sql::{SqlResult, every, execute, number};
+use crate::queue::sql::{SqlResult, every, execute};
 use crate::queue::{EventId, Queue};
 
 /// A moment, and how long to wait from it.
@@ -46,93 +46,83 @@ pub struct Counts {
 impl Wait {
     /// Milliseconds that are left. A clock that went backwards leaves nothing: better early than never.
     pub fn left(&self, now: &Stamp) -> i64 {
-        match self.since.until(now) {
-            Some(passed) => (self.ms - passed).clamp(0, self.ms.max(0)),
-            // Neither boot is known. In the same one, the clock since boot has gone on.
-            None if self.since.boot_id == now.boot_id && now.boot_ms >= self.since.boot_ms => {
-                (self.ms - (now.boot_ms - self.since.boot_ms)).clamp(0, self.ms.max(0))
-            }
-            None => 0,
-        }
+        // Neither boot may be known. In the same one, the clock since boot has gone on.
+        let in_one_boot = || {
+            let passed = now.boot_ms - self.since.boot_ms;
+            (self.since.boot_id == now.boot_id && passed >= 0).then_some(passed)
+        };
+        let passed = self.since.until(now).or_else(in_one_boot);
+        passed.map_or(0, |passed| (self.ms - passed).clamp(0, self.ms.max(0)))
     }
 }
+
+/// The columns of a target's state.
+const STATE: &str = "name, cursor, failures, wait_ms, since, error, success_ms";
 
 impl Queue {
     /// Makes the known targets those of the configuration. The first ones of all get every event
     /// that waits, one that is added later gets events from then on, and one that is gone takes its
     /// pending deliveries with it: its name and their number are returned.
     pub fn set_targets(&mut self, names: &[&str]) -> Result<Vec<(String, i64)>, Error> {
-        let known: Vec<String> = self.read(names_of)?;
-        if known.len() == names.len() && names.iter().all(|name| known.iter().any(|known| known == name)) {
+        let sql = "SELECT name FROM target";
+        let known: Vec<String> = self.read(|connection| every(connection, sql, &[], |row| row.get(0)))?;
+        if known.len() == names.len() && known.iter().all(|name| names.contains(&name.as_str())) {
             return Ok(Vec::new());
         }
         self.write("change the targets of", |connection| {
             let start = if known.is_empty() { EventId::default() } else { newest(connection)? };
-            for name in names.iter().filter(|name| !known.iter().any(|known| known == *name)) {
-                execute(connection, "INSERT INTO target (name, cursor) VALUES (?, ?)", params![name, start])?;
+            for name in names {
+                execute(connection, "INSERT OR IGNORE INTO target (name, cursor) VALUES (?, ?)", params![name, start])?;
             }
-            let gone = known.iter().filter(|known| !names.contains(&known.as_str()));
-            gone.map(|name| Ok((name.clone(), remove(connection, name)?))).collect()
+            let mut gone = counted(connection)?;
+            gone.retain(|(state, _)| !names.contains(&state.name.as_str()));
+            for (state, _) in &gone {
+                for table in ["delivery WHERE target = ?", "attempt WHERE target = ?", "target WHERE name = ?"] {
+                    execute(connection, &format!("DELETE FROM {table}"), params![state.name])?;
+                }
+            }
+            Ok(gone.into_iter().map(|(state, Counts { waiting, dead })| (state.name, waiting + dead)).collect())
         })
     }
 
     /// Every target's state, and how much is pending for it.
     pub fn targets(&self) -> Result<Vec<(TargetState, Counts)>, Error> {
-        self.read(|connection| {
-            let names = names_of(connection)?;
-            let target = |name: &String| {
-                let state = state(connection, name)?.unwrap_or_default();
-                let counts = counts(connection, name, state.cursor)?;
-                Ok((state, counts))
-            };
-            names.iter().map(target).collect()
-        })
+        self.read(counted)
     }
+}
+
+/// Reads every target's state and counts what is pending, which reads all of it.
+fn counted(connection: &Connection) -> SqlResult<Vec<(TargetState, Counts)>> {
+    let sql = format!(
+        "SELECT {STATE},
+           (SELECT count(*) FROM event WHERE id > cursor) + (SELECT count(*) FROM delivery
+              WHERE delivery.target = name AND dead = 0 AND event IN (SELECT id FROM event)),
+           (SELECT count(*) FROM delivery WHERE delivery.target = name AND dead = 1)
+         FROM target ORDER BY name"
+    );
+    every(connection, &sql, &[], |row| Ok((read(row)?, Counts { waiting: row.get(7)?, dead: row.get(8)? })))
 }
 
 /// Reads a target's state.
 pub fn state(connection: &Connection, name: &str) -> SqlResult<Option<TargetState>> {
-    let read = |row: &Row<'_>| {
-        Ok(TargetState {
-            name: name.into(),
-            cursor: row.get(0)?,
-            failures: row.get(1)?,
-            wait: wait(row, 2)?,
-            error: row.get(4)?,
-            success_ms: row.get(5)?,
-        })
-    };
-    let sql = "SELECT cursor, failures, wait_ms, since, error, success_ms FROM target WHERE name = ?";
-    Ok(every(connection, sql, params![name], read)?.pop())
+    let sql = format!("SELECT {STATE} FROM target WHERE name = ?");
+    Ok(every(connection, &sql, params![name], read)?.pop())
+}
+
+fn read(row: &Row<'_>) -> rusqlite::Result<TargetState> {
+    Ok(TargetState {
+        name: row.get(0)?,
+        cursor: row.get(1)?,
+        failures: row.get(2)?,
+        wait: wait(row, 3)?,
+        error: row.get(5)?,
+        success_ms: row.get(6)?,
+    })
 }
 
 /// Reads two columns: `wait_ms` and `since`.
 pub fn wait(row: &Row<'_>, column: usize) -> rusqlite::Result<Wait> {
     Ok(Wait { ms: row.get(column)?, since: Stamp::parse(&row.get::<_, String>(column + 1)?) })
-}
-
-fn names_of(connection: &Connection) -> SqlResult<Vec<String>> {
-    every(connection, "SELECT name FROM target ORDER BY name", &[], |row| row.get(0))
-}
-
-/// Counts what is pending, which reads all of it.
-fn counts(connection: &Connection, name: &str, cursor: EventId) -> SqlResult<Counts> {
-    let sql = "SELECT (SELECT count(*) FROM event WHERE id > ?2)
-                    + (SELECT count(*) FROM delivery WHERE target = ?1 AND dead = 0)";
-    let waiting = number(connection, sql, params![name, cursor])?;
-    let sql = "SELECT count(*) FROM delivery WHERE target = ? AND dead = 1";
-    Ok(Counts { waiting, dead: number(connection, sql, params![name])? })
-}
-
-/// Forgets a target; returns how many deliveries went with it.
-fn remove(connection: &Connection, name: &str) -> SqlResult<i64> {
-    let cursor = state(connection, name)?.unwrap_or_default().cursor;
-    let Counts { waiting, dead } = counts(connection, name, cursor)?;
-    for table in ["delivery", "attempt"] {
-        execute(connection, &format!("DELETE FROM {table} WHERE target = ?"), params![name])?;
-    }
-    execute(connection, "DELETE FROM target WHERE name = ?", params![name])?;
-    Ok(waiting + dead)
 }
 
 #[cfg(test)]

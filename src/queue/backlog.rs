@@ -1,0 +1,74 @@
+//! A target's backlog: what is left to deliver to it, and when.
+
+use rusqlite::{Connection, params};
+
+use crate::clock::Stamp;
+use crate::queue::EventId;
+use crate::queue::cursors::newest;
+use crate::queue::sql::{SqlResult, every};
+use crate::queue::targets::{TargetState, Wait, state, wait};
+
+/// When there is something to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Due {
+    /// At once.
+    Now,
+    /// After so many milliseconds.
+    After(i64),
+    /// Not until something new is recorded.
+    Never,
+}
+
+/// What is left to deliver to one target.
+pub struct Backlog {
+    /// Events beyond its cursor are pending.
+    pub state: TargetState,
+    /// The newest event.
+    pub newest: EventId,
+    /// Events behind the cursor that are still to be delivered.
+    pub exceptions: Vec<Exception>,
+}
+
+/// An event that an operator sends again, or that is quarantined.
+pub struct Exception {
+    pub id: EventId,
+    pub wait: Wait,
+    /// How often it failed alone; 0 for one that an operator sends again.
+    pub failures: u32,
+    /// Why it failed.
+    pub error: String,
+    /// When it was first tried.
+    pub first: Stamp,
+}
+
+impl Backlog {
+    /// Reads what is left for a target; `None` if it isn't known.
+    pub fn read(connection: &Connection, target: &str) -> SqlResult<Option<Self>> {
+        let Some(state) = state(connection, target)? else { return Ok(None) };
+        // An event that somebody deleted is nothing to do.
+        let sql = "SELECT event, wait_ms, since, failures, error, first FROM delivery
+             WHERE target = ? AND dead = 0 AND event IN (SELECT id FROM event) ORDER BY event";
+        let exceptions = every(connection, sql, params![target], |row| {
+            let first = Stamp::parse(&row.get::<_, String>(5)?);
+            Ok(Exception { id: row.get(0)?, wait: wait(row, 1)?, failures: row.get(3)?, error: row.get(4)?, first })
+        })?;
+        Ok(Some(Self { state, newest: newest(connection)?, exceptions }))
+    }
+
+    /// When something is due.
+    pub fn due(&self, now: &Stamp) -> Due {
+        let pause = self.state.wait.left(now);
+        let pending = self.has_pending().then_some(pause);
+        let waits = self.exceptions.iter().map(|exception| exception.wait.left(now).max(pause)).chain(pending);
+        waits.min().map_or(Due::Never, |ms| if ms > 0 { Due::After(ms) } else { Due::Now })
+    }
+
+    fn has_pending(&self) -> bool {
+        self.state.cursor < self.newest
+    }
+
+    /// Whether something is pending because an attempt failed.
+    pub fn is_failing(&self) -> bool {
+        !self.exceptions.is_empty() || self.has_pending() && !self.state.error.is_empty()
+    }
+}
