@@ -54,7 +54,8 @@ pub struct Notifier {
     pub name: Name,
     /// Which notices it gets.
     pub filter: Filter,
-    capacity: Capacity,
+    /// How much text one message holds.
+    pub capacity: Capacity,
     setup: Setup,
 }
 
@@ -96,11 +97,6 @@ struct Row {
 }
 
 impl Notifier {
-    /// How much text one message holds.
-    pub fn capacity(&self) -> Capacity {
-        self.capacity
-    }
-
     /// Whether the target is reached over TLS.
     pub fn is_secure(&self) -> bool {
         self.setup.address.as_ref().is_some_and(Url::is_secure)

@@ -189,7 +189,7 @@ impl Run<'_> {
     fn batch(&self, target: &Notifier) -> Result<Option<(Batch, Vec<Notice>)>, Error> {
         let now = Stamp::now();
         let style = Style { host: &self.config.host, zone: &self.config.zone, now: &now };
-        let mut room = target.capacity().room();
+        let mut room = target.capacity.room();
         let mut notices = Vec::new();
         let batch = self.queue().batch(target.name.as_str(), &now, &mut |row| {
             if !wants(target, row) {
