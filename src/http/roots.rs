@@ -7,7 +7,7 @@
 
 use std::env;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::{AsRawFd, IntoRawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ use rustls::sign::SigningKey;
 use rustls::{AlertDescription, CertificateError};
 
 use crate::error::Error;
-use crate::files;
+use crate::files::{self, Links};
 use crate::http::{self, anchors};
 
 /// Files in which systems keep their authorities, most common first: Debian and `OpenWrt`, Red Hat,
@@ -60,8 +60,7 @@ pub fn install(ca_file: Option<&Path>, spool: &Path) -> Result<(), Error> {
 /// name the file.
 fn check_store(path: &Path) -> io::Result<()> {
     const MARK: &[u8] = b"-----BEGIN CERTIFICATE-----";
-    let mut text = Vec::new();
-    File::open(path)?.take(STORE_LIMIT).read_to_end(&mut text)?;
+    let (text, _) = files::read(path, STORE_LIMIT, Links::Follow)?;
     let has_one = text.windows(MARK.len()).any(|part| part == MARK);
     if has_one { Ok(()) } else { Err(io::Error::other("it holds no certificate")) }
 }
