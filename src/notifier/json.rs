@@ -8,7 +8,7 @@ pub fn string(text: &str) -> String {
         match character {
             '"' | '\\' => json.extend(['\\', character]),
             '\n' => json.push_str("\\n"),
-            '\0'..' ' => json.push_str(&format!("\\u{:04x}", u32::from(character))),
+            '\0'..' ' => json.extend(format!("\\u{:04x}", u32::from(character)).chars()),
             _ => json.push(character),
         }
     }

@@ -41,8 +41,7 @@ pub fn judge(response: &Response, is_proven: bool, pause: impl Fn() -> Option<Du
     match status {
         200..300 if is_proven => Outcome::Delivered { pause: None },
         200..300 => {
-            let what = response.cut.as_ref().map(ToString::to_string);
-            let what = what.unwrap_or_else(|| "a captive portal or a proxy answered".into());
+            let what = response.cut.as_deref().unwrap_or("a captive portal or a proxy answered");
             Outcome::Failed { why: format!("HTTP {status}, but not the service's answer: {what}") }
         }
         300..400 => Outcome::Failed { why: format!("{why}: redirects are not followed") },

@@ -298,7 +298,7 @@ impl Run<'_> {
             },
             Message::Post(request) => match http::post(&request, timeout) {
                 Ok(response) => target.judge(response),
-                Err(why) => Outcome::Failed { why: why.to_string() },
+                Err(why) => Outcome::Failed { why },
             },
         }
     }
