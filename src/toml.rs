@@ -236,7 +236,8 @@ impl<'t> Section<'t> {
     }
 
     fn full_name(&self, key: &str) -> String {
-        if self.name.is_empty() { key.into() } else { format!("{}.{key}", self.name) }
+        let joint = if self.name.is_empty() { "" } else { "." };
+        format!("{}{joint}{}", self.name, key.escape_debug())
     }
 }
 

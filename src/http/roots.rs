@@ -48,16 +48,14 @@ pub fn trust(settings: &Settings, spool: &Path) -> Result<(), Error> {
     if DONE.get().is_some() {
         return Ok(());
     }
-    let ca_file = settings.ca_file.as_deref();
-    if let Some(path) = ca_file {
-        check_store(path).map_err(Error::file("use network.ca_file", path))?;
-    }
     // Fails only if a provider is already installed, and then it is this one.
     let _ = CryptoProvider { key_provider: &NoKeys, ..ring::default_provider() }.install_default();
-    let store = STORES.iter().map(Path::new).find(|path| check_store(path).is_ok());
-    let path = match ca_file.or(store) {
-        Some(path) => path.to_path_buf(),
-        None => built_in(spool)?,
+    let path = if let Some(path) = &settings.ca_file {
+        check_store(path).map_err(Error::file("use network.ca_file", path))?;
+        path.clone()
+    } else {
+        let store = STORES.iter().map(PathBuf::from).find(|path| check_store(path).is_ok());
+        store.map_or_else(|| built_in(spool), Ok)?
     };
     set_environment(&path);
     let _ = DONE.set(());

@@ -22,7 +22,6 @@ use std::cmp::Reverse;
 
 use crate::http::{Request, Response, Url};
 use crate::notice::LONGEST;
-use crate::notifier::ntfy::Ntfy;
 use crate::rules::Filter;
 use crate::text::Secret;
 use crate::toml::Section;
@@ -72,7 +71,7 @@ pub enum Message {
 #[derive(Clone, Debug)]
 enum Service {
     Discord,
-    Ntfy(Ntfy),
+    Ntfy { topic: Secret },
     Stdout,
 }
 
@@ -106,7 +105,7 @@ impl Notifier {
     pub fn render(&self, digest: &Digest<'_>) -> Message {
         let body = match &self.setup.service {
             Service::Discord => discord::render(digest),
-            Service::Ntfy(ntfy) => ntfy.render(digest),
+            Service::Ntfy { topic } => ntfy::render(digest, topic),
             Service::Stdout => stdout::render(digest),
         };
         let Some(url) = self.setup.address.clone() else { return Message::Print(body) };
@@ -122,7 +121,7 @@ impl Notifier {
         }
         match &self.setup.service {
             Service::Discord => discord::judge(&response),
-            Service::Ntfy(_) => ntfy::judge(&response),
+            Service::Ntfy { .. } => ntfy::judge(&response),
             Service::Stdout => Outcome::Delivered { pause: None },
         }
     }

@@ -22,12 +22,6 @@ const QUOTA_PAUSE: Duration = Duration::from_hours(1);
 /// Characters of a topic: ntfy's own rule.
 const TOPIC_LIMIT: usize = 64;
 
-/// One topic.
-#[derive(Clone, Debug)]
-pub struct Ntfy {
-    topic: Secret,
-}
-
 /// Reads `topic_url` and `token`.
 pub fn configure(section: &mut Section<'_>) -> Option<Setup> {
     let bearer = token(section);
@@ -43,23 +37,21 @@ pub fn configure(section: &mut Section<'_>) -> Option<Setup> {
     let secrets = values.chain([topic.clone()]).collect();
     let query = if url.query().is_empty() { String::new() } else { format!("?{}", url.query()) };
     let address = url.with_path(&format!("{base}/{query}"));
-    Some(Setup { service: Service::Ntfy(Ntfy { topic }), address: Some(address), bearer, secrets })
+    Some(Setup { service: Service::Ntfy { topic }, address: Some(address), bearer, secrets })
 }
 
-impl Ntfy {
-    /// Writes a message with the host as its title.
-    pub fn render(&self, digest: &Digest<'_>) -> String {
-        let priority = match digest.urgency() {
-            Urgency::Quiet => 2,
-            Urgency::Normal | Urgency::Urgent => 5,
-        };
-        format!(
-            r#"{{"topic":{},"title":{},"message":{},"priority":{priority},"tags":["rotating_light"]}}"#,
-            json::string(self.topic.reveal()),
-            json::string(digest.host.as_str()),
-            json::string(&digest.lines(""))
-        )
-    }
+/// Writes a message with the host as its title.
+pub fn render(digest: &Digest<'_>, topic: &Secret) -> String {
+    let priority = match digest.urgency() {
+        Urgency::Quiet => 2,
+        Urgency::Normal | Urgency::Urgent => 5,
+    };
+    format!(
+        r#"{{"topic":{},"title":{},"message":{},"priority":{priority},"tags":["rotating_light"]}}"#,
+        json::string(topic.reveal()),
+        json::string(digest.host.as_str()),
+        json::string(&digest.lines(""))
+    )
 }
 
 /// ntfy answers a message that it took with its `id`; in a 429, `code` says which limit was hit.
