@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use lexopt::prelude::{Long, Short, Value, ValueExt};
+use lexopt::prelude::{Long, Short, Value};
 
 use crate::error::{Error, Kind};
 use crate::queue::EventId;
@@ -101,7 +101,7 @@ fn command(words: &[OsString], watch: bool, all: bool) -> Result<Command, Error>
 
 fn number(word: &str) -> Result<EventId, Error> {
     let misuse = |_| Kind::Usage(format!("not an ID: {word:?}; `status` lists them")).into();
-    OsString::from(word).parse().map(EventId).map_err(misuse)
+    word.parse().map(EventId).map_err(misuse)
 }
 
 #[cfg(test)]

@@ -46,23 +46,20 @@ pub fn give_up_root(database: &Path, spool: &Path) -> Result<(), Error> {
 /// The owner of a directory: the first one on the way to it who isn't root, for he can put a link to
 /// anywhere in place of the rest.
 fn owner_on_the_way(directory: &Path) -> io::Result<(u32, u32)> {
-    let mut way = directory.to_path_buf();
-    // The way as it is named, and where it leads by root's own links.
-    for _ in 0..2 {
-        let mut has_link = false;
+    let first_user = |way: &Path| -> io::Result<Option<(u32, u32)>> {
         for above in way.ancestors().collect::<Vec<_>>().iter().rev() {
             let metadata = fs::symlink_metadata(above)?;
             if metadata.uid() != 0 {
-                return Ok((metadata.uid(), metadata.gid()));
+                return Ok(Some((metadata.uid(), metadata.gid())));
             }
-            has_link |= metadata.is_symlink();
         }
-        if !has_link {
-            break;
-        }
-        way = way.canonicalize()?;
+        Ok(None)
+    };
+    // The way as it is named, and then where it leads by root's own links.
+    match first_user(directory)? {
+        Some(owner) => Ok(owner),
+        None => Ok(first_user(&directory.canonicalize()?)?.unwrap_or((0, 0))),
     }
-    Ok((0, 0))
 }
 
 /// Refuses to stay root in a directory where somebody else can put a link.

@@ -97,14 +97,15 @@ impl Filter {
     pub fn configure(section: &mut Section<'_>) -> Self {
         let mut filter = Self::default();
         if section.has("events") {
-            (filter.opens, filter.closes) = (false, false);
-            for found in section.required_strings("events").unwrap_or_default() {
-                match found.value.as_str() {
-                    "open" => filter.opens = true,
-                    "close" => filter.closes = true,
-                    other => section.mistake(&found, "events", format!("has {other:?}, not \"open\" or \"close\"")),
-                }
-            }
+            let found = section.required("events", Section::strings);
+            let action = |event: &String| match event.as_str() {
+                "open" => Ok(Action::Open),
+                "close" => Ok(Action::Close),
+                other => Err(format!("has {other:?}, not \"open\" or \"close\"")),
+            };
+            let events = found.iter().flat_map(|found| &found.value);
+            let actions: Vec<Action> = events.filter_map(|event| section.check("events", event, action)).collect();
+            (filter.opens, filter.closes) = (actions.contains(&Action::Open), actions.contains(&Action::Close));
         }
         if let Some(found) = section.string("urgency") {
             let parse = |text: &String| Urgency::parse(text).ok_or("must be \"quiet\", \"normal\" or \"urgent\"");
@@ -129,28 +130,37 @@ impl Filter {
 #[derive(Clone, Debug, Default)]
 pub struct Allowlist(Vec<Network>);
 
-/// An address and the number of leading bits that count (RFC 4632, RFC 4291 §2.3).
+/// An address and the number of leading bits that count (RFC 4632, RFC 4291 §2.3). One of IPv4 stands as its
+/// IPv4-mapped address (RFC 4291 §2.5.5.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
-    address: IpAddr,
+    address: u128,
     prefix: u32,
 }
 
+/// Bits of an IPv4-mapped address that come before those of the IPv4 address, and what they are.
+const MAPPED_PREFIX: u32 = 96;
+const MAPPED: u128 = 0xffff;
+
 impl Allowlist {
     /// Reads the section `allowlist`.
-    pub fn configure(section: &mut Section<'_>) -> Self {
+    pub fn configure(mut section: Section<'_>) -> Self {
         let parse = |text: &String| {
             let what = "which is neither an address nor a network such as 192.168.0.0/16";
             Network::parse(text).ok_or_else(|| format!("has {text:?}, {what}"))
         };
-        let ips = section.strings("ips").unwrap_or_default();
-        Self(ips.iter().filter_map(|found| section.check("ips", found, parse)).collect())
+        let ips = section.strings("ips");
+        let ips = ips.iter().flat_map(|found| &found.value);
+        let networks = ips.filter_map(|found| section.check("ips", found, parse)).collect();
+        section.finish();
+        Self(networks)
     }
 
-    /// Whether a remote host, as PAM gives it, is in one of the networks. A name never is.
+    /// Whether a remote host, as PAM gives it, is in one of the networks, whatever its `%zone` (RFC 4007 §11).
+    /// A name never is.
     pub fn contains(&self, remote_host: &str) -> bool {
-        let Some(address) = host_address(remote_host) else { return false };
-        self.0.iter().any(|network| network.contains(address))
+        let without_zone = remote_host.split_once('%').map_or(remote_host, |(address, _)| address);
+        without_zone.parse().is_ok_and(|address| self.0.iter().any(|network| network.contains(bits(address))))
     }
 }
 
@@ -159,48 +169,31 @@ impl Network {
     /// is ignored, and so are the bits behind the prefix.
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
-        let (address, prefix) = match text.split_once('/') {
-            Some((address, prefix)) => (address, Some(prefix)),
-            None => (text, None),
-        };
+        let (address, prefix) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
         let address: IpAddr = address.parse().ok()?;
-        let length = if address.is_ipv4() { 32 } else { 128 };
+        let before = if address.is_ipv4() { MAPPED_PREFIX } else { 0 };
         let prefix = match prefix {
-            Some(digits) if digits.bytes().all(|digit| digit.is_ascii_digit()) => digits.parse().ok()?,
-            Some(_) => return None,
-            None => length,
-        };
-        if prefix > length {
-            return None;
-        }
-        // ::ffff:a.b.c.d/96+n is a.b.c.d/n; a shorter prefix spans more than the mapped addresses.
-        match (address, address.to_canonical()) {
-            (IpAddr::V6(_), IpAddr::V4(mapped)) if prefix >= 96 => {
-                Some(Self { address: mapped.into(), prefix: prefix - 96 })
+            Some(digits) if digits.bytes().all(|digit| digit.is_ascii_digit()) => {
+                before + u32::from(digits.parse::<u8>().ok()?)
             }
-            _ => Some(Self { address, prefix }),
-        }
+            Some(_) => return None,
+            None => u128::BITS,
+        };
+        (prefix <= u128::BITS).then_some(Self { address: bits(address), prefix })
     }
 
-    fn contains(self, address: IpAddr) -> bool {
-        match (self.address, address) {
-            (IpAddr::V4(network), IpAddr::V4(host)) => {
-                (u32::from(network) ^ u32::from(host)).checked_shr(32 - self.prefix).unwrap_or(0) == 0
-            }
-            (IpAddr::V6(network), IpAddr::V6(host)) => {
-                (u128::from(network) ^ u128::from(host)).checked_shr(128 - self.prefix).unwrap_or(0) == 0
-            }
-            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
-        }
+    fn contains(self, address: u128) -> bool {
+        let difference = (self.address ^ address).checked_shr(u128::BITS - self.prefix).unwrap_or(0);
+        // A network that spans more than the IPv4-mapped addresses is one of IPv6 alone.
+        difference == 0 && (self.prefix >= MAPPED_PREFIX || address >> (u128::BITS - MAPPED_PREFIX) != MAPPED)
     }
 }
 
-/// The address that a remote host names: without `%zone` (RFC 4007 §11), and IPv4 where it is
-/// IPv4-mapped (RFC 4291 §2.5.5.2).
-fn host_address(text: &str) -> Option<IpAddr> {
-    let address = text.split_once('%').map_or(text, |(address, _)| address);
-    let address: IpAddr = address.parse().ok()?;
-    Some(address.to_canonical())
+fn bits(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().into(),
+        IpAddr::V6(address) => address.into(),
+    }
 }
 
 #[cfg(test)]

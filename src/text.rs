@@ -86,7 +86,7 @@ fn is_visible(character: char) -> bool {
 }
 
 /// A token or an address that holds one. It has no `Display`, and `Debug` shows nothing of it.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {

@@ -6,7 +6,7 @@ use std::io;
 use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 
-use toml_edit::{Document, Item, TableLike};
+use toml_edit::{Document, Item, TableLike, Value};
 
 use crate::error::{Error, Kind};
 use crate::files::{self, Links};
@@ -23,7 +23,7 @@ pub struct Reader<'t> {
 }
 
 /// A value and its line, for a mistake that is noticed later.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found<T> {
     /// The value.
     pub value: T,
@@ -91,21 +91,18 @@ impl<'t> Reader<'t> {
 
     fn line(&self, span: Option<Range<usize>>) -> usize {
         let start = span.map_or(0, |span| span.start).min(self.text.len());
-        1 + self.text.as_bytes()[..start].split(|byte| *byte == b'\n').count() - 1
+        self.text.as_bytes()[..start].split(|byte| *byte == b'\n').count()
     }
 }
 
 impl<'t> Section<'t> {
     /// The table `key` within this one; a missing table is an empty one.
     pub fn section(&mut self, key: &str) -> Section<'t> {
-        let name = self.full_name(key);
-        let mut section = Self { reader: self.reader, name, line: self.line, table: None, known: Vec::new() };
-        if let Some((line, item)) = self.item(key) {
-            section.line = line;
-            section.table = item.as_table_like();
-            if section.table.is_none() {
-                section.refuse("must be a section");
-            }
+        let (line, item) = self.item(key).map_or((self.line, None), |(line, item)| (line, Some(item)));
+        let table = item.and_then(Item::as_table_like);
+        let section = Self { reader: self.reader, name: self.full_name(key), line, table, known: Vec::new() };
+        if item.is_some() && table.is_none() {
+            section.refuse("must be a section");
         }
         section
     }
@@ -116,117 +113,76 @@ impl<'t> Section<'t> {
         items.filter(|(_, item)| item.is_table_like()).map(|(key, _)| key).collect()
     }
 
-    /// Whether the file has this section.
-    pub fn is_there(&self) -> bool {
-        self.table.is_some()
-    }
-
     /// Whether the section has this key.
     pub fn has(&self, key: &str) -> bool {
         self.table.is_some_and(|table| table.contains_key(key))
     }
 
-    /// A string; it may be empty.
-    pub fn string(&mut self, key: &str) -> Option<Found<String>> {
-        let (line, item) = self.item(key)?;
-        match item.as_str() {
-            Some(text) => Some(Found { value: text.into(), line }),
-            None => self.wrong(line, key, "must be a string"),
+    /// A setting that may not be missing or empty: `section.required("name", Section::string)`
+    pub fn required<T: Default + PartialEq>(
+        &mut self,
+        key: &str,
+        read: fn(&mut Self, &str) -> Option<Found<T>>,
+    ) -> Option<Found<T>> {
+        let mistakes = self.reader.mistakes.borrow().len();
+        match read(self, key) {
+            Some(found) if found.value == T::default() => self.wrong(found.line, key, "must not be empty"),
+            // Not there, and not wrong either.
+            None if self.reader.mistakes.borrow().len() == mistakes => self.wrong(self.line, key, "is missing"),
+            found => found,
         }
     }
 
-    /// A string that may not be missing or empty.
-    pub fn required(&mut self, key: &str) -> Option<Found<String>> {
-        if !self.has(key) {
-            return self.missing(key);
-        }
-        let found = self.string(key)?;
-        if found.value.is_empty() { self.wrong(found.line, key, "must not be empty") } else { Some(found) }
+    /// A string; it may be empty.
+    pub fn string(&mut self, key: &str) -> Option<Found<String>> {
+        self.read(key, "must be a string", |item| item.as_str().map(String::from))
     }
 
     /// A string or an array of strings, with the line of each.
-    pub fn strings(&mut self, key: &str) -> Option<Vec<Found<String>>> {
-        let (line, item) = self.item(key)?;
-        if let Some(text) = item.as_str() {
-            return Some(vec![Found { value: text.into(), line }]);
-        }
-        let Some(array) = item.as_array() else { return self.wrong(line, key, "must be a string or an array of them") };
-        let mut found = Vec::new();
-        for value in array {
-            let line = self.reader.line(value.span());
-            match value.as_str() {
-                Some(text) => found.push(Found { value: text.into(), line }),
-                None => return self.wrong(line, key, "must hold strings only"),
-            }
-        }
-        Some(found)
-    }
-
-    /// A string or an array of strings that may not be missing or empty.
-    pub fn required_strings(&mut self, key: &str) -> Option<Vec<Found<String>>> {
-        if !self.has(key) {
-            return self.missing(key);
-        }
-        let found = self.strings(key)?;
-        let (line, _) = self.item(key)?;
-        if found.is_empty() { self.wrong(line, key, "must not be empty") } else { Some(found) }
+    pub fn strings(&mut self, key: &str) -> Option<Found<Vec<Found<String>>>> {
+        let reader = self.reader;
+        let one = |value: &Value| Some(Found { value: value.as_str()?.into(), line: reader.line(value.span()) });
+        self.read(key, "must be a string or an array of them", |item| match item.as_array() {
+            Some(array) => array.iter().map(one).collect(),
+            None => item.as_value().and_then(one).map(|found| vec![found]),
+        })
     }
 
     /// A whole number within `range`.
     pub fn integer(&mut self, key: &str, range: RangeInclusive<i64>) -> Option<i64> {
-        let (line, item) = self.item(key)?;
-        match item.as_integer() {
-            Some(number) if range.contains(&number) => Some(number),
-            _ => self.wrong(line, key, &format!("must be a whole number from {} to {}", range.start(), range.end())),
-        }
+        let what = format!("must be a whole number from {} to {}", range.start(), range.end());
+        let found = self.read(key, &what, |item| item.as_integer().filter(|number| range.contains(number)));
+        found.map(|found| found.value)
     }
 
     /// An absolute path.
     pub fn path(&mut self, key: &str, kind: PathKind) -> Option<PathBuf> {
         let found = self.string(key)?;
-        let path = PathBuf::from(&found.value);
-        let has_home = path.parent().is_some_and(|parent| parent != Path::new("/")) && path.file_name().is_some();
-        if path.is_absolute() && !found.value.contains('\0') && (has_home || kind == PathKind::Directory) {
-            return Some(path);
-        }
-        let what = match kind {
-            PathKind::File => "must be an absolute path in a directory of its own",
-            PathKind::Directory => "must be an absolute path",
-        };
-        self.mistake(&found, key, what);
-        None
+        self.check(key, &found, |text| {
+            let path = PathBuf::from(text);
+            let has_home = path.parent().is_some_and(|parent| parent != Path::new("/")) && path.file_name().is_some();
+            match kind {
+                _ if !path.is_absolute() || text.contains('\0') => Err("must be an absolute path"),
+                PathKind::File if !has_home => Err("must be an absolute path in a directory of its own"),
+                PathKind::File | PathKind::Directory => Ok(path),
+            }
+        })
     }
 
     /// A secret: `key` itself, or the first line of the file that `key_file` names.
     pub fn secret(&mut self, key: &str) -> Option<Found<Secret>> {
         let key_file = format!("{key}_file");
-        let (inline, file) = (self.string(key), self.string(&key_file));
-        match (inline, file) {
-            (Some(_), Some(file)) => {
-                self.wrong(file.line, &key_file, &format!("stands beside {key}: give one of them"))
-            }
-            (Some(inline), None) => Some(Found { value: Secret::new(inline.value), line: inline.line }),
-            (None, Some(file)) if !Path::new(&file.value).is_absolute() => {
-                // Not shown: it may be the secret itself.
-                self.wrong(file.line, &key_file, "must be the absolute path of a file that holds the secret")
-            }
-            (None, Some(file)) => match first_line(Path::new(&file.value)) {
-                Ok(text) => Some(Found { value: Secret::new(text), line: file.line }),
-                Err(why) => self.wrong(file.line, &key_file, &format!("cannot be used: {why}")),
-            },
-            (None, None) => None,
-        }
-    }
-
-    /// A secret that may not be missing or empty.
-    pub fn required_secret(&mut self, key: &str) -> Option<Found<Secret>> {
-        let key_file = format!("{key}_file");
-        if !self.has(key) && !self.has(&key_file) {
-            self.known.push(key_file);
-            return self.missing(key);
-        }
-        let found = self.secret(key)?;
-        if found.value.reveal().is_empty() { self.wrong(found.line, key, "must not be empty") } else { Some(found) }
+        let inline = self.string(key);
+        let Some(file) = self.string(&key_file) else {
+            return inline.map(|Found { value, line }| Found { value: Secret::new(value), line });
+        };
+        let value = self.check(&key_file, &file, |path| match Path::new(path) {
+            _ if inline.is_some() => Err(format!("stands beside {key}: give one of them")),
+            // Not shown: it may be the secret itself.
+            path if !path.is_absolute() => Err("must be the absolute path of a file that holds the secret".into()),
+            path => first_line(path).map_err(|why| format!("cannot be used: {why}")),
+        })?;
+        Some(Found { value, line: file.line })
     }
 
     /// Turns a value into what it stands for, or notes why that cannot be done.
@@ -236,12 +192,10 @@ impl<'t> Section<'t> {
         found: &Found<T>,
         parse: impl FnOnce(&T) -> Result<U, E>,
     ) -> Option<U> {
-        parse(&found.value).map_err(|what| self.mistake(found, key, what)).ok()
-    }
-
-    /// Notes a mistake in the value of `key`.
-    pub fn mistake<T>(&self, found: &Found<T>, key: &str, what: impl fmt::Display) {
-        self.reader.push(found.line, &format!("{} {what}", self.full_name(key)));
+        match parse(&found.value) {
+            Ok(value) => Some(value),
+            Err(what) => self.wrong(found.line, key, what),
+        }
     }
 
     /// Notes a mistake in the section itself.
@@ -254,10 +208,14 @@ impl<'t> Section<'t> {
         for (key, item) in self.table.iter().flat_map(|table| table.iter()) {
             if !self.known.iter().any(|known| known == key) {
                 let kind = if item.is_table_like() || item.is_array_of_tables() { "section" } else { "setting" };
-                let line = self.line_of(key, item);
-                self.reader.push(line, &format!("{} is not a {kind}", self.full_name(key)));
+                self.wrong::<()>(self.line_of(key, item), key, format_args!("is not a {kind}"));
             }
         }
+    }
+
+    fn read<T>(&mut self, key: &str, what: &str, parse: impl FnOnce(&Item) -> Option<T>) -> Option<Found<T>> {
+        let (line, item) = self.item(key)?;
+        parse(item).map(|value| Found { value, line }).or_else(|| self.wrong(line, key, what))
     }
 
     fn item(&mut self, key: &str) -> Option<(usize, &'t Item)> {
@@ -271,24 +229,21 @@ impl<'t> Section<'t> {
         self.reader.line(key.or_else(|| item.span()))
     }
 
-    fn missing<T>(&mut self, key: &str) -> Option<T> {
-        self.known.push(key.into());
-        self.wrong(self.line, key, "is missing")
-    }
-
-    fn wrong<T>(&self, line: usize, key: &str, what: &str) -> Option<T> {
+    /// Notes a mistake in the value of `key`.
+    fn wrong<T>(&self, line: usize, key: &str, what: impl fmt::Display) -> Option<T> {
         self.reader.push(line, &format!("{} {what}", self.full_name(key)));
         None
     }
 
     fn full_name(&self, key: &str) -> String {
-        if self.name.is_empty() { key.into() } else { format!("{}.{key}", self.name) }
+        let joint = if self.name.is_empty() { "" } else { "." };
+        format!("{}{joint}{}", self.name, key.escape_debug())
     }
 }
 
-fn first_line(path: &Path) -> Result<String, Error> {
+fn first_line(path: &Path) -> Result<Secret, Error> {
     let (bytes, _) = files::read(path, SECRET_LIMIT, Links::Follow).map_err(Error::file("read", path))?;
     let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let line = str::from_utf8(line).map_err(|_| Error::file("read", path)(io::Error::other("not UTF-8")))?;
-    Ok(line.trim().into())
+    Ok(Secret::new(line.trim()))
 }

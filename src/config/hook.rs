@@ -4,9 +4,9 @@ use std::path::Path;
 
 use nix::unistd::geteuid;
 
-use crate::config::{SECTIONS, check_owner, read_file, text};
+use crate::config::{SECTIONS, check_owner, queue, read_file, text};
 use crate::error::Error;
-use crate::queue::{Limits, Paths};
+use crate::queue::Paths;
 use crate::rules::Allowlist;
 use crate::toml::{Reader, Section};
 
@@ -23,65 +23,61 @@ impl Hook {
     /// Reads what the hook needs, and returns the mistakes that it found on the way. It believes nothing in a
     /// file that somebody else could have written.
     pub fn read(file: &Path) -> (Self, Option<Error>) {
-        let reported = |paths, why| (Self { paths, allowlist: Allowlist::default() }, why);
-        let owned = |(bytes, metadata)| check_owner(file, &metadata, geteuid().as_raw()).map(|_| bytes);
-        let bytes: Vec<u8> = match read_file(file).and_then(owned) {
-            Ok(bytes) => bytes,
-            Err(why) => return reported(None, Some(why)),
+        let bytes = read_file(file)
+            .and_then(|(bytes, metadata)| check_owner(file, &metadata, geteuid().as_raw()).map(|_| bytes));
+        let (paths, allowlist) = match bytes {
+            Ok(bytes) => parse(file, &bytes),
+            Err(why) => (None, Err(why)),
         };
-        let text = match text(file, &bytes) {
-            Ok(text) => text,
-            Err(why) => return reported(paths_in_broken(file, &String::from_utf8_lossy(&bytes)), Some(why)),
-        };
-        let reader = Reader::new(file, text);
-        let Some(document) = reader.parse() else {
-            return reported(paths_in_broken(file, text), reader.finish::<Self>(None).err());
-        };
-        let mut root = reader.root(&document);
-        let paths = paths(&reader, &mut root);
-        let mut section = root.section("allowlist");
-        let allowlist = Allowlist::configure(&mut section);
-        section.finish();
-        match reader.finish(Some(allowlist)) {
+        match allowlist {
             Ok(allowlist) => (Self { paths, allowlist }, None),
-            Err(why) => reported(paths, Some(why)),
+            Err(why) => (Self { paths, allowlist: Allowlist::default() }, Some(why)),
         }
     }
+}
+
+fn parse(file: &Path, bytes: &[u8]) -> (Option<Paths>, Result<Allowlist, Error>) {
+    let text = match text(file, bytes) {
+        Ok(text) => text,
+        Err(why) => return (paths_in_broken(file, &String::from_utf8_lossy(bytes)), Err(why)),
+    };
+    let reader = Reader::new(file, text);
+    let Some(document) = reader.parse() else { return (paths_in_broken(file, text), reader.finish(None)) };
+    let mut root = reader.root(&document);
+    let paths = paths(&reader, &mut root);
+    let allowlist = Allowlist::configure(root.section("allowlist"));
+    (paths, reader.finish(Some(allowlist)))
 }
 
 /// Reads where the queue is. `None`: a mistake leaves that in doubt. A wrong key may have been meant as
 /// `path`, and a section with a wrong name as `[queue]`.
 fn paths(reader: &Reader<'_>, root: &mut Section<'_>) -> Option<Paths> {
-    let mut queue = root.section("queue");
-    if !queue.is_there() {
+    if !root.has("queue") {
         for name in root.tables().into_iter().filter(|name| !SECTIONS.contains(name)) {
             root.section(name).refuse("is not a section");
         }
     }
-    let paths = Paths::configure(&mut queue);
-    Limits::configure(&mut queue);
-    queue.finish();
+    let (paths, _) = queue(root.section("queue"));
     (!reader.has_mistakes()).then_some(paths)
 }
 
 /// The same for a text that is not TOML, from the lines of the section `[queue]` alone. `None`: they are
 /// broken too, or another line mentions the queue.
 fn paths_in_broken(file: &Path, text: &str) -> Option<Paths> {
-    let (mut section, mut is_inside) = (String::new(), false);
-    for line in text.lines() {
-        let code = line.split('#').next().unwrap_or_default().trim();
-        if code.starts_with('[') {
-            is_inside = code == "[queue]";
+    let code = |line: &str| line.split('#').next().unwrap_or_default().trim().to_owned();
+    let mut is_inside = false;
+    let (inside, outside): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| {
+        if code(line).starts_with('[') {
+            is_inside = code(line) == "[queue]";
         }
-        if is_inside {
-            section.push_str(line);
-            section.push('\n');
-        } else if code.contains("queue") {
-            return None;
-        }
+        is_inside
+    });
+    let section = inside.join("\n");
+    if section.contains(char::REPLACEMENT_CHARACTER) || outside.iter().any(|line| code(line).contains("queue")) {
+        return None;
     }
     let reader = Reader::new(file, &section);
-    let document = reader.parse().filter(|_| !section.contains(char::REPLACEMENT_CHARACTER))?;
+    let document = reader.parse()?;
     paths(&reader, &mut reader.root(&document))
 }
 

@@ -79,15 +79,9 @@ impl Config {
     fn from_root(mut root: Section<'_>) -> Option<Self> {
         let (host, zone) = host(root.section("host"));
         let targets = notifier::configure(root.section("notification"));
-        let mut allowlist = root.section("allowlist");
-        Allowlist::configure(&mut allowlist);
-        allowlist.finish();
-        let mut queue = root.section("queue");
-        let (paths, limits) = (Paths::configure(&mut queue), Limits::configure(&mut queue));
-        queue.finish();
-        let mut section = root.section("network");
-        let network = http::Settings::configure(&mut section);
-        section.finish();
+        Allowlist::configure(root.section("allowlist"));
+        let (paths, limits) = queue(root.section("queue"));
+        let network = http::Settings::configure(root.section("network"));
         root.finish();
         Some(Self { paths, limits, network, host: host?, zone: zone?, targets })
     }
@@ -110,20 +104,25 @@ fn text<'b>(file: &Path, bytes: &'b [u8]) -> Result<&'b str, Error> {
 fn check_owner(file: &Path, metadata: &Metadata, user: u32) -> Result<Option<String>, Error> {
     let (owner, mode) = (metadata.uid(), metadata.mode() & 0o7777);
     let name = file.display();
-    if owner != 0 && owner != user {
-        let what =
-            format!("{name}:1: the file is owned by user {owner}; `chown root` it: its owner decides what is sent");
-        return Err(Kind::Config(vec![what]).into());
-    }
-    if mode & 0o022 != 0 {
-        let what = format!("{name}:1: the file can be written by others (mode {mode:04o}); `chmod go-w` it");
-        return Err(Kind::Config(vec![what]).into());
-    }
-    Ok((mode & 0o004 != 0).then(|| format!("{name} can be read by everybody (mode {mode:04o}); `chmod o-r` it")))
+    let what = if owner != 0 && owner != user {
+        format!("is owned by user {owner}; `chown root` it: its owner decides what is sent")
+    } else if mode & 0o022 != 0 {
+        format!("can be written by others (mode {mode:04o}); `chmod go-w` it")
+    } else {
+        let warning = || format!("{name} can be read by everybody (mode {mode:04o}); `chmod o-r` it");
+        return Ok((mode & 0o004 != 0).then(warning));
+    };
+    Err(Kind::Config(vec![format!("{name}:1: the file {what}")]).into())
+}
+
+fn queue(mut section: Section<'_>) -> (Paths, Limits) {
+    let settings = (Paths::configure(&mut section), Limits::configure(&mut section));
+    section.finish();
+    settings
 }
 
 fn host(mut section: Section<'_>) -> (Option<Field>, Option<Zone>) {
-    let name = section.required("name").and_then(|found| {
+    let name = section.required("name", Section::string).and_then(|found| {
         section.check("name", &found, |name| {
             let field = Field::new(name.as_bytes());
             let is_whole = !field.is_empty() && field.as_str() == name.trim();

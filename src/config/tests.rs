@@ -104,6 +104,7 @@ fn each_mistake_is_named_with_its_file_and_line() {
         ("[queue]\npath = 'q.db'", "config.toml:2: queue.path must be an absolute path"),
         ("[queue]\nhistory_days = -1", "config.toml:2: queue.history_days must be a whole number from 0 to 3650"),
         ("[network]\ntimeout = 0", "config.toml:2: network.timeout must be a whole number from 1 to 45"),
+        ("\"[host]\\n\\u001B\" = 1", "config.toml:1: [host]\\n\\u{1b} is not a setting"),
         ("[host\nname = 'x'", "config.toml:1: this is not TOML: "),
         ("[host]\nname = 'x'\nname = 'y'", "config.toml:3: this is not TOML: "),
     ];

@@ -10,7 +10,6 @@ use crate::toml::{Found, Section};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Url {
     text: Secret,
-    is_secure: bool,
     /// Where the host stands in the text.
     host: Range<usize>,
     /// Where the path begins.
@@ -21,7 +20,7 @@ impl Url {
     /// Reads the value of the setting `key`. A mistake says what is wrong, but not what the address is.
     pub fn configure(section: &Section<'_>, key: &str, found: &Found<Secret>) -> Option<Self> {
         section.check(key, found, |text| match Self::parse(text) {
-            Ok(url) if url.is_secure && !cfg!(feature = "tls") => {
+            Ok(url) if url.is_secure() && !cfg!(feature = "tls") => {
                 Err("begins with https://, and this build has no TLS: use the build with the feature `tls`")
             }
             parsed => parsed,
@@ -31,15 +30,14 @@ impl Url {
     /// Parses an address (RFC 3986 §3), or says what is wrong with it.
     pub fn parse(text: &Secret) -> Result<Self, &'static str> {
         let url = text.reveal();
-        let (is_secure, start) = match url.split_once("://") {
-            Some(("https", _)) => (true, "https://".len()),
-            Some(("http", _)) => (false, "http://".len()),
-            _ => return Err("must begin with https:// or http://"),
+        let Some(("https" | "http", rest)) = url.split_once("://") else {
+            return Err("must begin with https:// or http://");
         };
+        let start = url.len() - rest.len();
         if !url.bytes().all(|byte| byte.is_ascii_graphic()) || url.contains('#') {
             return Err("must have no spaces, no #fragment and nothing but ASCII (percent-encode the rest)");
         }
-        let path = url[start..].find(['/', '?']).map_or(url.len(), |length| start + length);
+        let path = rest.find(['/', '?']).map_or(url.len(), |length| start + length);
         let authority = &url[start..path];
         let (host, port) = authority.split_once(':').unwrap_or((authority, "80"));
         if authority.contains(['@', '[', '\\']) {
@@ -48,7 +46,7 @@ impl Url {
         if host.is_empty() || !port.parse::<u16>().is_ok_and(|port| port > 0) {
             return Err("must have a host, and a port from 1 to 65535 if any");
         }
-        Ok(Self { text: text.clone(), is_secure, host: start..start + host.len(), path })
+        Ok(Self { text: text.clone(), host: start..start + host.len(), path })
     }
 
     /// The same server with another path, which must be made of parts of this address or of literals.
@@ -63,7 +61,7 @@ impl Url {
 
     /// Whether it is https.
     pub fn is_secure(&self) -> bool {
-        self.is_secure
+        self.reveal().starts_with("https:")
     }
 
     /// The host's name or IPv4 address.
@@ -109,7 +107,7 @@ mod tests {
             let url = Url::parse(&Secret::new(text)).unwrap_or_else(|why| panic!("{text} {why}"));
             assert_eq!((url.host(), url.origin(), url.path(), url.query()), (host, origin, path, query), "{text}");
             assert_eq!((url.is_secure(), url.is_loopback(), url.reveal()), (is_secure, is_loopback, text));
-            assert!(format!("{url:?}").starts_with("Url { text: Secret(..), is_secure: "), "{url:?}");
+            assert!(format!("{url:?}").starts_with("Url { text: Secret(..), host: "), "{url:?}");
             assert_eq!(Url::parse(&Secret::new(format!("{origin}/x"))), Ok(url.with_path("/x")));
         }
     }

@@ -9,9 +9,6 @@
 
 use rustls::pki_types::TrustAnchor;
 
-/// Characters of base 64 in a line of PEM (RFC 7468 §2).
-const PEM_LINE: usize = 64;
-
 /// Tags of DER (X.690 §8).
 const SEQUENCE: u8 = 0x30;
 const OCTET_STRING: u8 = 0x04;
@@ -30,13 +27,12 @@ const NO_SIGNATURE: &[u8] = &[3, 1, 0];
 /// §4.2.1.10).
 const NAME_CONSTRAINTS: &[u8] = &[6, 3, 0x55, 0x1d, 30, 1, 1, 0xff];
 
-/// Returns all authorities as PEM (RFC 7468).
+/// Returns all authorities as PEM (RFC 7468), each in one line of base 64.
 pub fn pem() -> String {
     let mut pem = String::new();
     for anchor in webpki_roots::TLS_SERVER_ROOTS {
-        pem.push_str("-----BEGIN CERTIFICATE-----\n");
-        push_base64(&mut pem, &certificate(anchor));
-        pem.push_str("-----END CERTIFICATE-----\n");
+        let line = base64(&certificate(anchor));
+        pem.extend(["-----BEGIN CERTIFICATE-----\n", &line, "\n-----END CERTIFICATE-----\n"]);
     }
     pem
 }
@@ -66,20 +62,16 @@ fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     [head, &content].concat()
 }
 
-/// Appends bytes as lines of base 64 (RFC 4648 §4).
-fn push_base64(text: &mut String, bytes: &[u8]) {
+/// Encodes bytes in base 64 (RFC 4648 §4).
+fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    for line in bytes.chunks(PEM_LINE / 4 * 3) {
-        for three in line.chunks(3) {
-            let number =
-                three.iter().fold(0_usize, |number, byte| number << 8 | usize::from(*byte)) << (8 * (3 - three.len()));
-            for place in 0..4 {
-                let digit = DIGITS[number >> (18 - 6 * place) & 63];
-                text.push(if place <= three.len() { char::from(digit) } else { '=' });
-            }
-        }
-        text.push('\n');
-    }
+    let four = |three: &[u8]| {
+        let byte = |place: usize| usize::from(three.get(place).copied().unwrap_or(0));
+        let number = byte(0) << 16 | byte(1) << 8 | byte(2);
+        let digit = |place: usize| char::from(DIGITS[number >> (18 - 6 * place) & 63]);
+        [0, 1, 2, 3].map(|place| if place <= three.len() { digit(place) } else { '=' })
+    };
+    bytes.chunks(3).flat_map(four).collect()
 }
 
 #[cfg(test)]
@@ -127,17 +119,10 @@ mod tests {
 
     #[test]
     fn base_64_is_that_of_the_standard() {
-        for (bytes, expected) in [
-            ("", ""),
-            ("f", "Zg==\n"),
-            ("fo", "Zm8=\n"),
-            ("foo", "Zm9v\n"),
-            ("foob", "Zm9vYg==\n"),
-            ("foobar", "Zm9vYmFy\n"),
-        ] {
-            let mut text = String::new();
-            push_base64(&mut text, bytes.as_bytes());
-            assert_eq!(text, expected);
+        for (bytes, expected) in
+            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("foobar", "Zm9vYmFy")]
+        {
+            assert_eq!(base64(bytes.as_bytes()), expected);
         }
     }
 }

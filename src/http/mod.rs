@@ -14,13 +14,13 @@ mod address;
 mod settings;
 
 pub use address::Url;
+#[cfg(feature = "tls")]
+pub use roots::trust;
 pub use settings::Settings;
 
-use std::fmt;
 use std::io::{self, Read};
+#[cfg(not(feature = "tls"))]
 use std::path::Path;
-#[cfg(feature = "tls")]
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::text::Secret;
@@ -33,6 +33,9 @@ const HEADERS_LIMIT: usize = 8 * 1024;
 
 /// minreq's reason phrase for an answer without a status line, to which it gives the status 503.
 const NO_STATUS_LINE: &str = "Server did not provide a status line";
+
+/// What minreq's own errors are about.
+const IMPROPER: &str = "this is not a proper HTTP answer";
 
 /// What is to be sent, by POST.
 #[derive(Clone, Debug)]
@@ -52,21 +55,12 @@ pub struct Request {
 pub struct Response {
     /// The status code (RFC 9110 §15).
     pub status: u16,
-    /// Names in lower case, with their values.
+    /// Names with their values.
     pub headers: Vec<(String, String)>,
     /// At most 64 KiB of the body.
     pub body: Vec<u8>,
     /// Why the body ended too early, if it did.
-    pub cut: Option<Error>,
-}
-
-/// Why there is no answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Error {
-    /// No answer within the timeout.
-    Timeout,
-    /// Anything else: no such name, no route, refused, an untrusted certificate, not HTTP.
-    Broken(String),
+    pub cut: Option<String>,
 }
 
 impl Response {
@@ -74,21 +68,6 @@ impl Response {
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(given, _)| given.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
     }
-}
-
-/// Gets TLS ready, before any thread is started: the library takes its authorities from a file that the
-/// environment names. With `ca_file` only those in it are trusted; else the system's; where the system has
-/// none, Mozilla's that are built in (kept in `spool` if need be). Does nothing the second time.
-#[cfg(feature = "tls")]
-pub fn trust(settings: &Settings, spool: &Path) -> Result<(), crate::error::Error> {
-    // The environment belongs to the whole process: a request that timed out may have left a thread behind,
-    // and the environment must not change under it.
-    static DONE: OnceLock<()> = OnceLock::new();
-    if DONE.get().is_none() {
-        roots::install(settings.ca_file.as_deref(), spool)?;
-        let _ = DONE.set(());
-    }
-    Ok(())
 }
 
 /// Without TLS there is nobody to trust: the configuration refuses every https address.
@@ -99,8 +78,9 @@ pub fn trust(_settings: &Settings, _spool: &Path) -> Result<(), crate::error::Er
 }
 
 /// Posts a request and reads the answer, within `timeout` (rounded down to seconds, at least one). An answer
-/// whose body was cut is still an answer: the caller decides whether it is enough.
-pub fn post(request: &Request, timeout: Duration) -> Result<Response, Error> {
+/// whose body was cut is still an answer: the caller decides whether it is enough. The error is a sentence: no
+/// such name, no route, refused, an untrusted certificate, not HTTP, no answer in time.
+pub fn post(request: &Request, timeout: Duration) -> Result<Response, String> {
     let mut message = minreq::post(request.url.reveal())
         .with_follow_redirects(false)
         .with_timeout(timeout.as_secs().max(1))
@@ -119,7 +99,7 @@ pub fn post(request: &Request, timeout: Duration) -> Result<Response, Error> {
     }
     let mut answer = message.send_lazy().map_err(why)?;
     if answer.reason_phrase == NO_STATUS_LINE {
-        return Err(Error::Broken("the server closed the connection, or speaks no HTTP".into()));
+        return Err("the server closed the connection, or speaks no HTTP".into());
     }
     let mut body = Vec::new();
     let is_empty = matches!(answer.status_code, 204 | 304);
@@ -144,42 +124,28 @@ fn head(bytes: &[u8]) -> Option<Response> {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
     let mut lines = std::str::from_utf8(&bytes[..end]).ok()?.split("\r\n");
     let status = lines.next()?.strip_prefix("HTTP/1.")?.split(' ').nth(1)?.parse().ok()?;
-    let headers = lines.filter_map(|line| line.split_once(':'));
-    let headers = headers.map(|(name, value)| (name.to_ascii_lowercase(), value.trim().into())).collect();
-    Some(Response { status, headers, body: bytes[end + 4..].into(), cut: None })
+    let headers = lines.filter_map(|line| line.split_once(':')).map(|(name, value)| (name.into(), value.into()));
+    Some(Response { status, headers: headers.collect(), body: bytes[end + 4..].into(), cut: None })
 }
 
-fn why(error: minreq::Error) -> Error {
+fn why(error: minreq::Error) -> String {
     match error {
         minreq::Error::IoError(error) => why_io(&error),
-        minreq::Error::AddressNotFound => Error::Broken("the host's name has no address".into()),
-        other => Error::Broken(improper(&other)),
+        minreq::Error::AddressNotFound => "the host's name has no address".into(),
+        other => format!("{IMPROPER}: {other}"),
     }
 }
 
-fn why_io(error: &io::Error) -> Error {
+fn why_io(error: &io::Error) -> String {
     #[cfg(feature = "tls")]
     if let Some(what) = error.get_ref().and_then(|inner| inner.downcast_ref()).map(roots::explain) {
         return what;
     }
     match error.kind() {
-        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => Error::Timeout,
-        io::ErrorKind::UnexpectedEof => Error::Broken("the server closed the connection early".into()),
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => "no answer in time".into(),
+        io::ErrorKind::UnexpectedEof => "the server closed the connection early".into(),
         // minreq's complaints about the lengths of chunks.
-        io::ErrorKind::Other => Error::Broken(improper(error)),
-        _ => Error::Broken(error.to_string()),
-    }
-}
-
-fn improper(what: &dyn fmt::Display) -> String {
-    format!("this is not a proper HTTP answer: {what}")
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Timeout => f.write_str("no answer in time"),
-            Self::Broken(what) => f.write_str(what),
-        }
+        io::ErrorKind::Other => format!("{IMPROPER}: {error}"),
+        _ => error.to_string(),
     }
 }

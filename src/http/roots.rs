@@ -7,11 +7,11 @@
 
 use std::env;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::{AsRawFd, IntoRawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use rustls::crypto::{CryptoProvider, KeyProvider, ring};
@@ -20,8 +20,8 @@ use rustls::sign::SigningKey;
 use rustls::{AlertDescription, CertificateError};
 
 use crate::error::Error;
-use crate::files;
-use crate::http::{self, anchors};
+use crate::files::{self, Links};
+use crate::http::{Settings, anchors};
 
 /// Files in which systems keep their authorities, most common first: Debian and `OpenWrt`, Red Hat,
 /// SUSE, Alpine and BSD.
@@ -39,20 +39,26 @@ const STORE_LIMIT: u64 = 8 << 20;
 /// The file in the spool that holds the built-in authorities.
 const IN_SPOOL: &str = "authorities.pem";
 
-/// Makes ring the provider of cryptography and chooses the authorities. Must be called once, while
-/// the process has only one thread.
-pub fn install(ca_file: Option<&Path>, spool: &Path) -> Result<(), Error> {
-    if let Some(path) = ca_file {
-        check_store(path).map_err(Error::file("use network.ca_file", path))?;
+/// Gets TLS ready: makes ring the provider of cryptography, and chooses the authorities. The built-in ones
+/// are kept in `spool` if need be. Must be called before any thread is started; does nothing the second time.
+pub fn trust(settings: &Settings, spool: &Path) -> Result<(), Error> {
+    // The environment belongs to the whole process: a request that timed out may have left a thread behind,
+    // and the environment must not change under it.
+    static DONE: OnceLock<()> = OnceLock::new();
+    if DONE.get().is_some() {
+        return Ok(());
     }
     // Fails only if a provider is already installed, and then it is this one.
     let _ = CryptoProvider { key_provider: &NoKeys, ..ring::default_provider() }.install_default();
-    let store = STORES.iter().map(Path::new).find(|path| check_store(path).is_ok());
-    let path = match ca_file.or(store) {
-        Some(path) => path.to_path_buf(),
-        None => built_in(spool)?,
+    let path = if let Some(path) = &settings.ca_file {
+        check_store(path).map_err(Error::file("use network.ca_file", path))?;
+        path.clone()
+    } else {
+        let store = STORES.iter().map(PathBuf::from).find(|path| check_store(path).is_ok());
+        store.map_or_else(|| built_in(spool), Ok)?
     };
     set_environment(&path);
+    let _ = DONE.set(());
     Ok(())
 }
 
@@ -60,16 +66,15 @@ pub fn install(ca_file: Option<&Path>, spool: &Path) -> Result<(), Error> {
 /// name the file.
 fn check_store(path: &Path) -> io::Result<()> {
     const MARK: &[u8] = b"-----BEGIN CERTIFICATE-----";
-    let mut text = Vec::new();
-    File::open(path)?.take(STORE_LIMIT).read_to_end(&mut text)?;
+    let (text, _) = files::read(path, STORE_LIMIT, Links::Follow)?;
     let has_one = text.windows(MARK.len()).any(|part| part == MARK);
     if has_one { Ok(()) } else { Err(io::Error::other("it holds no certificate")) }
 }
 
 #[expect(unsafe_code, reason = "the verifier can only be configured through the environment")]
 fn set_environment(path: &Path) {
-    // SAFETY: changing the environment is unsound only while another thread reads it. `http::trust`
-    // calls `install` once, before `send` starts its first thread.
+    // SAFETY: changing the environment is unsound only while another thread reads it. `trust` comes here
+    // once, before `send` starts its first thread.
     unsafe {
         env::set_var("SSL_CERT_FILE", path);
         env::remove_var("SSL_CERT_DIR");
@@ -113,11 +118,11 @@ impl KeyProvider for NoKeys {
 }
 
 /// Describes a TLS error, with the remedy if there is one.
-pub fn explain(error: &rustls::Error) -> http::Error {
-    let what = match error {
-        rustls::Error::InvalidCertificate(why) => return http::Error::Broken(doubt(why)),
+pub fn explain(error: &rustls::Error) -> String {
+    match error {
+        rustls::Error::InvalidCertificate(why) => format!("the server's certificate {}", doubt(why)),
         rustls::Error::AlertReceived(AlertDescription::ProtocolVersion) => {
-            "the server knows neither TLS 1.2 nor 1.3".into()
+            "TLS failed: the server knows neither TLS 1.2 nor 1.3".into()
         }
         // The server accepts nothing that it was offered (RFC 8446 §6.2), or it demands a client
         // certificate.
@@ -125,11 +130,10 @@ pub fn explain(error: &rustls::Error) -> http::Error {
             alert @ (AlertDescription::HandshakeFailure | AlertDescription::InsufficientSecurity),
         ) => {
             let perhaps = "perhaps it accepts none of the algorithms that this program supports";
-            format!("the server refuses the handshake ({alert:?}): {perhaps}")
+            format!("TLS failed: the server refuses the handshake ({alert:?}): {perhaps}")
         }
-        other => other.to_string(),
-    };
-    http::Error::Broken(format!("TLS failed: {what}"))
+        other => format!("TLS failed: {other}"),
+    }
 }
 
 fn doubt(why: &CertificateError) -> String {
@@ -148,13 +152,11 @@ fn doubt(why: &CertificateError) -> String {
             "is signed with an algorithm that this program does not support"
         }
         // An error from webpki for which rustls has no variant.
-        CertificateError::Other(why) => match why.to_string().as_str() {
-            "CaUsedAsEndEntity" => {
-                "is a self-signed authority certificate: give the server one that is signed by that authority"
-            }
-            why => return format!("the server's certificate is refused: {why}"),
-        },
-        other => return format!("the server's certificate is refused: {other}"),
+        CertificateError::Other(why) if why.to_string() == "CaUsedAsEndEntity" => {
+            "is a self-signed authority certificate: give the server one that is signed by that authority"
+        }
+        CertificateError::Other(why) => return format!("is refused: {why}"),
+        other => return format!("is refused: {other}"),
     };
-    format!("the server's certificate {what}")
+    what.into()
 }

@@ -23,17 +23,19 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Reads `timeout`, `ca_file` and `heartbeat_url` of the section `network`.
-    pub fn configure(section: &mut Section<'_>) -> Self {
+    /// Reads the section `network`.
+    pub fn configure(mut section: Section<'_>) -> Self {
         let timeout = section.integer("timeout", 1..=45).unwrap_or(TIMEOUT);
-        Self {
+        let heartbeat = section.secret("heartbeat_url");
+        let settings = Self {
             timeout: Duration::from_secs(timeout.unsigned_abs()),
             ca_file: section.path("ca_file", PathKind::Directory),
-            heartbeat_url: section
-                .secret("heartbeat_url")
-                // An empty one means none.
+            // An empty one means none.
+            heartbeat_url: heartbeat
                 .filter(|found| !found.value.reveal().is_empty())
-                .and_then(|found| Url::configure(section, "heartbeat_url", &found)),
-        }
+                .and_then(|found| Url::configure(&section, "heartbeat_url", &found)),
+        };
+        section.finish();
+        settings
     }
 }

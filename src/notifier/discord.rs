@@ -28,13 +28,13 @@ const SILENT: u32 = 1 << 12;
 
 /// Reads `webhook_url`.
 pub fn configure(section: &mut Section<'_>) -> Option<Setup> {
-    let found = section.required_secret("webhook_url")?;
+    let found = section.required("webhook_url", Section::secret)?;
     let url = Url::configure(section, "webhook_url", &found)?;
     let is_discord = url.is_secure() && HOSTS.contains(&url.host()) && url.origin().ends_with(url.host());
-    let Some(parts) = url.path().strip_prefix(PATH).filter(|_| is_discord || url.is_loopback()) else {
-        section.mistake(&found, "webhook_url", "must begin with https://discord.com/api/webhooks/");
-        return None;
-    };
+    let parts = section.check("webhook_url", &found, |_| {
+        let parts = url.path().strip_prefix(PATH).filter(|_| is_discord || url.is_loopback());
+        parts.ok_or("must begin with https://discord.com/api/webhooks/")
+    })?;
     // The parts after the webhook's number let anybody post.
     let secrets = parts.split('/').filter(|part| !part.bytes().all(|byte| byte.is_ascii_digit()));
     let secrets = secrets.map(Secret::new).collect();
@@ -63,8 +63,7 @@ pub fn judge(response: &Response) -> Outcome {
     let saved = response.status == 204 || json::field(&response.body, "id").is_some();
     let throttled =
         || outcome::retry_after(response).or_else(|| outcome::seconds(json::field(&response.body, "retry_after")?));
-    let outcome = outcome::judge(response, saved, throttled, "message");
-    match outcome {
+    match outcome::judge(response, saved, throttled, "message") {
         Outcome::Delivered { .. } => Outcome::Delivered { pause: spent(response) },
         other => other,
     }
@@ -78,8 +77,7 @@ fn spent(response: &Response) -> Option<Duration> {
 
 /// A user name that Discord accepts: 1 to 80 characters, none of its reserved words or signs.
 fn username(host: &str) -> String {
-    let mut name: String =
-        host.chars().map(|sign| if matches!(sign, '@' | '#' | ':' | '`') { '-' } else { sign }).collect();
+    let mut name = host.replace(['@', '#', ':', '`'], "-");
     for (word, split) in [("discord", 4), ("clyde", 3)] {
         while let Some(start) = name.to_ascii_lowercase().find(word) {
             name.insert(start + split, '-');

@@ -1,20 +1,15 @@
 //! As much JSON as the services need (RFC 8259): writes strings, reads one member of an object.
 
-use std::fmt::Write;
-
 /// Writes a string, quotes included.
 pub fn string(text: &str) -> String {
     let mut json = String::with_capacity(text.len() + 2);
     json.push('"');
     for character in text.chars() {
         match character {
-            '"' => json.push_str("\\\""),
-            '\\' => json.push_str("\\\\"),
+            '"' | '\\' => json.extend(['\\', character]),
             '\n' => json.push_str("\\n"),
-            control if control < ' ' => {
-                let _ = write!(json, "\\u{:04x}", u32::from(control));
-            }
-            other => json.push(other),
+            '\0'..' ' => json.extend(format!("\\u{:04x}", u32::from(character)).chars()),
+            _ => json.push(character),
         }
     }
     json.push('"');

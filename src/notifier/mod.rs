@@ -22,7 +22,6 @@ use std::cmp::Reverse;
 
 use crate::http::{Request, Response, Url};
 use crate::notice::LONGEST;
-use crate::notifier::ntfy::Ntfy;
 use crate::rules::Filter;
 use crate::text::Secret;
 use crate::toml::Section;
@@ -54,7 +53,8 @@ pub struct Notifier {
     pub name: Name,
     /// Which notices it gets.
     pub filter: Filter,
-    capacity: Capacity,
+    /// How much text one message holds.
+    pub capacity: Capacity,
     setup: Setup,
 }
 
@@ -71,7 +71,7 @@ pub enum Message {
 #[derive(Clone, Debug)]
 enum Service {
     Discord,
-    Ntfy(Ntfy),
+    Ntfy { topic: Secret },
     Stdout,
 }
 
@@ -96,11 +96,6 @@ struct Row {
 }
 
 impl Notifier {
-    /// How much text one message holds.
-    pub fn capacity(&self) -> Capacity {
-        self.capacity
-    }
-
     /// Whether the target is reached over TLS.
     pub fn is_secure(&self) -> bool {
         self.setup.address.as_ref().is_some_and(Url::is_secure)
@@ -110,7 +105,7 @@ impl Notifier {
     pub fn render(&self, digest: &Digest<'_>) -> Message {
         let body = match &self.setup.service {
             Service::Discord => discord::render(digest),
-            Service::Ntfy(ntfy) => ntfy.render(digest),
+            Service::Ntfy { topic } => ntfy::render(digest, topic),
             Service::Stdout => stdout::render(digest),
         };
         let Some(url) = self.setup.address.clone() else { return Message::Print(body) };
@@ -126,7 +121,7 @@ impl Notifier {
         }
         match &self.setup.service {
             Service::Discord => discord::judge(&response),
-            Service::Ntfy(_) => ntfy::judge(&response),
+            Service::Ntfy { .. } => ntfy::judge(&response),
             Service::Stdout => Outcome::Delivered { pause: None },
         }
     }

@@ -22,47 +22,36 @@ const QUOTA_PAUSE: Duration = Duration::from_hours(1);
 /// Characters of a topic: ntfy's own rule.
 const TOPIC_LIMIT: usize = 64;
 
-/// One topic.
-#[derive(Clone, Debug)]
-pub struct Ntfy {
-    topic: Secret,
-}
-
 /// Reads `topic_url` and `token`.
 pub fn configure(section: &mut Section<'_>) -> Option<Setup> {
     let bearer = token(section);
-    let found = section.required_secret("topic_url")?;
+    let found = section.required("topic_url", Section::secret)?;
     let url = Url::configure(section, "topic_url", &found)?;
     let (base, topic) = url.path().trim_end_matches('/').rsplit_once('/').unwrap_or(("", ""));
     let is_topic = (1..=TOPIC_LIMIT).contains(&topic.len())
         && topic.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
-    if !is_topic {
-        section.mistake(&found, "topic_url", "must end with a topic, such as https://ntfy.sh/mytopic");
-        return None;
-    }
-    let topic = Secret::new(topic);
+    let what = "must end with a topic, such as https://ntfy.sh/mytopic";
+    let topic = section.check("topic_url", &found, |_| is_topic.then(|| Secret::new(topic)).ok_or(what))?;
     // Whoever knows the topic or what is in the query (`auth=`) can read or post.
     let values = url.query().split('&').filter_map(|part| part.split_once('=')).map(|(_, value)| Secret::new(value));
     let secrets = values.chain([topic.clone()]).collect();
     let query = if url.query().is_empty() { String::new() } else { format!("?{}", url.query()) };
     let address = url.with_path(&format!("{base}/{query}"));
-    Some(Setup { service: Service::Ntfy(Ntfy { topic }), address: Some(address), bearer, secrets })
+    Some(Setup { service: Service::Ntfy { topic }, address: Some(address), bearer, secrets })
 }
 
-impl Ntfy {
-    /// Writes a message with the host as its title.
-    pub fn render(&self, digest: &Digest<'_>) -> String {
-        let priority = match digest.urgency() {
-            Urgency::Quiet => 2,
-            Urgency::Normal | Urgency::Urgent => 5,
-        };
-        format!(
-            r#"{{"topic":{},"title":{},"message":{},"priority":{priority},"tags":["rotating_light"]}}"#,
-            json::string(self.topic.reveal()),
-            json::string(digest.host.as_str()),
-            json::string(&digest.lines(""))
-        )
-    }
+/// Writes a message with the host as its title.
+pub fn render(digest: &Digest<'_>, topic: &Secret) -> String {
+    let priority = match digest.urgency() {
+        Urgency::Quiet => 2,
+        Urgency::Normal | Urgency::Urgent => 5,
+    };
+    format!(
+        r#"{{"topic":{},"title":{},"message":{},"priority":{priority},"tags":["rotating_light"]}}"#,
+        json::string(topic.reveal()),
+        json::string(digest.host.as_str()),
+        json::string(&digest.lines(""))
+    )
 }
 
 /// ntfy answers a message that it took with its `id`; in a 429, `code` says which limit was hit.
@@ -81,9 +70,8 @@ pub fn judge(response: &Response) -> Outcome {
 /// The access token; an empty one means none. It becomes a header, and so must be one word.
 fn token(section: &mut Section<'_>) -> Option<Secret> {
     let found = section.secret("token").filter(|found| !found.value.reveal().is_empty())?;
-    if !found.value.reveal().bytes().all(|byte| byte.is_ascii_graphic()) {
-        section.mistake(&found, "token", "must be one word of ASCII characters");
-        return None;
-    }
-    Some(found.value)
+    section.check("token", &found, |token| {
+        let is_word = token.reveal().bytes().all(|byte| byte.is_ascii_graphic());
+        is_word.then(|| token.clone()).ok_or("must be one word of ASCII characters")
+    })
 }

@@ -41,8 +41,7 @@ pub fn judge(response: &Response, is_proven: bool, pause: impl Fn() -> Option<Du
     match status {
         200..300 if is_proven => Outcome::Delivered { pause: None },
         200..300 => {
-            let what = response.cut.as_ref().map(ToString::to_string);
-            let what = what.unwrap_or_else(|| "a captive portal or a proxy answered".into());
+            let what = response.cut.as_deref().unwrap_or("a captive portal or a proxy answered");
             Outcome::Failed { why: format!("HTTP {status}, but not the service's answer: {what}") }
         }
         300..400 => Outcome::Failed { why: format!("{why}: redirects are not followed") },
@@ -72,12 +71,10 @@ pub fn seconds(text: &str) -> Option<Duration> {
 /// Reads `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110 §5.6.7) as seconds since 1970.
 fn imf_fixdate(text: &str) -> Option<i64> {
     const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let (_, rest) = text.split_once(", ")?;
-    let mut parts = rest.splitn(5, ' ');
-    let day: i64 = parts.next()?.parse().ok().filter(|day| (1..=31).contains(day))?;
-    let month = parts.next().and_then(|name| (1..).zip(MONTHS).find(|(_, month)| *month == name))?.0;
-    let year: i64 = parts.next()?.parse().ok().filter(|year| (1970..10_000).contains(year))?;
-    let mut clock = parts.next()?.splitn(3, ':').map(|part| part.parse::<u8>().ok().map(i64::from));
-    let (hour, minute, second) = (clock.next()??, clock.next()??, clock.next()??);
-    (parts.next()? == "GMT").then(|| days_from_civil(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second)
+    let [_, day, month, year, clock, "GMT"] = text.split(' ').collect::<Vec<_>>()[..] else { return None };
+    let month = (1..).zip(MONTHS).find(|(_, name)| *name == month)?.0;
+    let number = |text: &str| text.parse::<u16>().ok().map(i64::from);
+    let clock = clock.split(':').map(number).collect::<Option<Vec<i64>>>()?;
+    let [hour, minute, second] = clock[..] else { return None };
+    Some(days_from_civil(number(year)?, month, number(day)?) * 86_400 + hour * 3600 + minute * 60 + second)
 }

@@ -52,19 +52,15 @@ pub fn configure(mut section: Section<'_>) -> Vec<Notifier> {
 /// The names in `service`: each is a service or has a section.
 fn listed(section: &mut Section<'_>) -> Vec<Name> {
     let mut names = Vec::new();
-    for found in section.required_strings("service").unwrap_or_default() {
-        let text = found.value.as_str();
-        let is_target = |name: &Name| service(name.as_str()).is_some() || section.tables().contains(&name.as_str());
-        match Name::parse(text).filter(is_target) {
-            Some(name) if names.contains(&name) => {
-                section.mistake(&found, "service", format_args!("names {text:?} twice"));
-            }
-            Some(name) => names.push(name),
-            None => {
-                let what = format!("it can be {}, or a name that has a section of its own", services());
-                section.mistake(&found, "service", format!("{}{what}", shown(text)));
-            }
-        }
+    let found = section.required("service", Section::strings);
+    let is_target = |name: &Name| service(name.as_str()).is_some() || section.tables().contains(&name.as_str());
+    for found in found.iter().flat_map(|found| &found.value) {
+        let name = section.check("service", found, |text| match Name::parse(text).filter(is_target) {
+            Some(name) if names.contains(&name) => Err(format!("names {text:?} twice")),
+            Some(name) => Ok(name),
+            None => Err(format!("{}, or a name that has a section of its own", no_service(text))),
+        });
+        names.extend(name);
     }
     names
 }
@@ -82,18 +78,16 @@ fn target(parent: &mut Section<'_>, name: Name) -> Option<Notifier> {
 /// The service that a target uses: the one that it is named after, or the one that its section names.
 fn service_of(section: &mut Section<'_>, name: &Name) -> Option<&'static Row> {
     let own = service(name.as_str());
-    let Some(found) = section.string("service") else {
-        if own.is_none() && !section.has("service") {
-            section.refuse(format_args!("needs a setting `service`; it can be {}", services()));
-        }
-        return own;
-    };
+    if own.is_none() && !section.has("service") {
+        section.refuse(format_args!("needs a setting `service`; {}", choice()));
+    }
+    let Some(found) = section.string("service") else { return own };
     section.check("service", &found, |given| match (own, service(given)) {
         (Some(Row { name, .. }), _) if name != given => {
             Err(format!("must be {name:?} like the section's name; rename the section to use another service"))
         }
         (_, Some(row)) => Ok(row),
-        (_, None) => Err(format!("{}it can be {}", shown(given), services())),
+        (_, None) => Err(no_service(given)),
     })
 }
 
@@ -101,14 +95,14 @@ fn service(name: &str) -> Option<&'static Row> {
     SERVICES.iter().find(|row| row.name == name)
 }
 
-/// `"discord", "ntfy" or "stdout"`
-fn services() -> String {
+/// `it can be "discord", "ntfy" or "stdout"`
+fn choice() -> String {
     let names: Vec<String> = SERVICES.iter().map(|row| format!("{:?}", row.name)).collect();
     let (last, others) = names.split_last().expect("there are services");
-    format!("{} or {last}", others.join(", "))
+    format!("it can be {} or {last}", others.join(", "))
 }
 
-/// How a mistake shows what was given instead of a service: an address in the wrong place is a secret.
-fn shown(text: &str) -> String {
-    if text.contains('/') { String::new() } else { format!("is {text:?}; ") }
+/// Says what was given instead of a service, but not if it may be an address in the wrong place, a secret.
+fn no_service(given: &str) -> String {
+    if given.contains('/') { choice() } else { format!("is {given:?}; {}", choice()) }
 }

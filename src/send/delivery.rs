@@ -190,7 +190,7 @@ impl Run<'_> {
     fn batch(&self, target: &Notifier) -> Result<Option<(Batch, Vec<Notice>)>, Error> {
         let now = Stamp::now();
         let style = Style { host: &self.config.host, zone: &self.config.zone, now: &now };
-        let mut room = target.capacity().room();
+        let mut room = target.capacity.room();
         let mut notices = Vec::new();
         let batch = self.queue().batch(target.name.as_str(), &now, &mut |row| {
             if !wants(target, row) {
@@ -299,7 +299,7 @@ impl Run<'_> {
             },
             Message::Post(request) => match http::post(&request, timeout) {
                 Ok(response) => target.judge(response),
-                Err(why) => Outcome::Failed { why: why.to_string() },
+                Err(why) => Outcome::Failed { why },
             },
         }
     }

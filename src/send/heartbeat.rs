@@ -1,12 +1,10 @@
 //! The heartbeat: calls a monitor (healthchecks, Uptime Kuma, …) after each run that left nothing
 //! overdue, so that somebody notices when this host, its network or its sender is dead.
 
-use std::time::Duration;
-
 use crate::clock::Stamp;
 use crate::config::Config;
 use crate::error::{Error, Health};
-use crate::http::{self, Request, Response, Url};
+use crate::http::{self, Request, Response};
 use crate::log::{self, Level};
 use crate::queue::Queue;
 use crate::send::deadline::{Deadline, SHORTEST_REQUEST};
@@ -28,15 +26,12 @@ pub fn ping(config: &Config, deadline: &Deadline<'_>) -> Result<Health, Error> {
     if url.is_secure() {
         http::trust(&config.network, &config.paths.spool)?;
     }
-    let why = match call(url, timeout) {
+    let request = Request { url: url.clone(), bearer: None, key: None, body: String::new() };
+    let why = match http::post(&request, timeout) {
         Ok(Response { status: 200..300, .. }) => return Ok(Health::Well),
         Ok(Response { status, .. }) => format!("HTTP {status}"),
-        Err(why) => why.to_string(),
+        Err(why) => why,
     };
     log::write(Level::Warning, &format!("network.heartbeat_url: {why}"));
     Ok(Health::Failed)
-}
-
-fn call(url: &Url, timeout: Duration) -> Result<Response, http::Error> {
-    http::post(&Request { url: url.clone(), bearer: None, key: None, body: String::new() }, timeout)
 }

@@ -6,7 +6,8 @@ const ERA_DAYS: i64 = 146_097;
 /// Days from 0000-03-01 to 1970-01-01.
 const EPOCH: i64 = 719_468;
 
-/// Days from 1970-01-01 to a date; `month` is 1 to 12, and any `day` counts on from the month's first.
+/// Days from 1970-01-01 to a date; `month` is 1 to 12, or 13 for the
+/// next January, and any `day` counts on from the month's first.
 pub fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     // Years begin in March here, so that a leap day is a year's last.
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };

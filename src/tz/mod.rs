@@ -14,13 +14,12 @@ mod tests;
 mod tzif;
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 pub use civil::days_from_civil;
 
+use crate::files::{self, Links};
 use crate::tz::civil::civil_from_days;
 use crate::tz::posix::Rule;
 use crate::tz::tzif::{History, Malformed};
@@ -41,14 +40,7 @@ const DAY: i64 = 86_400;
 
 /// How local time differs from UTC.
 #[derive(Clone, Debug)]
-pub struct Zone(Source);
-
-#[derive(Clone, Debug)]
-enum Source {
-    Utc,
-    Rule(Rule),
-    History(History),
-}
+pub struct Zone(History);
 
 /// Why there is no such zone.
 #[derive(Debug)]
@@ -64,7 +56,7 @@ pub enum Error {
 impl Zone {
     /// UTC, for which nothing need be looked up.
     pub fn utc() -> Self {
-        Self(Source::Utc)
+        Self(History::new(0, Vec::new(), None))
     }
 
     /// Finds a zone by what `host.timezone` may say: an IANA name; `local`; a POSIX TZ string.
@@ -106,26 +98,20 @@ impl Zone {
                 }
             }
             if let Some(history) = table::find(name) {
-                return Ok(Self(Source::History(history)));
+                return Ok(Self(history));
             }
         }
-        Rule::parse(name).map(|rule| Self(Source::Rule(rule))).ok_or_else(|| Error::Unknown(name.into()))
+        let rule = Rule::parse(name).ok_or_else(|| Error::Unknown(name.into()))?;
+        Ok(Self(History::new(0, Vec::new(), Some(rule))))
     }
 
     fn parse(path: &Path, bytes: &[u8]) -> Result<Self, Error> {
-        match History::parse(bytes) {
-            Ok(history) => Ok(Self(Source::History(history))),
-            Err(why) => Err(Error::Malformed(path.into(), why)),
-        }
+        History::parse(bytes).map(Self).map_err(|why| Error::Malformed(path.into(), why))
     }
 
     /// Seconds east of UTC at an instant (seconds since 1970).
     pub fn offset_at(&self, instant: i64) -> i32 {
-        match &self.0 {
-            Source::Utc => 0,
-            Source::Rule(rule) => rule.offset_at(instant),
-            Source::History(history) => history.offset_at(instant),
-        }
+        self.0.offset_at(instant)
     }
 
     /// Writes an instant (milliseconds since 1970 in UTC) as the clock on the wall has it:
@@ -158,21 +144,12 @@ fn is_name(name: &str) -> bool {
 
 /// Reads a small file; `None` if there is none (a directory of zones is none).
 fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
-    let failed = |why| Error::File(path.into(), why);
-    let open = OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path);
-    let file: File = match open {
-        Ok(file) => file,
-        Err(why) if matches!(why.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(None),
-        Err(why) => return Err(failed(why)),
-    };
-    let metadata = file.metadata().map_err(failed)?;
-    if !metadata.is_file() {
-        return Ok(None);
+    match files::read(path, FILE_LIMIT, Links::Follow) {
+        Ok((bytes, _)) => Ok(Some(bytes)),
+        Err(why) if matches!(why.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(_) if path.is_dir() => Ok(None),
+        Err(why) => Err(Error::File(path.into(), why)),
     }
-    // One byte more than there is, so that the first read finds the end as well.
-    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len().min(FILE_LIMIT)).unwrap_or(0) + 1);
-    file.take(FILE_LIMIT).read_to_end(&mut bytes).map_err(failed)?;
-    Ok(Some(bytes))
 }
 
 impl fmt::Display for Error {

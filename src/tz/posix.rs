@@ -111,8 +111,7 @@ impl Change {
                 let first = days_from_civil(year, month, 1);
                 // 1970-01-01 was a Thursday, 4.
                 let to_weekday = (weekday - first - 4).rem_euclid(7);
-                let next =
-                    if month == 12 { days_from_civil(year + 1, 1, 1) } else { days_from_civil(year, month + 1, 1) };
+                let next = days_from_civil(year, month + 1, 1);
                 let day = first + to_weekday + 7 * (week - 1);
                 if day < next { day } else { day - 7 }
             }

@@ -1,5 +1,5 @@
 use std::fs;
-use std::io::{BufReader, Write};
+use std::io::{BufReader, Read, Write};
 use std::ops::Range;
 use std::process::{Command, Stdio};
 
@@ -125,7 +125,7 @@ fn try_all(bytes: &[u8]) {
         for instant in INSTANTS {
             let offset = history.offset_at(instant);
             assert!((-93_600..=93_600).contains(&offset));
-            let _ = Zone(Source::History(history.clone())).format(instant);
+            let _ = Zone(history.clone()).format(instant);
         }
     }
 }
@@ -362,7 +362,7 @@ fn a_name_that_has_no_file_is_looked_up_in_the_table() {
 
 #[test]
 fn a_time_is_written_as_go_wrote_it() {
-    let rule = |text: &str| Zone(Source::Rule(Rule::parse(text).unwrap_or_else(|| panic!("{text}"))));
+    let rule = |text: &str| Zone::named(text, &[]).unwrap_or_else(|why| panic!("{why}"));
     let rows = [
         (Zone::utc(), 0, "1970-01-01 00:00:00+00:00"),
         (Zone::utc(), -1, "1969-12-31 23:59:59+00:00"),

@@ -27,21 +27,15 @@ pub struct History {
     rule: Option<Rule>,
 }
 
-/// The six numbers of a header.
-struct Counts {
-    ut_indicators: usize,
-    standard_indicators: usize,
-    leap_seconds: usize,
-    transitions: usize,
-    types: usize,
-    characters: usize,
-}
+/// The six numbers of a header, in its order: indicators of UT, indicators of standard time, leap seconds,
+/// transitions, local time types, characters of their names.
+type Counts = [usize; 6];
 
 impl History {
     /// States a history that is in no file: an offset, the transitions after it, and what holds from the
     /// last one on.
-    pub fn new(first: i32, transitions: Vec<(i64, i32)>, rule: Rule) -> Self {
-        Self { transitions, first, rule: Some(rule) }
+    pub fn new(first: i32, transitions: Vec<(i64, i32)>, rule: Option<Rule>) -> Self {
+        Self { transitions, first, rule }
     }
 
     /// Parses a file.
@@ -51,7 +45,7 @@ impl History {
             return body(&bytes[HEADER..], &counts, 4).map(|(history, _)| history);
         }
         // The first block is there for readers that know no better (RFC 9636 §3).
-        let second = bytes[HEADER..].get(counts.length(4)..).ok_or(Malformed("its first data block is cut off"))?;
+        let second = bytes[HEADER..].get(length(&counts, 4)..).ok_or(Malformed("its first data block is cut off"))?;
         let (_, counts) = header(second)?;
         let (mut history, rest) = body(&second[HEADER..], &counts, 8)?;
         history.rule = footer(rest)?;
@@ -69,21 +63,11 @@ impl History {
     }
 }
 
-impl Counts {
-    /// The length of a data block whose times have so many bytes. Each count is below 2³², so that
-    /// the sum is far below 2⁶⁴; on a 32-bit machine a wrong one saturates.
-    fn length(&self, time: usize) -> usize {
-        [
-            (self.transitions, time + 1),
-            (self.types, 6),
-            (self.characters, 1),
-            (self.leap_seconds, time + 4),
-            (self.standard_indicators, 1),
-            (self.ut_indicators, 1),
-        ]
-        .into_iter()
-        .fold(0, |sum, (count, size)| count.saturating_mul(size).saturating_add(sum))
-    }
+/// The length of a data block whose times have so many bytes. Each count is below 2³², so that the sum is far
+/// below 2⁶⁴; on a 32-bit machine a wrong one saturates.
+fn length(counts: &Counts, time: usize) -> usize {
+    let sizes = [1, 1, time + 4, time + 1, 6, 1];
+    counts.iter().zip(sizes).fold(0, |sum, (count, size)| count.saturating_mul(size).saturating_add(sum))
 }
 
 fn header(bytes: &[u8]) -> Result<(u8, Counts), Malformed> {
@@ -98,37 +82,27 @@ fn header(bytes: &[u8]) -> Result<(u8, Counts), Malformed> {
     };
     let count =
         |index: usize| usize::try_from(u32::from_be_bytes(array(&header[20 + 4 * index..]))).unwrap_or(usize::MAX);
-    let counts = Counts {
-        ut_indicators: count(0),
-        standard_indicators: count(1),
-        leap_seconds: count(2),
-        transitions: count(3),
-        types: count(4),
-        characters: count(5),
-    };
-    if counts.types == 0 {
-        return Err(Malformed("it has no local time type"));
-    }
-    Ok((version, counts))
+    Ok((version, [0, 1, 2, 3, 4, 5].map(count)))
 }
 
 /// Reads a data block (RFC 9636 §3.2); answers what follows it too.
 fn body<'bytes>(bytes: &'bytes [u8], counts: &Counts, time: usize) -> Result<(History, &'bytes [u8]), Malformed> {
-    let (block, rest) = bytes.split_at_checked(counts.length(time)).ok_or(Malformed("its data block is cut off"))?;
-    let (times, block) = block.split_at(counts.transitions * time);
-    let (indices, block) = block.split_at(counts.transitions);
-    let (types, block) = block.split_at(counts.types * 6);
+    let (block, rest) = bytes.split_at_checked(length(counts, time)).ok_or(Malformed("its data block is cut off"))?;
+    let [_, _, leap_seconds, transitions, types, characters] = *counts;
+    let (times, block) = block.split_at(transitions * time);
+    let (indices, block) = block.split_at(transitions);
+    let (types, block) = block.split_at(types * 6);
     let types = types.chunks_exact(6).map(|record| {
         let offset = i32::from_be_bytes(array(record));
         let is_sane = (-OFFSET_LIMIT..=OFFSET_LIMIT).contains(&offset);
         is_sane.then_some(offset).ok_or(Malformed("it has an offset of more than 26 hours"))
     });
     let types = types.collect::<Result<Vec<i32>, Malformed>>()?;
-    let leap_seconds = block[counts.characters..][..counts.leap_seconds * (time + 4)].chunks_exact(time + 4);
+    let leap_seconds = block[characters..][..leap_seconds * (time + 4)].chunks_exact(time + 4);
     let leap_seconds = leap_seconds.map(|record| (seconds(record, time), i32::from_be_bytes(array(&record[time..]))));
     let leap_seconds = leap_seconds.collect::<Vec<(i64, i32)>>();
     let instants = times.chunks_exact(time).map(|record| uncount(seconds(record, time), &leap_seconds));
-    let mut transitions: Vec<(i64, i32)> = Vec::with_capacity(counts.transitions);
+    let mut transitions: Vec<(i64, i32)> = Vec::with_capacity(transitions);
     for (instant, index) in instants.zip(indices) {
         if transitions.last().is_some_and(|(before, _)| *before >= instant) {
             return Err(Malformed("its transitions are not in order"));

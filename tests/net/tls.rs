@@ -7,6 +7,9 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+
 use crate::support;
 use crate::support::home::{Home, Syslog};
 use crate::support::outcome::Outcome;
@@ -193,10 +196,12 @@ fn a_file_of_authorities_that_is_none_holds_up_only_what_needs_it() {
     }
     let (home, authority, server, nginx) = scene("");
     fs::write(home.at("empty.pem"), "").expect("a file");
+    mkfifo(&home.at("fifo.pem"), Mode::S_IRUSR).expect("its place is free");
     let plain = Server::well();
     for (file, why) in [
         (home.at("missing.pem"), "No such file or directory (os error 2)"),
         (home.at("empty.pem"), "it holds no certificate"),
+        (home.at("fifo.pem"), "not a regular file"),
         (authority.pair.key.clone(), "it holds no certificate"),
     ] {
         home.configure(&format!(
@@ -211,9 +216,9 @@ fn a_file_of_authorities_that_is_none_holds_up_only_what_needs_it() {
         let said = format!("cannot use network.ca_file {}: {why}\n", file.display());
         assert!(output.fails().stderr().ends_with(&said), "{output:?}");
     }
-    assert_eq!((plain.requests().len(), server.requests().len()), (3, 0));
+    assert_eq!((plain.requests().len(), server.requests().len()), (4, 0));
     let status = home.status();
-    assert!(status.contains("discord: 4 waiting, 0 dead") && status.contains("ntfy: 0 waiting, 0 dead"), "{status}");
+    assert!(status.contains("discord: 5 waiting, 0 dead") && status.contains("ntfy: 0 waiting, 0 dead"), "{status}");
 }
 
 /// P2, P4

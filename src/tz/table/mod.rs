@@ -37,5 +37,5 @@ fn find_in(zones: &str, name: &str) -> Option<History> {
     let (first, changes) = numbers.split_first()?;
     let offset = |seconds: i64| i32::try_from(seconds).ok();
     let transitions = changes.chunks_exact(2).map(|change| Some((change[0], offset(change[1])?)));
-    Some(History::new(offset(*first)?, transitions.collect::<Option<Vec<_>>>()?, rule))
+    Some(History::new(offset(*first)?, transitions.collect::<Option<Vec<_>>>()?, Some(rule)))
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 use super::*;
 use crate::tz::civil::days_from_civil;
 use crate::tz::tests::{ZONEINFO, changes, skip};
-use crate::tz::{DAY, Source, Zone};
+use crate::tz::{DAY, Zone};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/tz/table/generate.py");
 
@@ -68,7 +68,7 @@ fn disagreeing(zones: &str, start: i64) -> Vec<String> {
         if let Some((_, changes)) = known.iter().find(|(known, _)| *known == history) {
             return changes.clone();
         }
-        let changes = changes(&Zone(Source::History(history.clone())), start..END, 5 * DAY);
+        let changes = changes(&Zone(history.clone()), start..END, 5 * DAY);
         known.push((history, changes.clone()));
         changes
     };
