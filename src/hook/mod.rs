@@ -17,7 +17,7 @@ use crate::event::{Event, REMOTE_HOST, text_form};
 use crate::hook::pam::NoSession;
 use crate::hook::worker::Message;
 use crate::log::{self, Level};
-use crate::privileges;
+use crate::privileges::{self, Missing};
 use crate::queue::{ORPHANS, Paths, Queue, Role, spool};
 
 /// A login waits no longer than this for the queue, whatever the disk does.
@@ -81,7 +81,7 @@ fn record(config: &Path, event: &Event, report: Report<'_>) {
 }
 
 fn append(paths: &Paths, event: &Event) -> Result<Queue, Error> {
-    privileges::give_up_root(&paths.database, &paths.spool)?;
+    privileges::give_up_root(&paths.database, &paths.spool, Missing::Create)?;
     let mut queue = Queue::open(&paths.database, Role::Hook)?;
     queue.append(slice::from_ref(event))?;
     Ok(queue)
@@ -95,7 +95,7 @@ fn keep_elsewhere(paths: Option<&Paths>, event: &Event, why: &str) -> Vec<Messag
         None => (&default, ORPHANS.map(Path::new).to_vec()),
     };
     // Perhaps this is still root: nothing of the service user's is opened then.
-    if let Err(also) = privileges::give_up_root(&paths.database, &paths.spool) {
+    if let Err(also) = privileges::give_up_root(&paths.database, &paths.spool, Missing::Create) {
         return vec![syslog_record(event, &format!("{why}; {also}"))];
     }
     let mut reasons = why.to_owned();

@@ -93,6 +93,11 @@ impl Queue {
         repair::repair(path, why)
     }
 
+    /// Whether a repair was cut off, and left events that the next `send` imports.
+    pub fn is_being_repaired(path: &Path) -> bool {
+        repair::is_unfinished(path)
+    }
+
     /// Ends a login's work. The closing is left to the end of the process, which comes at once: what was
     /// committed is on the disk, and a login is spared two dozen system calls.
     pub fn leave(self) {
