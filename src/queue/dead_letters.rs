@@ -1,5 +1,7 @@
 //! Dead letters: deliveries that were given up, kept for an operator with the reason.
 
+use std::time::Duration;
+
 use rusqlite::{Connection, params};
 
 use crate::clock::{EARLIEST_MS, Stamp, milliseconds};
@@ -9,6 +11,11 @@ use crate::queue::cursors::{advance, newest};
 use crate::queue::sql::{SqlResult, each, every, execute, first, is};
 use crate::queue::targets::state;
 use crate::queue::{EventId, Limits, Queue, Row, row};
+
+/// Delivered events stay at least this long, however short the history is: a second copy of one may still
+/// come, and is known by the first. A late login's comes within half a minute, and what a login that was
+/// killed left in the spool is imported after a minute.
+const SHORTEST_HISTORY: Duration = Duration::from_mins(10);
 
 /// A delivery that was given up.
 #[derive(Clone, Debug)]
@@ -75,7 +82,7 @@ impl Queue {
 
     /// Deletes events that are settled for every target and older than the history is long.
     pub fn prune(&mut self, limits: &Limits, now: &Stamp) -> Result<(), Error> {
-        let before = now.utc_ms.saturating_sub(milliseconds(limits.history));
+        let before = now.utc_ms.saturating_sub(milliseconds(limits.history.max(SHORTEST_HISTORY)));
         // The newest row stays, so that its id is never used again.
         let condition = "utc_ms < ?1 AND id <= (SELECT min(cursor) FROM target)
              AND id < (SELECT max(id) FROM event) AND id NOT IN (SELECT event FROM delivery)";

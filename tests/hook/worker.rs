@@ -116,9 +116,12 @@ fn a_worker_that_is_late_still_records_and_the_event_is_sent_once() {
 /// P2: the spool is imported and sent before the worker records.
 #[test]
 fn a_worker_that_records_after_its_copy_was_sent_repeats_nothing() {
-    // What comes in between doesn't matter.
-    for between in [0, 3] {
+    // What comes in between doesn't matter, nor how long delivered events are kept.
+    for (between, history) in [(0, 30), (3, 30), (3, 0)] {
         let home = used();
+        let config = fs::read_to_string(home.at("config.toml")).expect("a configuration");
+        let config = config.replace("[notification]", &format!("history_days = {history}\n[notification]"));
+        fs::write(home.at("config.toml"), config).expect("it is ours");
         let lock = Lock::hold(&home);
         late_login(&home, home.command(&["queue"]));
         let worker = worker(&home);
@@ -129,12 +132,12 @@ fn a_worker_that_records_after_its_copy_was_sent_repeats_nothing() {
         assert!(sent.contains(LINE) && sent.lines().count() == 1, "{sent}");
         for number in 0..between {
             home.login(&format!("user{number}"));
+            assert_eq!(home.sent().lines().count(), 1);
         }
         kill(worker, Signal::SIGCONT).expect("it is ours");
         assert!(wait_for(|| workers(&home).is_empty()), "{:?}", workers(&home));
         assert_eq!(home.queue().count_events_of("amanda"), 2, "it has recorded its copy");
-        let sent = home.sent();
-        assert!(sent.lines().count() == between && !sent.contains(LINE), "{sent}");
+        assert_eq!(home.sent(), "", "{between} {history}");
         assert_nothing_is_left(&home);
     }
 }

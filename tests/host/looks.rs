@@ -37,8 +37,8 @@ const ROWS: [Row; 15] = [
 /// Lists all that there is, with contents, and looks in between; `$1` is where it happens.
 const SCRIPT: &str = r#"
 list() {
-    find state spool orphans ! -name . -printf '%p %y %s %T@ %C@ %i %m %U\n' 2>/dev/null | sort
-    find state spool orphans -type f -exec sha256sum {} + 2>/dev/null | sort
+    find state spool ! -name . -printf '%p %y %s %T@ %C@ %i %m %U\n' 2>/dev/null | sort
+    find state spool -type f -exec sha256sum {} + 2>/dev/null | sort
 }
 list >before
 code=0; timeout 20 "$@" status || code=$?
