@@ -35,6 +35,10 @@ use crate::command::{letters, status};
 use crate::config::Config;
 use crate::error::{Error, Health, Kind};
 use crate::log::Level;
+use crate::privileges::Missing;
+
+/// What a command does with the configuration.
+type Work<'w> = &'w dyn Fn(&Config) -> Result<Health, Error>;
 
 /// Exit status of a misused command line.
 const MISUSED: u8 = 2;
@@ -56,26 +60,26 @@ fn main() -> ExitCode {
 
 /// Does what the arguments ask for.
 fn run(args: &Args) -> Result<Health, Error> {
-    let with_config = |work: &dyn Fn(&Config) -> Result<Health, Error>| with_config(&args.config, work);
+    let with_config = |missing, work: Work<'_>| with_config(&args.config, missing, work);
     match args.command {
         Command::Queue => {
             hook::run(&args.config, &env::vars_os().collect::<Vec<_>>())?;
             Ok(Health::Well)
         }
-        Command::Send => with_config(&send::once),
-        Command::Watch => with_config(&send::watch),
-        Command::Status => with_config(&|config| print(&status::report(config)?)),
-        Command::Retry(id) => with_config(&|config| print(&letters::retry(config, id)?)),
-        Command::Drop(id) => with_config(&|config| print(&letters::drop(config, id)?)),
+        Command::Send => with_config(Missing::Create, &send::once),
+        Command::Watch => with_config(Missing::Create, &send::watch),
+        Command::Status => with_config(Missing::Leave, &|config| print(&status::report(config)?)),
+        Command::Retry(id) => with_config(Missing::Create, &|config| print(&letters::retry(config, id)?)),
+        Command::Drop(id) => with_config(Missing::Create, &|config| print(&letters::drop(config, id)?)),
         Command::Help => print(cli::USAGE),
         Command::Version => print(concat!("ssh-session-notifier ", env!("CARGO_PKG_VERSION"), "\n")),
     }
 }
 
 /// Reads the configuration, gives up root if it can be trusted, and only then does the work.
-fn with_config(file: &Path, work: &dyn Fn(&Config) -> Result<Health, Error>) -> Result<Health, Error> {
+fn with_config(file: &Path, missing: Missing, work: Work<'_>) -> Result<Health, Error> {
     let (config, warning) = Config::read(file)?;
-    privileges::give_up_root(&config.paths.database, &config.paths.spool)?;
+    privileges::give_up_root(&config.paths.database, &config.paths.spool, missing)?;
     if let Some(warning) = warning {
         log::write(Level::Warning, &warning);
     }

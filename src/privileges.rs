@@ -15,11 +15,20 @@ use crate::error::{Error, Kind};
 /// The service user, whose directory it is where nobody made one yet.
 const SERVICE_USER: &str = "ssh-session-notifier";
 
-/// Becomes the owner of the directory that the queue is in, if this is root; makes that directory
-/// and the spool's where they are missing. Files are created for their owner alone from now on.
+/// What becomes of a directory that is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// It is made.
+    Create,
+    /// Nothing: a command that only looks changes nothing.
+    Leave,
+}
+
+/// Becomes the owner of the directory that the queue is in, if this is root; where that directory and the
+/// spool's are `missing`, it may make them. Files are created for their owner alone from now on.
 ///
 /// Where root owns the directory it stays root. The C library changes the ids of every thread.
-pub fn give_up_root(database: &Path, spool: &Path) -> Result<(), Error> {
+pub fn give_up_root(database: &Path, spool: &Path, missing: Missing) -> Result<(), Error> {
     umask(Mode::from_bits_truncate(0o077));
     if !geteuid().is_root() {
         return Ok(());
@@ -27,14 +36,18 @@ pub fn give_up_root(database: &Path, spool: &Path) -> Result<(), Error> {
     let home = database.parent().unwrap_or(Path::new("/"));
     let (uid, gid) = match owner_on_the_way(home) {
         Ok(owner) => owner,
-        Err(why) if why.kind() == io::ErrorKind::NotFound => create_home(home)?,
+        Err(why) if why.kind() == io::ErrorKind::NotFound => match (missing, service_user()) {
+            (Missing::Create, owner) => create_home(home, owner)?,
+            (Missing::Leave, (0, _)) => return Ok(()),
+            (Missing::Leave, owner) => owner,
+        },
         Err(why) => return Err(Error::file("examine", home)(why)),
     };
     if uid == 0 {
         return refuse_if_shared(home);
     }
     // A spool that can't be had is no reason to lose an event; who needs it will say so.
-    if fs::symlink_metadata(spool).is_err() {
+    if missing == Missing::Create && fs::symlink_metadata(spool).is_err() {
         if let Some(above) = spool.parent().filter(|above| !above.exists()) {
             let _ = create_for(above, uid, gid);
         }
@@ -72,9 +85,13 @@ fn refuse_if_shared(directory: &Path) -> Result<(), Error> {
     Err(Kind::System { doing: "open the queue as root", why }.into())
 }
 
-fn create_home(home: &Path) -> Result<(u32, u32), Error> {
+/// The service user, or root where there is none.
+fn service_user() -> (u32, u32) {
     let user = User::from_name(SERVICE_USER).ok().flatten();
-    let (uid, gid) = user.map_or((0, 0), |user| (user.uid.as_raw(), user.gid.as_raw()));
+    user.map_or((0, 0), |user| (user.uid.as_raw(), user.gid.as_raw()))
+}
+
+fn create_home(home: &Path, (uid, gid): (u32, u32)) -> Result<(u32, u32), Error> {
     create_for(home, uid, gid).map_err(Error::file("create", home))?;
     Ok((uid, gid))
 }

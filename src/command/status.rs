@@ -17,10 +17,15 @@ pub fn report(config: &Config) -> Result<String, Error> {
     let now = Stamp::now();
     let style = Style { host: &config.host, zone: &config.zone, now: &now };
     let queue = Queue::open_to_read(&config.paths.database)?;
+    let is_being_repaired = Queue::is_being_repaired(&config.paths.database);
     let mut text = match &queue {
         Some(queue) => targets(queue, &style)?,
+        None if is_being_repaired => String::new(),
         None => "nothing was recorded yet\n".into(),
     };
+    if is_being_repaired {
+        text += "a repair of the queue was cut off; the next `send` finishes it\n";
+    }
     for directory in send::spools(config) {
         let count = spool::count(directory)?;
         if count > 0 {

@@ -16,7 +16,7 @@ use crate::error::{Error, Kind};
 use crate::event::{Event, REMOTE_HOST, text_form};
 use crate::hook::pam::NoSession;
 use crate::log::{self, Level};
-use crate::privileges;
+use crate::privileges::{self, Missing};
 use crate::queue::{ORPHANS, Paths, Queue, Role, spool};
 
 /// A login waits no longer than this for the queue, whatever the disk does.
@@ -70,7 +70,7 @@ fn record(config: &Path, event: &Event, safe: &mut dyn FnMut()) {
 }
 
 fn append(paths: &Paths, event: &Event) -> Result<Queue, Error> {
-    privileges::give_up_root(&paths.database, &paths.spool)?;
+    privileges::give_up_root(&paths.database, &paths.spool, Missing::Create)?;
     let mut queue = Queue::open(&paths.database, Role::Hook)?;
     queue.append(slice::from_ref(event))?;
     Ok(queue)
@@ -81,7 +81,7 @@ fn keep_elsewhere(paths: Option<Paths>, event: &Event, why: &str) {
     let is_orphan = paths.is_none();
     let Paths { database, spool } = paths.unwrap_or_default();
     // Perhaps this is still root: nothing of the service user's is opened then.
-    if let Err(also) = privileges::give_up_root(&database, &spool) {
+    if let Err(also) = privileges::give_up_root(&database, &spool, Missing::Create) {
         return log_record(event, &format!("{why}; {also}"));
     }
     let mut reasons = why.to_owned();

@@ -128,13 +128,14 @@ fn pid_namespace() -> String {
     name.trim_start_matches("pid:[").trim_end_matches(']').into()
 }
 
-/// The client's address in `SSH_CONNECTION`, where PAM knows only a name.
+/// The client's address in `SSH_CONNECTION`, where PAM knows only a name. A zone (`%eth0`) is left out: it can
+/// be any text, and a user can write it.
 fn client_address(remote_host: &Field, connection: &[u8]) -> String {
-    let is_address = |text: &str| text.split('%').next().unwrap_or_default().parse::<IpAddr>().is_ok();
+    let address = |text: &str| text.split('%').next().unwrap_or_default().parse::<IpAddr>().ok();
     let first = OsStr::from_bytes(connection).to_string_lossy();
-    let first = first.split(' ').next().unwrap_or_default();
-    let is_wanted = !remote_host.is_empty() && !is_address(remote_host.as_str()) && is_address(first);
-    if is_wanted { first.into() } else { String::new() }
+    let found = address(first.split(' ').next().unwrap_or_default());
+    let is_wanted = !remote_host.is_empty() && address(remote_host.as_str()).is_none();
+    found.filter(|_| is_wanted).map_or_else(String::new, |address| address.to_string())
 }
 
 /// What `choose` takes of each line, which is a method and what follows it, separated by commas.

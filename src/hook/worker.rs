@@ -8,14 +8,15 @@ use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter, Read, Write, pipe};
 use std::os::fd::AsFd;
 use std::process;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigEvent, SigevNotify, Signal};
+use nix::sys::signal::{SigEvent, SigevNotify, Signal, kill};
 use nix::sys::time::TimeSpec;
 use nix::sys::timer::{Expiration, Timer, TimerSetTimeFlags};
 use nix::time::ClockId;
-use nix::unistd::{ForkResult, dup2_stderr, dup2_stdin, dup2_stdout, fork};
+use nix::unistd::{ForkResult, Pid, dup2_stderr, dup2_stdin, dup2_stdout, fork};
 
 use crate::log;
 
@@ -40,6 +41,7 @@ pub fn run_with_deadline(limit: Duration, work: impl FnOnce(&mut dyn FnMut())) -
     match child {
         ForkResult::Child => {
             drop(reader);
+            end_in_time();
             detach(writer);
             let mut done = || drop(io::stderr().write_all(&[DONE]));
             work(&mut done);
@@ -60,15 +62,25 @@ fn fork_here() -> nix::Result<ForkResult> {
     unsafe { fork() }
 }
 
-/// Makes sure that a child that is left behind ends, and that nobody waits for it: a pipe of the caller's on
-/// its standard output would stay open as long as it lives. The parent gets what it writes to stderr.
-fn detach(stderr: PipeWriter) {
-    // A timer that sends SIGKILL works whatever the caller did to signals.
-    let kill = SigEvent::new(SigevNotify::SigevSignal { signal: Signal::SIGKILL, si_value: 0 });
-    if let Ok(mut timer) = Timer::new(ClockId::CLOCK_MONOTONIC, kill) {
+/// Makes sure that a child that is left behind ends, by SIGKILL, because the caller may have blocked or
+/// ignored any other signal.
+fn end_in_time() {
+    let event = SigEvent::new(SigevNotify::SigevSignal { signal: Signal::SIGKILL, si_value: 0 });
+    if let Ok(mut timer) = Timer::new(ClockId::CLOCK_MONOTONIC, event) {
         let _ = timer.set(Expiration::OneShot(TimeSpec::from_duration(CHILD_LIMIT)), TimerSetTimeFlags::empty());
         std::mem::forget(timer);
+    } else {
+        // A timer counts as a pending signal, which a user can forbid (`ulimit -i 0`).
+        let _ = thread::Builder::new().spawn(|| {
+            thread::sleep(CHILD_LIMIT);
+            let _ = kill(Pid::this(), Signal::SIGKILL);
+        });
     }
+}
+
+/// Makes sure that nobody waits for a child that is left behind: a pipe of the caller's on its standard output
+/// would stay open as long as it lives. The parent gets what it writes to stderr.
+fn detach(stderr: PipeWriter) {
     let _ = dup2_stderr(stderr);
     if let Ok(null) = File::options().read(true).write(true).open("/dev/null") {
         let _ = dup2_stdin(&null);

@@ -12,9 +12,10 @@ use crate::queue::cursors::advance;
 use crate::queue::sql::{SqlResult, every, execute, value};
 use crate::queue::{EventId, Limits, Queue, Row, row};
 
-/// A delivered event stays for this long at least, to recognize its second copy: a login that is late leaves
-/// one in the spool, and may still record its event half a minute later.
-const SHORTEST_HISTORY: Duration = Duration::from_mins(1);
+/// Delivered events stay at least this long, however short the history is: a second copy of one may still
+/// come, and is known by the first. A late login's comes within half a minute, and what a login that was
+/// killed left in the spool is imported after a minute.
+const SHORTEST_HISTORY: Duration = Duration::from_mins(10);
 
 /// A delivery that was given up.
 #[derive(Clone, Debug)]

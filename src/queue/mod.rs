@@ -88,6 +88,11 @@ impl Queue {
         Ok(queue.map(|queue| Self { open_lock: lock, ..queue }))
     }
 
+    /// Whether a repair was cut off, and left events that the next `send` imports.
+    pub fn is_being_repaired(path: &Path) -> bool {
+        repair::is_unfinished(path)
+    }
+
     /// Ends a login's work. The closing is left to the end of the process, which comes at once: what was
     /// committed is on the disk, and a login is spared two dozen system calls.
     pub fn leave(self) {

@@ -27,12 +27,14 @@ pub fn directories(config: &Config) -> [&Path; 3] {
 
 fn import(directory: &Path, queue: &mut Queue) -> Result<Health, Error> {
     let (spooled, mistakes) = spool::read(directory);
-    let health = mistakes.iter().map(log::failed).fold(Health::Well, Health::and);
+    let mut health = mistakes.iter().map(log::failed).fold(Health::Well, Health::and);
     if !spooled.is_empty() {
         let (paths, events): (Vec<PathBuf>, Vec<Event>) = spooled.into_iter().unzip();
         queue.import(&events)?;
+        // A file that stays (its disk is read-only, perhaps) is imported no second time, and stops no delivery.
         for path in paths {
-            fs::remove_file(&path).map_err(Error::file("remove", &path))?;
+            let removed = fs::remove_file(&path).map_err(Error::file("remove", &path));
+            health = health.and(removed.map_or_else(|why| log::failed(&why), |()| Health::Well));
         }
     }
     Ok(health)

@@ -8,3 +8,4 @@ mod privileges;
 #[path = "../support/mod.rs"]
 mod support;
 mod surroundings;
+mod worker;

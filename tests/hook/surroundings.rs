@@ -2,19 +2,17 @@
 //! his session begins, it is recorded, and nothing is held up.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::support::home::{self, Home, LOGIN, SERVICE, STDOUT, Syslog};
 use crate::support::outcome::Outcome;
 use crate::support::sshd::{self, EVE, Sshd};
-use crate::support::{has, has_mount_namespaces, is_root, skip, wait_for};
+use crate::support::{fill, has, has_mount_namespaces, is_root, skip, wait_for};
 
 /// What an ordinary user can do before he starts su, as a line of shell.
 const ANYBODY: [&str; 12] = [
@@ -305,15 +303,6 @@ os.execv(sys.argv[1], sys.argv[1:])";
         assert!(home.spooled().is_empty(), "terminal: {is_terminal}");
         drop(reader);
     }
-}
-
-/// Writes into a pipe until it takes no more; whoever writes next waits.
-fn fill(pipe: &std::io::PipeWriter) {
-    let flags = OFlag::from_bits_truncate(fcntl(pipe, FcntlArg::F_GETFL).expect("a pipe"));
-    fcntl(pipe, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)).expect("a pipe");
-    let mut file = File::from(std::os::fd::OwnedFd::from(pipe.try_clone().expect("a pipe")));
-    while file.write(&[0; 1]).is_ok() {}
-    fcntl(pipe, FcntlArg::F_SETFL(flags)).expect("a pipe");
 }
 
 /// P3

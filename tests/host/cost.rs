@@ -5,9 +5,10 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
+use crate::support::cost::{Cost, behind, is_possible, traced};
 use crate::support::home::{Home, LOGIN, hook};
 use crate::support::outcome::Outcome;
-use crate::support::{is_root, program, skip};
+use crate::support::{is_root, skip};
 
 /// Bytes that a login may write, with its share of what is moved into the database now and then.
 const LOGIN_BYTES: u64 = 4403;
@@ -16,43 +17,6 @@ const LOGIN_BYTES: u64 = 4403;
 const IDLE_CALLS: usize = 2;
 
 const CONFIG: &str = "[notification]\nservice = \"stdout\"\n[allowlist]\nips = [\"10.0.0.0/8\"]\n";
-
-/// What one run did, as strace saw it.
-#[derive(Debug, Default)]
-struct Cost {
-    calls: usize,
-    syncs: usize,
-    /// Bytes written into files.
-    bytes: u64,
-    sockets: usize,
-    /// Files that were mapped so that writing to memory writes to them.
-    shared_maps: usize,
-}
-
-impl Cost {
-    /// Adds the trace of one thread, made with `-y`, which says of each descriptor which file it is.
-    fn add(&mut self, trace: &str) {
-        for line in trace.lines() {
-            let Some((name, arguments)) = line.split_once('(') else { continue };
-            self.calls += 1;
-            match name {
-                "fsync" | "fdatasync" | "sync" | "syncfs" | "msync" | "sync_file_range" => self.syncs += 1,
-                "socket" => self.sockets += 1,
-                "mmap" if arguments.contains("MAP_SHARED") => self.shared_maps += 1,
-                "write" | "pwrite64" | "writev" | "pwritev" | "pwritev2" if is_file(arguments) => {
-                    self.bytes += line.rsplit_once("= ").and_then(|(_, bytes)| bytes.parse().ok()).unwrap_or(0);
-                }
-                _ => {}
-            }
-        }
-    }
-}
-
-/// Whether a call's first argument is a file on a disk.
-fn is_file(arguments: &str) -> bool {
-    let name = arguments.split_once('<').map_or("", |(_, name)| name);
-    name.starts_with('/') && !name.starts_with("/dev/") && !name.starts_with("/proc/")
-}
 
 /// A host with a queue that has seen a few logins, and a sender.
 fn home() -> Home {
@@ -63,38 +27,6 @@ fn home() -> Home {
     home.sent();
     home.record("amanda", "192.0.2.7", "close_session");
     home
-}
-
-/// Whether calls can be counted and memory measured here; if not, says why for `test`.
-fn is_possible(test: &str) -> bool {
-    let traced = Command::new("strace").args(["-f", "-y", "-qq", "-o", "/dev/null", "true"]).output();
-    let why = match traced {
-        _ if program().len() > 1 => "the program runs behind another one, whose costs would count",
-        Ok(traced) if traced.status.success() => return true,
-        _ => "needs strace, and to be let trace",
-    };
-    skip(test, why);
-    false
-}
-
-/// The same command with something in front of it.
-fn behind(words: &[&str], command: &Command) -> Command {
-    let mut longer = Command::new(words[0]);
-    longer.args(&words[1..]).arg(command.get_program()).args(command.get_args()).env_clear();
-    longer
-}
-
-fn traced(home: &Home, run: impl FnOnce(Command) -> Output, arguments: &[&str]) -> Cost {
-    let traces = home.at("traces");
-    let _ = fs::remove_dir_all(&traces);
-    fs::create_dir(&traces).expect("a directory for a trace a thread");
-    let path = format!("{}/of", traces.display());
-    run(behind(&["strace", "-ff", "-y", "-qq", "-o", &path], &home.command(arguments))).succeeds();
-    let mut cost = Cost::default();
-    for trace in fs::read_dir(&traces).expect("it was made").flatten() {
-        cost.add(&fs::read_to_string(trace.path()).expect("strace wrote it"));
-    }
-    cost
 }
 
 fn login_from(home: &Home, remote_host: &str) -> Cost {

@@ -5,6 +5,7 @@ mod config;
 mod cost;
 mod install;
 mod layers;
+mod looks;
 #[cfg(feature = "tls")]
 mod static_build;
 #[path = "../support/mod.rs"]

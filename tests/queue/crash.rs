@@ -19,7 +19,7 @@ const VICTIM: &str = "amanda";
 const NEXT: &str = "zoe";
 
 /// Whether faults can be made here; says so if not.
-fn is_possible(test: &str) -> bool {
+pub fn is_possible(test: &str) -> bool {
     let can = has_mount_namespaces() && inject::is_possible();
     if !can {
         skip(test, "needs root, mount namespaces and strace");
@@ -55,22 +55,28 @@ fn go_database() -> (Home, Vec<String>) {
     (template, sent.into_iter().chain(also).map(Into::into).collect())
 }
 
-/// Runs `queue` on copies of `template` with each fault at each call, and checks what is left.
-/// `before` are parts of the lines that must be sent of what was recorded before.
-fn attack_the_hook(template: &Home, before: &[String]) {
+/// The calls of a login on a copy of `template` that change something.
+pub fn calls_of_a_login(template: &Home) -> Vec<Call> {
     let home = copy_of(template, STDOUT);
     let traced = inject::traced(&home, &home.command(&["queue"]), Where::Queue);
     hook(home.in_own_dev(":", &traced), &LOGIN).succeeds();
     let calls = inject::calls(&home);
     assert!(calls.iter().any(|call| format!("{call:?}").contains("fdatasync")), "{calls:?}");
-    for call in &calls {
+    calls
+}
+
+/// Runs `queue` on copies of `template` with each fault at each call, and checks what is left.
+/// `before` are parts of the lines that must be sent of what was recorded before.
+fn attack_the_hook(template: &Home, before: &[String]) {
+    for call in &calls_of_a_login(template) {
         for fault in FAULTS {
-            hook_case(template, before, call, fault);
+            attack_a_login(template, before, call, fault);
         }
     }
 }
 
-fn hook_case(template: &Home, before: &[String], call: &Call, fault: Fault) {
+/// One of these runs. Returns the host that it was made on.
+pub fn attack_a_login(template: &Home, before: &[String], call: &Call, fault: Fault) -> Home {
     let home = copy_of(template, STDOUT);
     let syslog = Syslog::listen(&home);
     let faulty = inject::with_fault(&home, &home.command(&["queue"]), Where::Queue, call, fault);
@@ -94,6 +100,7 @@ fn hook_case(template: &Home, before: &[String], call: &Call, fault: Fault) {
     let expected = if said.contains(CRITICAL) { 0..=1 } else { 1..=1 };
     assert!(expected.contains(&times(&format!("'{VICTIM}' (192.0.2.7)"))), "{case}\nsent: {sent}");
     assert_eq!(home.sent(), "", "sent twice: {case}");
+    home
 }
 
 /// P2

@@ -163,6 +163,27 @@ fn zero(home: &Home) {
     mknod(&home.at("dev/zero"), SFlag::S_IFCHR, readable, makedev(1, 5)).expect("root may make a device");
 }
 
+/// P2, P4: what is in a spool that can't be changed is imported and sent once, and delays nothing.
+#[test]
+fn a_read_only_spool_is_imported_once_and_stops_nothing() {
+    if !has_namespaces("a_read_only_spool_is_imported_once_and_stops_nothing") {
+        return;
+    }
+    let home = Home::new(STDOUT);
+    home.login_into_spool();
+    home.record("bob", "192.0.2.9", "open_session");
+    let script = "mount --bind spool spool; mount -o remount,bind,ro spool
+                  for run in 1 2 3; do \"$@\" send && code=$? || code=$?; echo \"run $run: $code\"; done";
+    let output = in_namespace(&home, script);
+    output.exits(0).says("Read-only file system");
+    let sent = output.stdout();
+    assert!(sent.matches(LINE).count() == 1 && sent.matches("'bob'").count() == 1, "{sent}");
+    for run in 1..=3 {
+        assert!(sent.contains(&format!("run {run}: 1")), "{sent}");
+    }
+    assert_eq!((home.send().succeeds().stdout(), home.spooled().len()), (String::new(), 0));
+}
+
 /// P2: neither the database nor the spool can be written.
 #[test]
 fn with_nothing_left_to_write_to_the_whole_event_is_in_syslog_at_critical() {

@@ -8,3 +8,4 @@ mod powercut;
 #[path = "../support/mod.rs"]
 mod support;
 mod takeover;
+mod upgrade;

@@ -222,7 +222,7 @@ impl Drop for Home {
 pub fn copy(from: &Path, to: &Path) {
     let _ = fs::remove_dir_all(to);
     fs::create_dir_all(to).expect("a new directory");
-    for entry in fs::read_dir(from).expect("a directory").flatten() {
+    for entry in fs::read_dir(from).expect("a directory").flatten().filter(|entry| entry.path().is_file()) {
         fs::copy(entry.path(), to.join(entry.file_name())).expect("a copy");
     }
 }

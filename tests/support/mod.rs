@@ -2,6 +2,7 @@
 //! and a way to say that a test could not run here.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub mod cost;
 pub mod home;
 pub mod inject;
 pub mod outcome;
@@ -13,10 +14,14 @@ pub mod tls;
 pub mod tools;
 pub mod tree;
 
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, PipeWriter, Write};
+use std::os::fd::OwnedFd;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 /// The program under test: the one that cargo built, or what `SSN_BINARY` names (a static one, behind
 /// `qemu-aarch64-static` perhaps: words are split at spaces).
@@ -58,4 +63,13 @@ pub fn wait_for(mut what: impl FnMut() -> bool) -> bool {
         thread::sleep(Duration::from_millis(10));
     }
     what()
+}
+
+/// Writes into a pipe until it takes no more; whoever writes next waits.
+pub fn fill(pipe: &PipeWriter) {
+    let flags = OFlag::from_bits_truncate(fcntl(pipe, FcntlArg::F_GETFL).expect("a pipe"));
+    fcntl(pipe, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)).expect("a pipe");
+    let mut file = File::from(OwnedFd::from(pipe.try_clone().expect("a pipe")));
+    while file.write(&[0; 1]).is_ok() {}
+    fcntl(pipe, FcntlArg::F_SETFL(flags)).expect("a pipe");
 }

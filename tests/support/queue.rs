@@ -15,6 +15,10 @@ const NEW_UID: &str = "'uid ' || lower(hex(randomblob(8))) || char(10)";
 /// The columns of an event that a copy of it has, too.
 const COPIED: &str = "kind, user, remote_host, tty, service, session, utc_ms, boot_ms, boot_id";
 
+/// The columns of an event that the first version of the schema had, as one text.
+const FIRST_COLUMNS: &str = "id || ' ' || kind || ' ' || user || ' ' || remote_host || ' ' || tty || ' ' || service
+    || ' ' || session || ' ' || utc_ms || ' ' || boot_ms || ' ' || boot_id";
+
 /// A database file. Each method opens it and closes it again. If nobody else has it open, closing it
 /// also moves the write-ahead log into the database, as `SQLite` always does.
 pub struct Queue(pub PathBuf);
@@ -70,6 +74,16 @@ impl Queue {
             "SELECT CASE kind WHEN 0 THEN 'open' WHEN 1 THEN 'close' ELSE kind END
              || ' ' || user || ' ' || remote_host || ' ' || service || ' ' || tty FROM event ORDER BY id",
         )
+    }
+
+    /// Everything that the first version of the schema knew of each event, in order.
+    pub fn rows(&self) -> Vec<String> {
+        self.ask_all(&format!("SELECT {FIRST_COLUMNS} FROM event ORDER BY id"))
+    }
+
+    /// The first attempts that failed: `ntfy 8 1795758639454 2788336 295c187d-…`.
+    pub fn attempts(&self) -> Vec<String> {
+        self.ask_all("SELECT target || ' ' || upto || ' ' || first FROM attempt ORDER BY target, upto")
     }
 
     /// The time of an event by the wall clock, since 1970.
@@ -150,13 +164,65 @@ impl Queue {
         assert_eq!(self.count_events(), count);
     }
 
+    /// The same in the first version of the schema. Every target's cursor is behind what it has not got yet,
+    /// which stays at the end.
+    pub fn multiply_first_events(&self, count: usize) {
+        let (had, count) = (self.count_events(), id(count));
+        let more = count - id(had);
+        let sql = format!(
+            "BEGIN;
+             UPDATE event SET id = id + {more} WHERE id > 5;
+             UPDATE target SET cursor = cursor + {more};
+             UPDATE attempt SET upto = upto + {more};
+             WITH RECURSIVE n (id) AS (SELECT 6 UNION ALL SELECT id + 1 FROM n WHERE id < 5 + {more})
+             INSERT INTO event (id, {COPIED})
+             SELECT n.id, kind, 'user' || n.id, remote_host, tty, service, session, utc_ms, boot_ms, boot_id
+             FROM n JOIN event ON event.id = n.id % 5 + 1;
+             COMMIT;"
+        );
+        self.open().execute_batch(&sql).expect("a queue of the first version");
+        assert_eq!(id(self.count_events()), count);
+    }
+
+    /// Gives one target another name and forgets the others. The write-ahead log is kept.
+    pub fn leave_only(&self, target: &str, name: &str) {
+        let connection = self.open_keeping_log();
+        for table in ["attempt", "delivery"] {
+            let sql = format!("UPDATE {table} SET target = ? WHERE target = ?");
+            connection.execute(&sql, [name, target]).expect("our table");
+        }
+        connection.execute("DELETE FROM target WHERE name <> ?", [target]).expect("our table");
+        assert_eq!(connection.execute("UPDATE target SET name = ?", [name]), Ok(1));
+    }
+
+    /// Begins the wait of every target that waits at this moment (`UTC_MS BOOT_MS BOOT_ID`).
+    pub fn begin_waits(&self, moment: &str) {
+        self.change("UPDATE target SET since = ? WHERE wait_ms > 0", [moment]);
+    }
+
     /// Writes one page into the write-ahead log, which is kept.
     pub fn write_a_page(&self) {
-        let connection = self.open();
-        let keep_log = rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
-        connection.set_db_config(keep_log, true).expect("SQLite knows this setting");
-        let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).expect("a database");
-        connection.execute_batch(&format!("PRAGMA user_version = {version}")).expect("nobody else writes");
+        self.set_version(self.version());
+    }
+
+    /// The version of the schema.
+    pub fn version(&self) -> usize {
+        let sql = "PRAGMA user_version";
+        let version = self.open_keeping_log().query_row(sql, [], |row| row.get::<_, u32>(0));
+        version.expect("a database") as usize
+    }
+
+    /// Sets the version of the schema. The write-ahead log is kept.
+    pub fn set_version(&self, version: usize) {
+        let sql = format!("PRAGMA user_version = {version}");
+        self.open_keeping_log().execute_batch(&sql).expect("nobody else writes");
+    }
+
+    /// Gives the database a rollback journal, as one has on a file system that can't have a write-ahead log.
+    pub fn do_without_wal(&self) {
+        let sql = "PRAGMA journal_mode = TRUNCATE; PRAGMA application_id = 0x53534e74";
+        self.open().execute_batch(sql).expect("nobody else has it open");
+        assert_ne!(self.journal(), "wal");
     }
 
     /// Changes the user of every event to what `rename` returns for its id and user.
@@ -282,6 +348,13 @@ impl Queue {
 
     fn open(&self) -> Connection {
         Connection::open(&self.0).expect("a database")
+    }
+
+    fn open_keeping_log(&self) -> Connection {
+        let connection = self.open();
+        let keep_log = rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+        connection.set_db_config(keep_log, true).expect("SQLite knows this setting");
+        connection
     }
 
     fn count(&self, sql: &str, parameters: impl Params) -> usize {

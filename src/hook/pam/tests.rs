@@ -66,6 +66,8 @@ fn what_sshd_says_of_the_connection_and_the_key_is_recorded_as_it_came() {
     for (remote_host, connection, expected) in [
         ("192.0.2.7", "203.0.113.9 1 192.0.2.1 22", ""),
         ("fe80::1%eth0", "203.0.113.9 1 192.0.2.1 22", ""),
+        ("host.example", "fe80::1%eth0 1 192.0.2.1 22", "fe80::1"),
+        ("host.example", "192.0.2.9%;after=2s 1 192.0.2.1 22", "192.0.2.9"),
         ("gateway", "2001:db8::7 1 ::1 22", "2001:db8::7"),
         ("gateway", "UNKNOWN 65535 UNKNOWN 65535", ""),
         ("gateway", "", ""),

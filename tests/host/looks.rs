@@ -1,0 +1,194 @@
+//! `status` looks and changes nothing: whatever is in the queue's place, on a disk that can be written, one
+//! that can't and one that is full, as root and as the service user.
+
+use std::fs;
+use std::io::pipe;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::chown;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::support::home::{Home, SERVICE, STDOUT, copy};
+use crate::support::outcome::Outcome;
+use crate::support::{has, has_mount_namespaces, is_root, skip, wait_for};
+
+/// What is in the queue's place, how it got there, the exit status, and what is printed or said of it.
+type Row = (&'static str, fn(&Home), i32, &'static str);
+
+const ROWS: [Row; 15] = [
+    ("no database", |_| (), 0, "nothing was recorded yet"),
+    ("no database, no spool", |home| fs::remove_dir(home.at("spool")).expect("ours"), 0, "nothing was recorded yet"),
+    ("an empty file", |home| fs::write(home.database(), "").expect("ours"), 0, "nothing was recorded yet"),
+    ("a new queue", |home| home.login("bob"), 0, "1 waiting for the first `send`"),
+    ("a queue in use", used, 0, "stdout: 1 waiting, 0 dead, last worked 2"),
+    ("a queue without a log", |home| prepared(home, |home| home.queue().remove_log()), 0, "stdout: 1 waiting"),
+    ("with a rollback journal", |home| prepared(home, |home| home.queue().do_without_wal()), 0, "stdout: 1 waiting"),
+    ("the first schema", |home| copy(&data("v1"), &home.at("state")), 1, "the next `send` brings it up to date"),
+    ("a newer schema", |home| prepared(home, |home| home.queue().set_version(99)), 1, "newer version"),
+    ("the Go program's", |home| put(home, "go-pending.db"), 1, "the next `send` brings it up to date"),
+    ("the Go program's, with a log", |home| copy(&data("go-hot-wal"), &home.at("state")), 1, "the next `send`"),
+    ("a damaged header", |home| prepared(home, |home| home.queue().damage_header()), 1, "is damaged"),
+    ("a damaged table", |home| prepared(home, |home| home.queue().damage_table("target")), 1, "is damaged"),
+    ("an unfinished repair", interrupted, 0, "a repair of the queue was cut off; the next `send` finishes it"),
+    ("events in the spool", |home| prepared(home, Home::login_into_spool), 0, "1 in "),
+];
+
+/// Lists all that there is, with contents, and looks in between; `$1` is where it happens.
+const SCRIPT: &str = r#"
+list() {
+    find state spool ! -name . -printf '%p %y %s %T@ %C@ %i %m %U\n' 2>/dev/null | sort
+    find state spool -type f -exec sha256sum {} + 2>/dev/null | sort
+}
+list >before
+code=0; timeout 20 "$@" status || code=$?
+list >after
+diff before after >&2 || code=99
+exit $code"#;
+
+fn data(name: &str) -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
+}
+
+fn put(home: &Home, name: &str) {
+    fs::copy(data(name), home.database()).expect("a copy");
+}
+
+/// One event is sent, one waits, in the log.
+fn used(home: &Home) {
+    home.login("bob");
+    assert_eq!(home.sent().lines().count(), 1);
+    home.login("carol");
+}
+
+fn prepared(home: &Home, change: fn(&Home)) {
+    used(home);
+    change(home);
+}
+
+/// What a repair leaves that was cut off before it began a new database.
+fn interrupted(home: &Home) {
+    used(home);
+    home.queue().remove_log();
+    fs::rename(home.database(), home.at("state/session_events.db.saved")).expect("ours");
+    for suffix in ["-journal", ".turn", ".lock"] {
+        let _ = fs::remove_file(home.at(&format!("state/session_events.db{suffix}")));
+    }
+}
+
+/// A host in this state; everything in it is the service user's.
+fn host(prepare: fn(&Home)) -> Home {
+    let home = Home::new(STDOUT);
+    fs::create_dir(home.at("spool")).expect("a new directory");
+    prepare(&home);
+    for directory in ["state", "spool"] {
+        let mut all = vec![home.at(directory)];
+        all.extend(fs::read_dir(home.at(directory)).into_iter().flatten().flatten().map(|entry| entry.path()));
+        for path in all.into_iter().filter(|path| path.exists()) {
+            chown(path, Some(SERVICE), Some(SERVICE)).expect("root may");
+        }
+    }
+    home.configure(STDOUT);
+    home
+}
+
+/// Looks at a host in a mount namespace after a line of shell, as root or as the service user.
+fn look(home: &Home, prepare: &str, before: &[&str]) -> Output {
+    let inner = home.command(&[]);
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-ec", &format!("cd {}; {prepare}\n{SCRIPT}", home.0.display()), "sh"]);
+    command.args(before).arg(inner.get_program()).args(inner.get_args());
+    command.output().expect("unshare starts")
+}
+
+/// P2, P5
+#[test]
+fn a_look_changes_nothing_on_any_disk_and_says_what_is_there() {
+    let test = "a_look_changes_nothing_on_any_disk_and_says_what_is_there";
+    if !has_mount_namespaces() || !has("setpriv") {
+        return skip(test, "needs root, mount namespaces and setpriv");
+    }
+    let disks = [
+        ("a disk", ""),
+        ("a read-only disk", "mount --bind state state; mount -o remount,bind,ro state"),
+        (
+            "a full disk",
+            "cp -a state saved; mount -t tmpfs -o mode=700,size=200k none state; cp -a saved/. state
+             chown --reference=saved state; cat /dev/zero >state/filler 2>/dev/null || :",
+        ),
+    ];
+    let id = SERVICE.to_string();
+    let service = ["setpriv", "--reuid", &id, "--regid", &id, "--clear-groups"];
+    for (case, prepare, code, expected) in ROWS {
+        for (disk, mount) in disks {
+            for before in [&[][..], &service] {
+                let home = host(prepare);
+                let output = look(&home, mount, before);
+                let case =
+                    format!("{case} on {disk} as {}", if before.is_empty() { "root" } else { "the service user" });
+                let said = output.stdout() + &output.stderr();
+                output
+                    .when(&case)
+                    .exits(code)
+                    .check(said.contains(expected), &format!("{case}: {expected:?} isn't there"));
+                output
+                    .when(&case)
+                    .check(code != 0 || output.stderr.is_empty(), &format!("{case}: something on stderr"));
+            }
+        }
+    }
+}
+
+/// P5: where root would make a directory for a login.
+#[test]
+fn a_look_makes_no_directory() {
+    if !is_root() {
+        return skip("a_look_makes_no_directory", "needs root");
+    }
+    for missing in [&["state"][..], &["spool"], &["state", "spool"]] {
+        let home = host(|_| ());
+        for directory in missing {
+            fs::remove_dir(home.at(directory)).expect("it is empty");
+        }
+        home.run(&["status"]).when(missing[0]).succeeds().prints_only("nothing was recorded yet\n");
+        for directory in missing {
+            assert!(!home.at(directory).exists(), "{directory} of {missing:?}");
+        }
+    }
+}
+
+/// A closed pipe is no failure.
+#[test]
+fn nobody_has_to_read_what_a_look_finds() {
+    let home = Home::new(STDOUT);
+    used(&home);
+    let (reader, writer) = pipe().expect("a pipe");
+    drop(reader);
+    let output = home.command(&["status"]).stdout(writer).output().expect("it starts");
+    output.succeeds();
+}
+
+/// P1: a pager that nobody reads on in keeps no login waiting, and no sender.
+#[test]
+fn a_look_that_is_stuck_in_its_output_holds_nothing() {
+    if !is_root() {
+        return skip("a_look_that_is_stuck_in_its_output_holds_nothing", "needs root");
+    }
+    let home = Home::new(STDOUT);
+    used(&home);
+    let (reader, writer) = pipe().expect("a pipe");
+    crate::support::fill(&writer);
+    let mut command = home.command(&["status"]);
+    let mut look = command.stdout(Stdio::from(OwnedFd::from(writer))).spawn().expect("it starts");
+    let place = format!("/proc/{}/wchan", look.id());
+    let is_stuck = || fs::read_to_string(&place).unwrap_or_default().contains("pipe_write");
+    assert!(wait_for(is_stuck), "{:?}", fs::read_to_string(&place));
+    let started = Instant::now();
+    home.login("zoe");
+    let sent = home.sent();
+    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+    assert_eq!((sent.lines().count(), home.spooled().len()), (2, 0), "{sent}");
+    assert!(look.try_wait().is_ok_and(|status| status.is_none()));
+    drop(reader);
+    assert!(look.wait().is_ok_and(|status| status.success()));
+}
