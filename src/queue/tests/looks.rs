@@ -16,30 +16,34 @@ fn snapshot(home: &Home) -> Vec<(String, Vec<u8>)> {
     files
 }
 
+fn recorded(home: &Home) {
+    fill(&mut home.queue(), 3);
+    home.queue().set_targets(&["a"]).expect("targets");
+}
+
+/// `SQLite`'s own way to close a database moves the log into it, and deletes the log.
+fn without_wal_file(home: &Home) {
+    recorded(home);
+    let connection = Connection::open(home.path()).expect("a database");
+    connection.query_row("SELECT count(*) FROM event", [], |_| Ok(())).expect("readable");
+    drop(connection);
+    assert!(!schema::beside(&home.path(), "-wal").exists());
+}
+
+fn empty_wal_file(home: &Home) {
+    without_wal_file(home);
+    fs::write(schema::beside(&home.path(), "-wal"), "").expect("room");
+}
+
+fn rollback_journal(home: &Home) {
+    recorded(home);
+    let connection = Connection::open(home.path()).expect("a database");
+    connection.execute_batch("PRAGMA journal_mode = TRUNCATE; PRAGMA application_id = 1397968500").expect("alone");
+}
+
 /// P6
 #[test]
 fn a_look_creates_and_changes_nothing_whatever_is_there() {
-    let recorded = |home: &Home| {
-        fill(&mut home.queue(), 3);
-        home.queue().set_targets(&["a"]).expect("targets");
-    };
-    // SQLite's own way to close a database moves the log into it, and deletes the log.
-    let without_wal_file = |home: &Home| {
-        recorded(home);
-        let connection = Connection::open(home.path()).expect("a database");
-        connection.query_row("SELECT count(*) FROM event", [], |_| Ok(())).expect("readable");
-        drop(connection);
-        assert!(!schema::beside(&home.path(), "-wal").exists());
-    };
-    let empty_wal_file = |home: &Home| {
-        without_wal_file(home);
-        fs::write(schema::beside(&home.path(), "-wal"), "").expect("room");
-    };
-    let rollback_journal = |home: &Home| {
-        recorded(home);
-        let connection = Connection::open(home.path()).expect("a database");
-        connection.execute_batch("PRAGMA journal_mode = TRUNCATE; PRAGMA application_id = 1397968500").expect("alone");
-    };
     let states: [State<'_>; 6] = [
         ("no database", &|_| {}, None),
         ("an empty file", &|home| fs::write(home.path(), "").expect("room"), None),
