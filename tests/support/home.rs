@@ -8,6 +8,7 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+use nix::unistd::Pid;
 
 use crate::support::outcome::Outcome;
 use crate::support::program;
@@ -203,6 +204,17 @@ impl Home {
             self.queue().write_a_page();
         }
         users
+    }
+
+    /// The processes of the hook on this host that are at work, by the configuration on their command lines.
+    pub fn workers(&self) -> Vec<Pid> {
+        let config = self.at("config.toml").display().to_string();
+        let is_worker = |process: &PathBuf| {
+            let line = fs::read_to_string(process.join("cmdline")).unwrap_or_default();
+            line.contains(&config) && line.ends_with("queue\0")
+        };
+        let processes = fs::read_dir("/proc").expect("/proc").flatten().map(|entry| entry.path()).filter(is_worker);
+        processes.filter_map(|path| path.file_name()?.to_str()?.parse().ok().map(Pid::from_raw)).collect()
     }
 
     /// The names of the files in the spool, hidden ones too; none where there is no spool.
