@@ -54,7 +54,7 @@ for target in $targets; do
 		# shellcheck disable=SC2086 # one word an option
 		env -u RUSTFLAGS -u CARGO_ENCODED_RUSTFLAGS -u CFLAGS \
 			RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 RUST_LIBC_UNSTABLE_MUSL_V1_2_3=1 \
-			"CC_$name=$work/$target-cc" "CFLAGS_$name=$(c_flags_for "$target")" "LINK_MAP=$work/$build-$target.map" \
+			"CC_$name=$work/$target-cc" "CFLAGS_$name=$c_flags" "LINK_MAP=$work/$build-$target.map" \
 			"CARGO_TARGET_${upper}_LINKER=$work/$target-cc" \
 			"CARGO_TARGET_${upper}_RUSTFLAGS=$(rust_flags_for "$target")" \
 			/usr/bin/cargo build --release --locked --target "$target" --target-dir "$work/cargo" $std $options

@@ -73,7 +73,7 @@ for target in $targets; do
 	for build in ${BUILDS:-appliance}; do
 		options=$(features "$build")
 		# shellcheck disable=SC2086 # one word an option
-		CFLAGS=$(c_flags_for "$target") RUSTFLAGS=$(rust_flags_for "$target") cross build --release --locked --target "$target" $std $options
+		CFLAGS=$c_flags RUSTFLAGS=$(rust_flags_for "$target") cross build --release --locked --target "$target" $std $options
 		binary=$out/ssh-session-notifier-$build-$target
 		rm -f "$binary"
 		cp "$CARGO_TARGET_DIR/$target/release/ssh-session-notifier" "$binary"

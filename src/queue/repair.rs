@@ -111,11 +111,11 @@ fn salvage(path: &Path) -> SqlResult<Vec<Event>> {
     // Everything, if the cursors can't be read, or one can't be right.
     let cursor = "SELECT ifnull(min(iif(cursor > (SELECT max(id) FROM event), 0, cursor)), 0) FROM target";
     let settled: i64 = readable(value(&connection, cursor, &[]))?.unwrap_or(0);
-    // A database of the first version has neither facts nor verdicts.
-    let mut columns = row::columns();
-    if connection.prepare("SELECT facts, judged FROM event").is_err() {
-        columns = columns.replace("judged", "'' AS judged").replace("facts", "'' AS facts");
-    }
+    // A database of an older version lacks some columns.
+    let has = |column: &&str| connection.prepare(&format!("SELECT {column} FROM event")).is_ok();
+    let columns = row::columns();
+    let columns = columns.split(", ").map(|column| if has(&column) { column } else { "''" });
+    let columns = columns.collect::<Vec<_>>().join(", ");
     let mut found: Vec<Row> = Vec::new();
     for choice in [
         "id <= ? AND id IN (SELECT event FROM delivery) ORDER BY id",
