@@ -1,8 +1,8 @@
 #!/bin/sh
 # Usage: sh cross/levers.sh [BUILD [TARGET]]
 #
-# Takes back one by one what makes the binaries small, builds, and prints how many bytes each brings:
-# the table in cross/README.md. A build takes a minute or two; default is lan for x86_64.
+# Undoes one by one what makes the binaries small, builds, and prints how many bytes each saves. A build takes
+# a minute or two; the default is lan for x86_64. What saves less than one per cent is not worth its line.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -42,11 +42,6 @@ lever 'SQLite: no EXPLAIN' .cargo/config.toml 's/ -DSQLITE_OMIT_EXPLAIN//'
 lever 'SQLite: no authorizer' .cargo/config.toml 's/-DSQLITE_OMIT_AUTHORIZATION//'
 lever 'SQLite: no plans for large tables' .cargo/config.toml '/OMIT_AUTOMATIC_INDEX/,/OMIT_XFER_OPT/d'
 lever 'SQLite: no interfaces that nobody here calls' .cargo/config.toml '/OMIT_COMPILEOPTION_DIAGS/,/UNTESTABLE/d'
-lever 'SQLite: no ALTER TABLE, ANALYZE, VACUUM' cross/flags.sh \
-	's/ -DSQLITE_OMIT_ALTERTABLE -DSQLITE_OMIT_ANALYZE -DSQLITE_OMIT_VACUUM//;s/ in .left_out;/ in;/'
-lever 'C library: neither calendar nor printf' cross/flags.sh 's/ in gmtime strftime pthread_setname_np;/ in;/'
-lever 'C: three optimizations and two more on x86_64' cross/flags.sh \
-	's/ -fno-tree-dominator-opts -fno-move-loop-invariants -fno-caller-saves//;s/ -fno-jump-tables [-a-z]*//'
 lever 'C: no unwind tables' cross/flags.sh 's/ -fno-asynchronous-unwind-tables -fno-unwind-tables//'
 lever 'C: -Oz, not -Os' cross/flags.sh "s/c_flags='-Oz/c_flags='-Os/"
 lever 'optimised for size: opt-level z, not s' Cargo.toml 's/opt-level = "z"/opt-level = "s"/'
@@ -57,9 +52,9 @@ lever 'a panic aborts at once: no message' cross/flags.sh \
 lever 'std: optimize_for_size' cross/flags.sh 's/ -Zbuild-std-features=optimize_for_size//'
 lever 'Rust: {:?} prints names only' cross/flags.sh 's/ -Zfmt-debug=shallow//'
 lever 'Rust: machine outliner' cross/flags.sh 's/ -Cllvm-args=-enable-machine-outliner=always//'
-[ "${target%%-*}" != x86_64 ] ||
-	lever 'Rust: functions with large frames stay apart' cross/flags.sh 's/ -Cllvm-args=-inline-max-stacksize=256//'
-lever 'no RELRO' cross/flags.sh 's/ -Crelro-level=off//'
 lever 'Rust: no unwind tables' cross/flags.sh 's/ -Cforce-unwind-tables=no//'
-lever 'loaded at a fixed address, not a random one (static-pie)' cross/flags.sh 's/ -Crelocation-model=static//;s/ -fno-pic/ -fPIE/'
+lever 'packed relocations' cross/flags.sh 's/ -Clink-arg=-Wl,--pack-dyn-relocs=relr//'
+lever '(not taken) a fixed load address' cross/flags.sh \
+	's/-Clink-arg=-static-pie/-Crelocation-model=static/;s/-fPIE/-fno-pic/'
+[ "$build" = lan ] || lever "TLS: no log messages" Cargo.toml 's/ features = ..max_level_off..,//'
 [ "$build" = lan ] || lever '(not taken) TLS 1.3 alone' Cargo.toml 's/, "tls12"//'
