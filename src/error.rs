@@ -19,7 +19,7 @@ pub enum Kind {
     File { doing: &'static str, path: PathBuf, why: io::Error },
     /// One line for each mistake: `config.toml:7: notification.ntfy.tokne is not a setting`
     Config(Vec<String>),
-    /// `cannot record the session in /var/…/session_events.db: database is locked`
+    /// `cannot record in the queue /var/…/session_events.db: database is locked`
     Queue { doing: &'static str, path: PathBuf, why: String },
     /// The database is damaged; the sender repairs it.
     Damaged { path: PathBuf, why: String },

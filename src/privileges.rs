@@ -1,5 +1,5 @@
-//! Gives up root: whoever owns the state directory is who the program becomes before it opens
-//! anything that this user can write, so that no link planted there makes root touch another file.
+//! Gives up root: the program becomes the owner of the state directory before it opens anything that this
+//! user can write, so that no link planted there makes root touch another file.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
@@ -56,8 +56,8 @@ pub fn give_up_root(database: &Path, spool: &Path, missing: Missing) -> Result<(
     become_user(Uid::from_raw(uid), Gid::from_raw(gid))
 }
 
-/// The owner of a directory: the first one on the way to it who isn't root, for he can put a link to
-/// anywhere in place of the rest.
+/// The owner of a directory: the first one on the way to it who isn't root, because that user can replace
+/// the rest by a link to anywhere.
 fn owner_on_the_way(directory: &Path) -> io::Result<(u32, u32)> {
     let first_user = |way: &Path| -> io::Result<Option<(u32, u32)>> {
         for above in way.ancestors().collect::<Vec<_>>().iter().rev() {
@@ -96,9 +96,9 @@ fn create_home(home: &Path, (uid, gid): (u32, u32)) -> Result<(u32, u32), Error>
     Ok((uid, gid))
 }
 
-/// Makes a directory for a user, unless it is there. It gets its name only when it is his: whoever
-/// comes meanwhile, or after a death in between, must not find one that is root's. What isn't root's on
-/// the way to it may be a link, or become one: there the directory is for its owner to make.
+/// Makes a directory for a user, unless it exists. It gets its name only when the user owns it: nobody may
+/// find one that is still root's, not even after a kill in between. If something on the way to it isn't
+/// root's, it may be a link, or become one; then its owner has to make the directory.
 fn create_for(directory: &Path, uid: u32, gid: u32) -> io::Result<()> {
     let is_others = |above: &&Path| fs::symlink_metadata(above).is_ok_and(|metadata| metadata.uid() != 0);
     if let Some(above) = directory.ancestors().skip(1).find(is_others) {

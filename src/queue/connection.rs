@@ -17,7 +17,7 @@ const SENDER_PATIENCE: Duration = Duration::from_secs(5);
 /// Who is opening the queue to change it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// A login, that must not wait.
+    /// A login, which must not wait.
     Hook,
     /// The sender, or a command that changes something.
     Sender,

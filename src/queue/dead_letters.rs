@@ -63,7 +63,7 @@ impl Queue {
         Ok(())
     }
 
-    /// Reports dead letters that nobody was told of yet, by target and reason: `notice` makes the event to
+    /// Reports dead letters that were not reported yet, by target and reason: `notice` makes the event to
     /// record, in the transaction that marks them as reported. Whether there were any.
     pub fn report_dead_letters(&mut self, notice: impl Fn(&str, i64, &str) -> Event) -> Result<bool, Error> {
         let unreported = self.read(unreported)?;
@@ -129,7 +129,7 @@ pub fn move_to_dead_letters(connection: &Connection, target: &str, id: EventId, 
     execute(connection, sql, params![target, id, error, Kind::Notice.number()]).map(drop)
 }
 
-/// Dead letters that nobody was told of: target, number and reason.
+/// Dead letters that were not reported yet: target, number and reason.
 pub fn unreported(connection: &Connection) -> SqlResult<Vec<(String, i64, String)>> {
     let sql = "SELECT target, count(*), error FROM delivery WHERE dead = 1 AND told = 0 GROUP BY target, error";
     every(connection, sql, &[], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))

@@ -150,7 +150,7 @@ impl Queue {
     }
 
     /// Runs `change` in one transaction. Syncs the directory before anything is written into an empty log, so
-    /// that one with something in it has its name on the disk, whoever made it and was killed since. `SQLite`
+    /// that a log that is in use has its name on the disk, even if the process that made it was killed. `SQLite`
     /// would do so at every first write of a connection, and so at every login (see `.cargo/config.toml`).
     fn write<T>(&mut self, doing: &'static str, change: impl FnOnce(&Connection) -> SqlResult<T>) -> Result<T, Error> {
         if !self.is_wal_named {

@@ -13,7 +13,7 @@ use crate::queue::{Queue, schema};
 /// What the file of the open lock is called, behind the name of the database.
 const LOCK: &str = ".turn";
 
-/// Opens the queue for one who writes. To be called with the open lock, if that can be had.
+/// Opens the queue to write to it. To be called with the open lock, if that can be had.
 pub fn open(path: &Path, role: Role) -> SqlResult<Queue> {
     let has_wal_file = has_wal_file(path);
     let alone = if role == Role::Hook { open_exclusive(path)? } else { None };
@@ -82,7 +82,7 @@ pub fn wait_for_lock(path: &Path) -> Option<File> {
     file.ok().filter(|file| file.lock().is_ok())
 }
 
-/// The same for one who creates nothing.
+/// The same, but creates nothing.
 pub fn wait_for_existing_lock(path: &Path) -> Option<File> {
     File::open(schema::beside(path, LOCK)).ok().filter(|file| file.lock().is_ok())
 }

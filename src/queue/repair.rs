@@ -37,7 +37,7 @@ const SAVED: &str = ".saved";
 const FILES: [&str; 4] = ["-wal", "-shm", "-journal", ""];
 
 impl Queue {
-    /// Moves a damaged database aside ([`Kind::Damaged`] said so), makes a new one with the events that wait
+    /// Moves a damaged database aside (the error was [`Kind::Damaged`]), makes a new one with the events that wait
     /// and can still be read, and returns that and what to report to the administrator. No login is let in
     /// meanwhile: it would write into the file that is moved aside.
     pub fn repair(path: &Path, why: &str) -> Result<(Self, String), Error> {

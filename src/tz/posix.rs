@@ -56,7 +56,7 @@ impl Rule {
         }
         let rest = name(rest)?;
         // Without an offset of its own, daylight saving is an hour ahead. POSIX leaves the dates open
-        // when there are none; we want them, for RFC 9636 does.
+        // when there are none; we want them, because RFC 9636 does.
         let (offset, rest) = if rest.starts_with(',') { (standard - 3600, rest) } else { clock(rest, 24)? };
         let (start, rest) = Change::parse(rest.strip_prefix(',')?)?;
         let (end, rest) = Change::parse(rest.strip_prefix(',')?)?;
