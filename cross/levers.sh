@@ -56,5 +56,4 @@ lever 'Rust: no unwind tables' cross/flags.sh 's/ -Cforce-unwind-tables=no//'
 lever 'packed relocations' cross/flags.sh 's/ -Clink-arg=-Wl,--pack-dyn-relocs=relr//'
 lever '(not taken) a fixed load address' cross/flags.sh \
 	's/-Clink-arg=-static-pie/-Crelocation-model=static/;s/-fPIE/-fno-pic/'
-[ "$build" = lan ] || lever "TLS: no log messages" Cargo.toml 's/ features = ..max_level_off..,//'
 [ "$build" = lan ] || lever '(not taken) TLS 1.3 alone' Cargo.toml 's/, "tls12"//'

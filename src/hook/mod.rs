@@ -71,6 +71,7 @@ fn record(config: &Path, event: &Event, safe: &mut dyn FnMut()) {
 
 fn append(paths: &Paths, event: &Event) -> Result<Queue, Error> {
     privileges::give_up_root(&paths.database, &paths.spool, Missing::Create)?;
+    worker::end_in_time();
     let mut queue = Queue::open(&paths.database, Role::Hook)?;
     queue.append(slice::from_ref(event))?;
     Ok(queue)
@@ -84,6 +85,7 @@ fn keep_elsewhere(paths: Option<Paths>, event: &Event, why: &str) {
     if let Err(also) = privileges::give_up_root(&database, &spool, Missing::Create) {
         return log_record(event, &format!("{why}; {also}"));
     }
+    worker::end_in_time();
     let mut reasons = why.to_owned();
     for directory in if is_orphan { ORPHANS.map(PathBuf::from).to_vec() } else { vec![spool] } {
         match spool::write(&directory, event) {

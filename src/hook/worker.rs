@@ -41,7 +41,6 @@ pub fn run_with_deadline(limit: Duration, work: impl FnOnce(&mut dyn FnMut())) -
     match child {
         ForkResult::Child => {
             drop(reader);
-            end_in_time();
             detach(writer);
             let mut done = || drop(io::stderr().write_all(&[DONE]));
             work(&mut done);
@@ -62,9 +61,10 @@ fn fork_here() -> nix::Result<ForkResult> {
     unsafe { fork() }
 }
 
-/// Makes sure that a child that is left behind ends, by SIGKILL, because the caller may have blocked or
-/// ignored any other signal.
-fn end_in_time() {
+/// Makes sure that this process ends if it is left behind, by SIGKILL, because the caller may have blocked or
+/// ignored any other signal. To be called once root is given up: with a second thread and `ulimit -i 0`, musl's
+/// setresuid would wait for ever.
+pub fn end_in_time() {
     let event = SigEvent::new(SigevNotify::SigevSignal { signal: Signal::SIGKILL, si_value: 0 });
     if let Ok(mut timer) = Timer::new(ClockId::CLOCK_MONOTONIC, event) {
         let _ = timer.set(Expiration::OneShot(TimeSpec::from_duration(CHILD_LIMIT)), TimerSetTimeFlags::empty());
