@@ -1,7 +1,7 @@
 //! Runs work in a child process with a deadline.
 //!
 //! A process blocked on a hung disk (state D) ignores even SIGKILL, and so does one with a thread in that
-//! state. Whoever waits for such a process waits for the disk. So PAM waits for a process that touches no
+//! state. Waiting for such a process means waiting for the disk. So PAM waits for a process that touches no
 //! disk, and the child that does is left behind if it is late.
 
 use std::fs::File;
@@ -56,8 +56,8 @@ pub fn run_with_deadline(limit: Duration, work: impl FnOnce(&mut dyn FnMut())) -
 
 #[expect(unsafe_code, reason = "there is no other way to a second process without starting the program again")]
 fn fork_here() -> nix::Result<ForkResult> {
-    // SAFETY: this process has a single thread (`run_with_deadline` says so, and the hook starts none), so
-    // nothing in the child is locked by a thread that it doesn't have (fork(2), signal-safety(7)).
+    // SAFETY: this process has a single thread (`run_with_deadline` says so; only a child starts another
+    // one, in `end_in_time`, and a child doesn't fork), so nothing in the child is locked by a thread that it doesn't have (fork(2), signal-safety(7)).
     unsafe { fork() }
 }
 

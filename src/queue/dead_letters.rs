@@ -92,7 +92,8 @@ impl Queue {
     pub fn dead_letters(&self, most: i64) -> Result<(Vec<DeadLetter>, i64), Error> {
         self.read(|connection| {
             let sql = format!(
-                "SELECT {}, delivery.target, delivery.error AS reason FROM delivery JOIN event ON event.id = delivery.event
+                "SELECT {}, delivery.target, delivery.error AS reason
+                 FROM delivery JOIN event ON event.id = delivery.event
                  WHERE dead = 1 ORDER BY event.id, delivery.target LIMIT ?",
                 row::columns()
             );
