@@ -3,8 +3,8 @@
 #
 # Runs the tests of the real binary with what `make dist` built: for each target (default: those in
 # dist/) the test modules that need neither sshd, PAM nor strace, under qemu where the processor is a
-# foreign one; for this machine's own processor the others too. The full build takes only the tests of
-# what it has more than the appliance build. Last comes tests/host/static_build.rs, which runs the
+# foreign one; for this machine's own processor the others too. The full build, which is the same
+# program as the appliance build today, takes only the tests of TLS. Last comes tests/host/static_build.rs, which runs the
 # x86_64 binary in root directories with nothing else in them.
 set -eu
 cd "$(dirname "$0")/.."

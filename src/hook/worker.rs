@@ -56,8 +56,9 @@ pub fn run_with_deadline(limit: Duration, work: impl FnOnce(&mut dyn FnMut())) -
 
 #[expect(unsafe_code, reason = "there is no other way to a second process without starting the program again")]
 fn fork_here() -> nix::Result<ForkResult> {
-    // SAFETY: this process has a single thread (`run_with_deadline` says so; only a child starts another
-    // one, in `end_in_time`, and a child doesn't fork), so nothing in the child is locked by a thread that it doesn't have (fork(2), signal-safety(7)).
+    // SAFETY: this process has a single thread (`run_with_deadline` says so; only a child starts another one, in
+    // `end_in_time`, and a child doesn't fork), so nothing in the child is locked by a thread that it doesn't have
+    // (fork(2), signal-safety(7)).
     unsafe { fork() }
 }
 
