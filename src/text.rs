@@ -107,6 +107,18 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// Encodes bytes in base 64 (RFC 4648 §4).
+pub fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let four = |three: &[u8]| {
+        let byte = |place: usize| usize::from(three.get(place).copied().unwrap_or(0));
+        let number = byte(0) << 16 | byte(1) << 8 | byte(2);
+        let digit = |place: usize| char::from(DIGITS[number >> (18 - 6 * place) & 63]);
+        [0, 1, 2, 3].map(|place| if place <= three.len() { digit(place) } else { '=' })
+    };
+    bytes.chunks(3).flat_map(four).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,5 +166,14 @@ mod tests {
     #[test]
     fn a_secret_prints_as_nothing() {
         assert_eq!(format!("{:?}", Secret::new("tk_1")), "Secret(..)");
+    }
+
+    #[test]
+    fn base_64_is_that_of_the_standard() {
+        for (bytes, expected) in
+            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("foobar", "Zm9vYmFy")]
+        {
+            assert_eq!(base64(bytes.as_bytes()), expected);
+        }
     }
 }

@@ -12,7 +12,7 @@ const KEY_LIMIT: usize = 3000;
 
 /// Every fact.
 #[rustfmt::skip]
-pub const FACTS: [Spec; 12] = [
+pub const FACTS: [Spec; 13] = [
     //  name           kept in         up to        shown                how it is got
     row("user",        Store::Column,  FIELD_LIMIT, Shown::Inside(64),   Source::Item("PAM_USER")),
     row("remote_host", Store::Column,  FIELD_LIMIT, Shown::Inside(128),  Source::Item("PAM_RHOST")),
@@ -26,6 +26,7 @@ pub const FACTS: [Spec; 12] = [
     row("key",         Store::Text,    KEY_LIMIT,   Shown::No,           Source::AuthenticationKeys),
     row("origin",      Store::Text,    FIELD_LIMIT, Shown::No,           Source::Origin),
     row("pidns",       Store::Text,    FIELD_LIMIT, Shown::No,           Source::PidNamespace),
+    row("not_for",     Store::Text,    FIELD_LIMIT, Shown::No,           Source::Sender),
 ];
 
 /// `PAM_USER`
@@ -38,6 +39,8 @@ pub const TTY: Fact = Fact::named("tty");
 pub const SERVICE: Fact = Fact::named("service");
 /// Who became that user (`PAM_RUSER`): su and sudo say so.
 pub const BY: Fact = Fact::named("by");
+/// The target that gets a notice of the program's own only if there is no other one.
+pub const NOT_FOR: Fact = Fact::named("not_for");
 /// How far the event can be trusted.
 pub const ORIGIN: Fact = Fact::named("origin");
 
@@ -94,6 +97,8 @@ pub enum Source {
     Origin,
     /// The number of the hook's pid namespace, within which the session's process id counts.
     PidNamespace,
+    /// The hook doesn't: the sender writes it into notices of its own.
+    Sender,
 }
 
 /// A fact, by its place in [`FACTS`].

@@ -101,6 +101,7 @@ fn get(source: Source, environment: &Environment<'_>, facts: &Facts) -> Vec<u8> 
         }),
         Source::Origin => environment.origin.name().into(),
         Source::PidNamespace => pid_namespace().into(),
+        Source::Sender => Vec::new(),
     }
 }
 

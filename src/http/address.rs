@@ -1,12 +1,18 @@
 //! `Url`: an address of http or https, parsed once, when the configuration is read.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
 
 use crate::text::Secret;
 use crate::toml::{Found, Section};
 
-/// A checked address. Anybody who knows it may be able to post, and so it is a secret.
+const NO_SCHEME: &str = "must begin with https:// or http://";
+
+/// Endings of names that only a local network knows.
+const LOCAL: [&str; 6] = [".local", ".home.arpa", ".internal", ".lan", ".home", ".localdomain"];
+
+/// A checked address, with scheme and host in lower case. Anybody who knows it may be able to post, and so it is
+/// a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Url {
     text: Secret,
@@ -14,6 +20,8 @@ pub struct Url {
     host: Range<usize>,
     /// Where the path begins.
     path: usize,
+    /// `name:password`, which stand before the host and never in the text.
+    user: Option<Secret>,
 }
 
 impl Url {
@@ -30,23 +38,40 @@ impl Url {
     /// Parses an address (RFC 3986 §3), or says what is wrong with it.
     pub fn parse(text: &Secret) -> Result<Self, &'static str> {
         let url = text.reveal();
-        let Some(("https" | "http", rest)) = url.split_once("://") else {
-            return Err("must begin with https:// or http://");
+        let Some((scheme, rest)) = url.split_once("://") else { return Err(NO_SCHEME) };
+        let scheme = scheme.to_ascii_lowercase();
+        if !["https", "http"].contains(&scheme.as_str()) {
+            return Err(NO_SCHEME);
+        }
+        let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+        let (user, authority) = match authority.rsplit_once('@') {
+            Some((user, authority)) => (Some(Secret::new(percent_decoded(user)?)), authority),
+            None => (None, authority),
         };
-        let start = url.len() - rest.len();
-        if !url.bytes().all(|byte| byte.is_ascii_graphic()) || url.contains('#') {
+        if !authority.is_ascii() {
+            return Err("must have the host's name in ASCII: the form of it that begins with xn--");
+        }
+        if !path.bytes().all(|byte| byte.is_ascii_graphic()) || path.contains('#') {
             return Err("must have no spaces, no #fragment and nothing but ASCII (percent-encode the rest)");
         }
-        let path = rest.find(['/', '?']).map_or(url.len(), |length| start + length);
-        let authority = &url[start..path];
+        if authority.contains(['[', ']']) {
+            return Err("has an IPv6 address, which is not possible: use a name for it");
+        }
         let (host, port) = authority.split_once(':').unwrap_or((authority, "80"));
-        if authority.contains(['@', '[', '\\']) {
-            return Err("must have a host name or an IPv4 address, without a user (an IPv6 address needs a name)");
+        if !is_host(host) || !port.parse::<u16>().is_ok_and(|port| port > 0) {
+            return Err(
+                "must have a host name or an IPv4 address such as 192.0.2.7, and a port from 1 to 65535 if any",
+            );
         }
-        if host.is_empty() || !port.parse::<u16>().is_ok_and(|port| port > 0) {
-            return Err("must have a host, and a port from 1 to 65535 if any");
-        }
-        Ok(Self { text: text.clone(), host: start..start + host.len(), path })
+        let start = scheme.len() + "://".len();
+        let (host, authority) = (start..start + host.len(), authority.to_ascii_lowercase());
+        let text = Secret::new(format!("{scheme}://{authority}{path}"));
+        Ok(Self { text, host, path: start + authority.len(), user })
+    }
+
+    /// The same address for somebody else: `name:password`.
+    pub fn with_user(self, user: Secret) -> Self {
+        Self { user: Some(user), ..self }
     }
 
     /// The same server with another path, which must be made of parts of this address or of literals.
@@ -69,6 +94,17 @@ impl Url {
         &self.text.reveal()[self.host.clone()]
     }
 
+    /// The port, also where the address leaves it out (RFC 9110 §4.2).
+    pub fn port(&self) -> u16 {
+        let named = self.origin()[self.host.end..].strip_prefix(':').and_then(|port| port.parse().ok());
+        named.unwrap_or(if self.is_secure() { 443 } else { 80 })
+    }
+
+    /// `name:password` for HTTP's Basic authentication (RFC 7617), if there are any.
+    pub fn user(&self) -> Option<&Secret> {
+        self.user.as_ref()
+    }
+
     /// `http://host:port`
     pub fn origin(&self) -> &str {
         &self.text.reveal()[..self.path]
@@ -85,10 +121,42 @@ impl Url {
         self.text.reveal()[self.path..].split_once('?').map_or("", |(_, query)| query)
     }
 
+    /// Whether the host is in a network at hand, where no captive portal stands between: a private address
+    /// (RFC 1918, RFC 3927), or a name that only a local network knows (RFC 6762, RFC 8375, and what routers use).
+    pub fn is_near(&self) -> bool {
+        let host = self.host().trim_end_matches('.');
+        let is_private = |address: Ipv4Addr| address.is_private() || address.is_link_local();
+        let is_local = || !host.contains('.') || LOCAL.iter().any(|ending| host.ends_with(ending));
+        self.is_loopback() || host.parse().map_or_else(|_| is_local(), is_private)
+    }
+
     /// Whether the host is this one: a local relay, or a test.
     pub fn is_loopback(&self) -> bool {
         self.host() == "localhost" || self.host().parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
     }
+}
+
+/// Whether a text is a host's name (RFC 1123 §2.1, and `_`, which some have) or an IPv4 address. What looks like
+/// a number but isn't one in four parts (`127.1`) is neither.
+fn is_host(text: &str) -> bool {
+    let is_name = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
+    let last = text.trim_end_matches('.').rsplit('.').next().unwrap_or("");
+    let is_number = last.bytes().all(|byte| byte.is_ascii_digit()) || last.starts_with("0x");
+    is_name && (!is_number || text.parse::<Ipv4Addr>().is_ok())
+}
+
+/// Reads percent-encoded text (RFC 3986 §2.1).
+fn percent_decoded(text: &str) -> Result<String, &'static str> {
+    let mistake = "must have a name and a password that are percent-encoded where they are not plain ASCII";
+    let (mut bytes, mut rest) = (Vec::new(), text);
+    while let Some((plain, after)) = rest.split_once('%') {
+        bytes.extend(plain.bytes());
+        let digits = after.get(..2).filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
+        bytes.push(digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()).ok_or(mistake)?);
+        rest = &after[2..];
+    }
+    bytes.extend(rest.bytes());
+    String::from_utf8(bytes).map_err(|_| mistake)
 }
 
 #[cfg(test)]
@@ -102,6 +170,7 @@ mod tests {
             ("http://127.0.0.1:80", false, "127.0.0.1", "http://127.0.0.1:80", "", "", true),
             ("http://localhost:8080/a?b=c", false, "localhost", "http://localhost:8080", "/a", "b=c", true),
             ("http://h?x", false, "h", "http://h", "", "x", false),
+            ("https://ntfy.sh:8443/a/b?c", true, "ntfy.sh", "https://ntfy.sh:8443", "/a/b", "c", false),
         ];
         for (text, is_secure, host, origin, path, query, is_loopback) in rows {
             let url = Url::parse(&Secret::new(text)).unwrap_or_else(|why| panic!("{text} {why}"));
@@ -110,6 +179,19 @@ mod tests {
             assert!(format!("{url:?}").starts_with("Url { text: Secret(..), host: "), "{url:?}");
             assert_eq!(Url::parse(&Secret::new(format!("{origin}/x"))), Ok(url.with_path("/x")));
         }
+    }
+
+    #[test]
+    fn a_name_and_a_password_are_kept_apart_and_case_does_not_matter_before_the_path() {
+        let url = Url::parse(&Secret::new("HTTPS://anna:p%40ss%c3%a9@Ntfy.SH:443/Topic?A")).expect("an address");
+        assert_eq!((url.reveal(), url.port()), ("https://ntfy.sh:443/Topic?A", 443));
+        assert_eq!(url.user().map(Secret::reveal), Some("anna:p@ssé"));
+        for text in ["http://a%4@h/", "http://a%+5@h/", "http://a%ff@h/", "http://a%é@h/"] {
+            assert!(Url::parse(&Secret::new(text)).is_err(), "{text}");
+        }
+        let ports = ["http://h/", "https://h/", "http://h:8080"]
+            .map(|text| Url::parse(&Secret::new(text)).map(|url| url.port()));
+        assert_eq!(ports, [Ok(80), Ok(443), Ok(8080)]);
     }
 
     #[test]
@@ -124,13 +206,17 @@ mod tests {
             "http://h:0/",
             "http://h:x/",
             "http://h:70000/",
-            "http://u@h/",
+            "http://u@/",
+            "http://127.1/",
+            "http://2130706433/",
+            "http://0x7f.1/",
+            "http://127.0.0.256/",
+            "http://h/é",
             "http://[::1]/",
             "http://h/a b",
             "http://h/\r\nX: y",
             "http://h/#f",
             "http://hé/",
-            "HTTP://h/",
         ] {
             assert!(Url::parse(&Secret::new(text)).is_err(), "{text}");
         }

@@ -23,7 +23,7 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::time::Duration;
 
-use crate::text::Secret;
+use crate::text::{Secret, base64};
 
 /// Bytes of an answer's body that are read. Every service's answer is far shorter.
 const BODY_LIMIT: u64 = 64 * 1024;
@@ -92,6 +92,8 @@ pub fn post(request: &Request, timeout: Duration) -> Result<Response, String> {
         .with_body(request.body.as_str());
     if let Some(token) = &request.bearer {
         message = message.with_header("Authorization", format!("Bearer {}", token.reveal()));
+    } else if let Some(user) = request.url.user() {
+        message = message.with_header("Authorization", format!("Basic {}", base64(user.reveal().as_bytes())));
     }
     if let Some(key) = request.key {
         // A string of RFC 9651 §3.3.3, as draft-ietf-httpapi-idempotency-key-header wants.
@@ -104,7 +106,8 @@ pub fn post(request: &Request, timeout: Duration) -> Result<Response, String> {
     let mut body = Vec::new();
     let is_empty = matches!(answer.status_code, 204 | 304);
     let read = if is_empty { Ok(0) } else { (&mut answer).take(BODY_LIMIT).read_to_end(&mut body) };
-    let cut = read.err().map(|error| why_io(&error));
+    let is_long = body.len() as u64 >= BODY_LIMIT;
+    let cut = read.err().map(|error| why_io(&error)).or_else(|| is_long.then(|| "it is too long".into()));
     let headers = std::mem::take(&mut answer.headers);
     Ok(after_interim(Response { status: answer.status_code, headers, body, cut }))
 }

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use crate::http::{Response, Url};
-use crate::notifier::outcome::{self, Outcome};
+use crate::notifier::outcome::{self, Reading};
 use crate::notifier::{Capacity, Digest, Service, Setup, Unit, json};
 use crate::rules::Urgency;
-use crate::text::Secret;
+use crate::text::{Field, Secret};
 use crate::toml::Section;
 
 /// A message holds 2000 characters; the code block's fence takes six, `- ` and the line break three.
@@ -17,11 +17,28 @@ pub const CAPACITY: Capacity = Capacity { limit: 2000, unit: Unit::Utf16, around
 /// Hosts that serve webhooks.
 const HOSTS: [&str; 4] = ["discord.com", "canary.discord.com", "ptb.discord.com", "discordapp.com"];
 
-/// Path of a webhook, before its number and its token.
-const PATH: &str = "/api/webhooks/";
+/// RFC 9110 §4.2.2
+const HTTPS_PORT: u16 = 443;
 
 /// Length of a webhook's user name, counted like a message's.
 const USERNAME_LIMIT: usize = 80;
+
+/// Code of an invalid form; which field it is stands in `errors`.
+const INVALID_FORM: u32 = 50_035;
+
+/// Codes that are about the message: it can't be sent to everybody, is too large, is no JSON, is blocked by
+/// automatic moderation or for a link in it.
+const ABOUT_MESSAGE: [u32; 5] = [20_009, 40_005, 50_109, 200_000, 240_000];
+
+/// What to do about the codes that are about the target.
+const REMEDIES: [(&[u32], &str); 6] = [
+    (&[10_003, 10_015, 50_027], "the webhook or its channel is gone: make a new webhook and set its address"),
+    (&[220_001], "the channel is a forum: add ?thread_id=NUMBER to the address"),
+    (&[220_003], "only a forum has such threads: take thread_id and thread_name out of the address"),
+    (&[50_083, 160_005], "the thread is archived or locked: open it again, or take another"),
+    (&[50_001, 50_013], "the webhook may not post there: look at the channel's permissions"),
+    (&[50_006], "the address must end with the webhook's token: take off what follows it, such as /slack"),
+];
 
 /// The message makes no sound (`SUPPRESS_NOTIFICATIONS`).
 const SILENT: u32 = 1 << 12;
@@ -30,18 +47,36 @@ const SILENT: u32 = 1 << 12;
 pub fn configure(section: &mut Section<'_>) -> Option<Setup> {
     let found = section.required("webhook_url", Section::secret)?;
     let url = Url::configure(section, "webhook_url", &found)?;
-    let is_discord = url.is_secure() && HOSTS.contains(&url.host()) && url.origin().ends_with(url.host());
-    let parts = section.check("webhook_url", &found, |_| {
-        let parts = url.path().strip_prefix(PATH).filter(|_| is_discord || url.is_loopback());
-        parts.ok_or("must begin with https://discord.com/api/webhooks/")
+    let is_discord = url.is_secure() && HOSTS.contains(&url.host()) && url.port() == HTTPS_PORT;
+    let token = section.check("webhook_url", &found, |_| {
+        if !is_discord && !url.is_loopback() {
+            return Err("must begin with https://discord.com/api/webhooks/");
+        }
+        token(url.path())
     })?;
-    // The parts after the webhook's number let anybody post.
-    let secrets = parts.split('/').filter(|part| !part.bytes().all(|byte| byte.is_ascii_digit()));
-    let secrets = secrets.map(Secret::new).collect();
+    // It lets anybody post.
+    let secrets = vec![Secret::new(token)];
     let joint = if url.query().is_empty() { "" } else { "&" };
     // Without wait=true Discord answers before it has the message, and reports nothing if it is lost.
-    let address = url.with_path(&format!("{}?{}{joint}wait=true", url.path(), url.query()));
+    let path = url.path().trim_end_matches('/');
+    let address = url.with_path(&format!("{path}?{}{joint}wait=true", url.query()));
     Some(Setup { service: Service::Discord, address: Some(address), bearer: None, secrets })
+}
+
+/// Finds the token in `/api/webhooks/NUMBER/TOKEN`; a version may stand before `webhooks`. The Go program took
+/// anything that began so.
+fn token(path: &str) -> Result<&str, &'static str> {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let rest = path.strip_prefix("/api/").unwrap_or("");
+    let (version, after) = rest.split_once('/').unwrap_or(("", ""));
+    let rest = if version.strip_prefix('v').is_some_and(is_number) { after } else { rest };
+    let rest = rest.strip_prefix("webhooks/").ok_or("must begin with https://discord.com/api/webhooks/")?;
+    let token =
+        rest.trim_end_matches('/').trim_start_matches(|digit: char| digit.is_ascii_digit()).trim_start_matches('/');
+    if token.ends_with("/slack") || token.ends_with("/github") {
+        return Err("must end with the webhook's token: take off what follows it, such as /slack");
+    }
+    Ok(token)
 }
 
 /// Writes a code block, in which Discord formats and mentions nothing, one line a notice.
@@ -58,14 +93,26 @@ pub fn render(digest: &Digest<'_>) -> String {
     )
 }
 
-/// Discord answers a message that it saved with that message, which has an `id`.
-pub fn judge(response: &Response) -> Outcome {
-    let saved = response.status == 204 || json::field(&response.body, "id").is_some();
-    let throttled =
-        || outcome::retry_after(response).or_else(|| outcome::seconds(json::field(&response.body, "retry_after")?));
-    match outcome::judge(response, saved, throttled, "message") {
-        Outcome::Delivered { .. } => Outcome::Delivered { pause: spent(response) },
-        other => other,
+/// Discord answers a message that it saved with that message, which has an `id`. Its errors have a `code`
+/// (docs.discord.com, JSON Error Codes).
+pub fn read(response: &Response) -> Reading {
+    let member = |name| json::field(&response.body, name);
+    let errors = member("errors").unwrap_or("");
+    let code = member("code").and_then(|code| code.parse().ok()).unwrap_or(0);
+    let is_invalid = code == INVALID_FORM;
+    let said = match (member("message"), json::first(errors, "message")) {
+        (Some(_), Some(why)) if is_invalid => format!("{}: {why}", json::key(errors)),
+        (said, _) => said.unwrap_or("").into(),
+    };
+    Reading {
+        is_taken: response.status == 204 || member("id").is_some(),
+        spent: spent(response),
+        pause: member("retry_after").and_then(outcome::seconds),
+        // A form's other fields (thread_id, username) come from the settings.
+        is_about_message: ABOUT_MESSAGE.contains(&code) || is_invalid && json::key(errors) == "content",
+        said: Field::new(said.as_bytes()),
+        remedy: REMEDIES.iter().find(|(codes, _)| codes.contains(&code)).map_or("", |(_, remedy)| remedy),
+        hint: None,
     }
 }
 
@@ -77,7 +124,7 @@ fn spent(response: &Response) -> Option<Duration> {
 
 /// A user name that Discord accepts: 1 to 80 characters, none of its reserved words or signs.
 fn username(host: &str) -> String {
-    let mut name = host.replace(['@', '#', ':', '`'], "-");
+    let mut name = host.replace('`', "").replace(['@', '#', ':'], "-");
     for (word, split) in [("discord", 4), ("clyde", 3)] {
         while let Some(start) = name.to_ascii_lowercase().find(word) {
             name.insert(start + split, '-');
@@ -91,7 +138,11 @@ fn username(host: &str) -> String {
         length += sign.len_utf16();
         length <= USERNAME_LIMIT
     };
-    name.chars().take_while(fits).collect::<String>().trim_end().into()
+    let name: String = name.chars().take_while(fits).collect();
+    match name.trim() {
+        "" => "ssh-session-notifier".into(),
+        name => name.into(),
+    }
 }
 
 #[cfg(test)]
@@ -109,10 +160,11 @@ mod tests {
             ("MyDISCORDdiscord", "MyDISC-ORDdisc-ord"),
             ("clyde.example", "cly-de.example"),
             ("here", "here-"),
-            ("a@b#c:d`e", "a-b-c-d-e"),
+            ("a@b#c:d`e", "a-b-c-de"),
             (&long, &long[..160]),
             (&longer, &longer[..160]),
             (&padded, &padded[..79]),
+            ("```", "ssh-session-notifier"),
         ];
         for (host, expected) in rows {
             assert_eq!(username(host), expected);

@@ -31,6 +31,25 @@ pub fn field<'t>(body: &'t [u8], name: &str) -> Option<&'t str> {
     }
 }
 
+/// Whether a text is one whole object or array.
+pub fn is_whole(text: &str) -> bool {
+    let text = text.trim();
+    text.starts_with(['{', '[']) && value(text).is_some_and(|(_, rest)| rest.is_empty())
+}
+
+/// The name of the first member of an object; empty if there is none.
+pub fn key(object: &str) -> &str {
+    let member = object.trim_start().strip_prefix('{').and_then(value);
+    member.and_then(|(key, _)| key.strip_prefix('"')?.strip_suffix('"')).unwrap_or("")
+}
+
+/// The text of the first string with this name, however deep it lies.
+pub fn first<'t>(text: &'t str, name: &str) -> Option<&'t str> {
+    let (_, rest) = text.split_once(&format!("\"{name}\""))?;
+    let (member, _) = value(rest.trim_start().strip_prefix(':')?)?;
+    member.strip_prefix('"')?.strip_suffix('"')
+}
+
 /// Splits off one value: a string, a number or word, or a whole array or object.
 fn value(text: &str) -> Option<(&str, &str)> {
     let text = text.trim_start();
@@ -77,6 +96,32 @@ mod tests {
         ];
         for (body, expected) in rows {
             assert_eq!(field(body.as_bytes(), "id"), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn what_lies_deeper_is_found_by_its_name_alone() {
+        let errors = r#"{ "content": {"_errors": [{"code": "X", "message" : "Must be 2000 or fewer."}]}}"#;
+        assert_eq!((key(errors), first(errors, "message")), ("content", Some("Must be 2000 or fewer.")));
+        for text in ["", "{}", "[]", r#"{"message""#, r#"{"message":7}"#] {
+            assert_eq!(first(text, "message"), None, "{text}");
+        }
+        assert_eq!((key(""), key("{}"), key("[1]")), ("", "", ""));
+    }
+
+    #[test]
+    fn an_object_or_an_array_is_whole_up_to_its_own_end() {
+        for (text, expected) in [
+            ("{}", true),
+            (" [1, {\"a\": \"]\"}] \n", true),
+            ("{\"id\"", false),
+            ("{} {}", false),
+            ("7", false),
+            ("\"{}\"", false),
+            ("", false),
+            ("<html>", false),
+        ] {
+            assert_eq!(is_whole(text), expected, "{text}");
         }
     }
 

@@ -22,6 +22,7 @@ use std::cmp::Reverse;
 
 use crate::http::{Request, Response, Url};
 use crate::notice::LONGEST;
+use crate::notifier::outcome::{Asked, Reading};
 use crate::rules::Filter;
 use crate::text::Secret;
 use crate::toml::Section;
@@ -71,7 +72,7 @@ pub enum Message {
 #[derive(Clone, Debug)]
 enum Service {
     Discord,
-    Ntfy { topic: Secret },
+    Ntfy(ntfy::Topic),
     Stdout,
 }
 
@@ -101,29 +102,39 @@ impl Notifier {
         self.setup.address.as_ref().is_some_and(Url::is_secure)
     }
 
-    /// Writes the message.
-    pub fn render(&self, digest: &Digest<'_>) -> Message {
-        let body = match &self.setup.service {
-            Service::Discord => discord::render(digest),
-            Service::Ntfy { topic } => ntfy::render(digest, topic),
-            Service::Stdout => stdout::render(digest),
+    /// Writes the message. `hint` says how the target was reached before, if not as usual.
+    pub fn render(&self, digest: &Digest<'_>, hint: &str) -> Message {
+        let (body, own) = match &self.setup.service {
+            Service::Discord => (discord::render(digest), None),
+            Service::Ntfy(topic) => ntfy::render(digest, topic, hint),
+            Service::Stdout => (stdout::render(digest), None),
         };
-        let Some(url) = self.setup.address.clone() else { return Message::Print(body) };
+        let Some(url) = own.or_else(|| self.setup.address.clone()) else { return Message::Print(body) };
         let (bearer, key) = (self.setup.bearer.clone(), Some(digest.key(&self.name)));
         Message::Post(Request { url, bearer, key, body })
     }
 
-    /// Says what an answer means. Secrets are taken out first: later one may have been cut, and the rest of
-    /// it would not be recognised.
-    pub fn judge(&self, mut response: Response) -> Outcome {
+    /// Says what an answer to a request to `url` means. Secrets are taken out first: later one may have been cut,
+    /// and the rest of it would not be recognised.
+    pub fn judge(&self, mut response: Response, url: &Url, hint: &str) -> Outcome {
         if let Ok(text) = str::from_utf8(&response.body) {
             response.body = self.conceal(text).into_bytes();
         }
-        match &self.setup.service {
-            Service::Discord => discord::judge(&response),
-            Service::Ntfy { .. } => ntfy::judge(&response),
-            Service::Stdout => Outcome::Delivered { pause: None },
-        }
+        let reading = match &self.setup.service {
+            Service::Discord => discord::read(&response),
+            Service::Ntfy(_) => ntfy::read(&response, hint),
+            Service::Stdout => Reading::default(),
+        };
+        let has_token = self.setup.bearer.is_some() || url.user().is_some();
+        let shown = format!("{}{}", url.origin(), self.path_without_secrets(url));
+        outcome::judge(&response, reading, Asked { url, shown: &shown, has_token })
+    }
+
+    /// A short secret can't be concealed in a text, but it can in a path.
+    fn path_without_secrets(&self, url: &Url) -> String {
+        let is_secret = |part: &&str| self.setup.secrets.iter().any(|secret| secret.reveal() == *part);
+        let parts = url.path().split('/').map(|part| if is_secret(&part) { "…" } else { part });
+        parts.collect::<Vec<_>>().join("/")
     }
 
     /// The same text without this target's secrets, in case a service repeated one.

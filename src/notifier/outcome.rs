@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::http::Response;
+use crate::http::{Response, Url};
 use crate::notifier::json;
 use crate::text::Field;
 use crate::tz::days_from_civil;
@@ -30,32 +30,141 @@ pub enum Outcome {
     Refused { why: String },
     /// This message is wrong, and always will be.
     Rejected { why: String },
+    /// The target is reached in another way, which `hint` says: try again at once.
+    Moved { hint: String, why: String },
 }
 
-/// Judges an answer. `is_proven`: a 2xx really comes from the service, not from a captive portal. `pause`
-/// reads how long a 429 lasts, and `reason` names the member of the service's JSON that says why.
-pub fn judge(response: &Response, is_proven: bool, pause: impl Fn() -> Option<Duration>, reason: &str) -> Outcome {
-    let said = json::field(&response.body, reason).map(|text| Field::new(text.as_bytes())).unwrap_or_default();
+/// What a service reads in an answer of its own. The default is what it reads in somebody else's.
+#[derive(Debug, Default)]
+pub struct Reading {
+    /// A 2xx has the mark that only the service itself makes: it has the message.
+    pub is_taken: bool,
+    /// For so long its limit is used up by this message.
+    pub spent: Option<Duration>,
+    /// How long a 429 lasts.
+    pub pause: Option<Duration>,
+    /// An error is about this message, and not about the target.
+    pub is_about_message: bool,
+    /// How else the target can be reached.
+    pub hint: Option<String>,
+    /// What the service says of an error.
+    pub said: Field,
+    /// What the operator can do about it.
+    pub remedy: &'static str,
+}
+
+/// What is known of the request.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// Where it was posted to.
+    pub url: &'a Url,
+    /// The same for people: without secrets.
+    pub shown: &'a str,
+    /// Whether it had a token, or a name and a password.
+    pub has_token: bool,
+}
+
+/// Judges an answer. Only the service itself can say that a message is wrong; anybody else's error (a proxy's,
+/// a firewall's) keeps everything.
+pub fn judge(response: &Response, reading: Reading, asked: Asked<'_>) -> Outcome {
     let status = response.status;
-    let why = if said.is_empty() { format!("HTTP {status}") } else { format!("HTTP {status}: {said}") };
+    let said = match &reading.said {
+        said if said.is_empty() => String::new(),
+        said => format!(": {said}"),
+    };
+    let why = format!("HTTP {status}{said}");
+    // Where the settings are probably wrong: what was asked, and what to do.
+    let in_full = |remedy: &str| {
+        let shown = asked.shown;
+        format!("{why} (POST {shown}); {remedy}")
+    };
     match status {
-        200..300 if is_proven => Outcome::Delivered { pause: None },
+        200..300 if reading.is_taken || is_a_relays(response, asked.url) => Outcome::Delivered { pause: reading.spent },
         200..300 => {
-            let what = response.cut.as_deref().unwrap_or("a captive portal or a proxy answered");
+            let what = response.cut.as_deref().unwrap_or("a captive portal, a login page or a proxy answered");
             Outcome::Failed { why: format!("HTTP {status}, but not the service's answer: {what}") }
         }
-        300..400 => Outcome::Failed { why: format!("{why}: redirects are not followed") },
-        400 | 413 | 422 => Outcome::Rejected { why },
+        300..400 => Outcome::Failed { why: in_full(&redirect(response, asked.url)) },
         408 | 425 => Outcome::Failed { why },
-        429 => Outcome::Throttled { pause: pause().unwrap_or(DEFAULT_PAUSE).clamp(SHORTEST_PAUSE, LONGEST_PAUSE), why },
-        400..500 => Outcome::Refused { why },
+        429 => {
+            let pause = retry_after(response).or(reading.pause).unwrap_or(DEFAULT_PAUSE);
+            let cloudflare = cloudflare(response);
+            let why = if cloudflare.is_empty() { why } else { format!("{why}; {cloudflare}") };
+            Outcome::Throttled { pause: pause.clamp(SHORTEST_PAUSE, LONGEST_PAUSE), why }
+        }
+        400..500 => match reading.hint {
+            Some(hint) => Outcome::Moved { hint, why: in_full(reading.remedy) },
+            None if reading.is_about_message && matches!(status, 400 | 413 | 422) => Outcome::Rejected { why },
+            None if reading.remedy.is_empty() => {
+                let is_own = !reading.said.is_empty();
+                Outcome::Refused { why: in_full(remedy(response, asked, is_own)) }
+            }
+            None => Outcome::Refused { why: in_full(reading.remedy) },
+        },
         _ => Outcome::Failed { why },
+    }
+}
+
+/// Whether a 2xx without the service's own mark says that a relay, or another server that speaks the same, has
+/// the message: nothing at all, or JSON, over a way on which nobody else can answer.
+fn is_a_relays(response: &Response, url: &Url) -> bool {
+    let body = str::from_utf8(&response.body).unwrap_or("?").trim();
+    let is_plain = body.is_empty() || json::is_whole(body);
+    response.cut.is_none() && is_plain && (url.is_secure() || url.is_near())
+}
+
+/// What a redirect needs: the address that it leads to, usually the same one with https.
+fn redirect(response: &Response, url: &Url) -> String {
+    let Some(to) = response.header("location") else { return "redirects are not followed".into() };
+    let rest = |address: &str| address.split_once("://").map(|(_, rest)| rest.trim_end_matches('/').to_owned());
+    if !url.is_secure() && to.starts_with("https:") && rest(to).is_some_and(|to| Some(to) == rest(url.reveal())) {
+        return "write https:// instead of http:// in the address".into();
+    }
+    let to = Field::new(to.as_bytes());
+    format!("redirects are not followed; this one leads to {to}: write that address if you know it")
+}
+
+/// What to do about an error for which the service has no remedy of its own. `is_own`: it is in its own words.
+fn remedy(response: &Response, asked: Asked<'_>, is_own: bool) -> &'static str {
+    let text = String::from_utf8_lossy(&response.body);
+    let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
+    let cloudflare = cloudflare(response);
+    match response.status {
+        _ if !cloudflare.is_empty() => cloudflare,
+        // What nginx, Go's server and Apache say.
+        400 if says(&["plain HTTP request was sent to HTTPS", "HTTP request to an HTTPS", "plain HTTP to an SSL"]) => {
+            "write https:// instead of http:// in the address"
+        }
+        400 if says(&["No required SSL certificate", "SSL certificate error"]) => {
+            "it wants a client certificate, which this program does not have: let this host in without one"
+        }
+        401 if !asked.has_token => "it wants a token, or a name and a password, and none is set",
+        401 => "it does not accept the token, or the name and password: set the right ones",
+        403 if !asked.has_token => "it lets nobody post there without a token: set one, or check the address",
+        403 => "the token is not allowed to post there: check its rights, and the address",
+        404 | 410 => "nothing is there: check the address",
+        405 => "nobody can post there: check the address",
+        413 => "a server on the way takes no message of this size: raise its limit (nginx: client_max_body_size)",
+        _ if is_own => "check the settings of this target",
+        _ => "this is not the service's own answer: check the address, and any proxy on the way",
+    }
+}
+
+/// Says so if Cloudflare, which stands before many servers, keeps this host out.
+fn cloudflare(response: &Response) -> &'static str {
+    let text = String::from_utf8_lossy(&response.body);
+    if ["error code: 1010", "Just a moment", "challenge-platform"].iter().any(|mark| text.contains(mark)) {
+        "Cloudflare, in front of the server, takes this host for a robot and keeps it out: ask whoever runs the server"
+    } else if text.contains("1015") && text.contains("error") {
+        "Cloudflare, in front of the server, has seen too many requests from this address"
+    } else {
+        ""
     }
 }
 
 /// The header `Retry-After` (RFC 9110 §10.2.3): seconds, or a date, which is compared with the answer's own
 /// `Date` because this host's clock may be wrong. `None` if it is missing or makes no sense.
-pub fn retry_after(response: &Response) -> Option<Duration> {
+fn retry_after(response: &Response) -> Option<Duration> {
     let value = response.header("retry-after")?;
     seconds(value).or_else(|| {
         let wait = imf_fixdate(value)? - imf_fixdate(response.header("date")?)?;

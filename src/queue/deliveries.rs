@@ -29,6 +29,8 @@ pub struct Batch {
     source: BatchSource,
     /// Failures in a row so far: of the target, or of the event that is quarantined.
     pub failures: u32,
+    /// When an event that was quarantined was last tried, in UTC milliseconds.
+    pub tried_ms: Option<i64>,
 }
 
 /// Where a batch's events stand.
@@ -58,8 +60,19 @@ pub struct Failure {
     pub wait: Wait,
     /// Why.
     pub error: String,
-    /// Whether the service was reached and only asked to wait: that counts as no failure.
-    pub is_throttled: bool,
+    /// What it says of the target.
+    pub cause: Cause,
+}
+
+/// What a failure says of the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// It fails: leave it alone for a while.
+    Target,
+    /// It asks to wait, which is no failure.
+    Throttling,
+    /// Nothing: the event may be at fault, and others needn't wait.
+    Event,
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "settling a batch uses it up: that is what taking it says")]
@@ -78,6 +91,7 @@ impl Queue {
                 last: EventId::default(),
                 source: BatchSource::Exceptions,
                 failures: 0,
+                tried_ms: None,
             };
             let again = "id IN (SELECT event FROM delivery WHERE target = ? AND dead = 0 AND failures = 0)";
             batch.read(connection, again, params![target], take)?;
@@ -91,6 +105,7 @@ impl Queue {
                 && let Some(quarantined) = exceptions.iter().find(is_ready)
             {
                 (batch.source, batch.failures) = (BatchSource::Exceptions, quarantined.failures);
+                batch.tried_ms = Some(quarantined.wait.since.utc_ms);
                 batch.read(connection, "id = ?", params![quarantined.id], take)?;
             }
             Ok(Some(batch).filter(|batch| !batch.is_empty()))
@@ -109,7 +124,7 @@ impl Queue {
     /// Settles a batch that is to be tried again.
     pub fn postponed(&mut self, batch: Batch, failure: &Failure, now: &Stamp) -> Result<(), Error> {
         let since = failure.wait.since.to_string();
-        let failed = u32::from(!failure.is_throttled);
+        let failed = u32::from(failure.cause != Cause::Throttling);
         self.write("postpone a delivery in", |connection| {
             let target = &batch.target;
             if batch.source == BatchSource::Exceptions {
@@ -126,7 +141,8 @@ impl Queue {
                 execute(connection, sql, params![target, batch.last, now.to_string()])?;
             }
             // The failure of a quarantined event says nothing of the target; a request to wait does.
-            if batch.source == BatchSource::Pending || batch.failures == 0 || failure.is_throttled {
+            let is_quarantined = batch.source == BatchSource::Exceptions && batch.failures > 0;
+            if failure.cause == Cause::Throttling || failure.cause == Cause::Target && !is_quarantined {
                 let sql = "UPDATE target SET failures = failures + ?, wait_ms = ?, since = ?, error = ? WHERE name = ?";
                 execute(connection, sql, params![failed, failure.wait.ms, since, failure.error, target])?;
             }
@@ -138,6 +154,8 @@ impl Queue {
     pub fn rejected(&mut self, batch: Batch, error: &str) -> Result<(), Error> {
         self.write("make a dead letter in", |connection| {
             batch.settle(connection)?;
+            let sql = "UPDATE target SET rejected = rejected + 1 WHERE name = ?";
+            execute(connection, sql, params![batch.target])?;
             batch.ids.iter().try_for_each(|id| move_to_dead_letters(connection, &batch.target, *id, error))
         })
     }
@@ -180,7 +198,11 @@ impl Batch {
         self.last
     }
 
-    /// Whether no event was looked at.
+    /// Whether it isn't the target's turn but an event's own: sent again, or quarantined.
+    pub fn is_exception(&self) -> bool {
+        self.source == BatchSource::Exceptions
+    }
+
     fn is_empty(&self) -> bool {
         self.last == EventId::default()
     }
@@ -220,6 +242,7 @@ impl Batch {
 
 /// Records that a target accepted something; it is left alone for `rest_ms` from `since` on.
 fn succeeded(connection: &Connection, target: &str, rest_ms: i64, since: &str, now: &Stamp) -> SqlResult<()> {
-    let sql = "UPDATE target SET failures = 0, wait_ms = ?, since = ?, error = '', success_ms = ? WHERE name = ?";
+    let sql = "UPDATE target SET failures = 0, rejected = 0, wait_ms = ?, since = ?, error = '', success_ms = ?
+         WHERE name = ?";
     execute(connection, sql, params![rest_ms, since, now.utc_ms, target]).map(drop)
 }

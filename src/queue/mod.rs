@@ -33,7 +33,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 pub use backlog::Due;
 pub use connection::Role;
-pub use deliveries::{Batch, Failure, Take};
+pub use deliveries::{Batch, Cause, Failure, Take};
 pub use row::{EventId, Row};
 pub use settings::{Limits, ORPHANS, Paths};
 pub use targets::{Counts, TargetState, Wait};

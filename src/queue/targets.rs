@@ -32,6 +32,10 @@ pub struct TargetState {
     pub error: String,
     /// When the target last accepted something, in UTC milliseconds.
     pub success_ms: Option<i64>,
+    /// How many events in a row became dead letters because it rejected them.
+    pub rejected: u32,
+    /// How it is reached, if not as usual; what that means is the service's business.
+    pub hint: String,
 }
 
 /// How much is pending and how much was given up for a target.
@@ -57,7 +61,7 @@ impl Wait {
 }
 
 /// The columns of a target's state.
-const STATE: &str = "name, cursor, failures, wait_ms, since, error, success_ms";
+const STATE: &str = "name, cursor, failures, wait_ms, since, error, success_ms, rejected, hint";
 
 impl Queue {
     /// Makes the known targets those of the configuration. The first ones of all get every event
@@ -89,6 +93,18 @@ impl Queue {
     pub fn targets(&self) -> Result<Vec<(TargetState, Counts)>, Error> {
         self.read(counted)
     }
+
+    /// How one target stands; as a new one, if there is none of this name.
+    pub fn target(&self, name: &str) -> Result<TargetState, Error> {
+        Ok(self.read(|connection| state(connection, name))?.unwrap_or_default())
+    }
+
+    /// Remembers how a target is reached.
+    pub fn set_hint(&mut self, target: &str, hint: &str) -> Result<(), Error> {
+        self.write("remember how a target is reached in", |connection| {
+            execute(connection, "UPDATE target SET hint = ? WHERE name = ?", params![hint, target]).map(drop)
+        })
+    }
 }
 
 /// Reads every target's state and counts what is pending, which reads all of it.
@@ -100,7 +116,7 @@ fn counted(connection: &Connection) -> SqlResult<Vec<(TargetState, Counts)>> {
            (SELECT count(*) FROM delivery WHERE delivery.target = name AND dead = 1)
          FROM target ORDER BY name"
     );
-    every(connection, &sql, &[], |row| Ok((read(row)?, Counts { waiting: row.get(7)?, dead: row.get(8)? })))
+    every(connection, &sql, &[], |row| Ok((read(row)?, Counts { waiting: row.get(9)?, dead: row.get(10)? })))
 }
 
 /// Reads a target's state.
@@ -117,6 +133,8 @@ fn read(row: &Row<'_>) -> rusqlite::Result<TargetState> {
         wait: wait(row, 3)?,
         error: row.get(5)?,
         success_ms: row.get(6)?,
+        rejected: row.get(7)?,
+        hint: row.get(8)?,
     })
 }
 

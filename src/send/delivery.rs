@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::panic::resume_unwind;
+use std::slice;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -13,14 +14,15 @@ use nix::sys::resource::{Resource, setrlimit};
 use crate::clock::{Stamp, milliseconds};
 use crate::config::Config;
 use crate::error::{Error, Health};
-use crate::event::Event;
+use crate::event::{Event, NOT_FOR};
 use crate::http;
 use crate::log::{self, Level};
 use crate::notice::Style;
 use crate::notifier::{Digest, Message, Notice, Notifier, Outcome};
-use crate::queue::{Batch, Due, EventId, Failure, Queue, Row, Take, Wait};
+use crate::queue::{Batch, Cause, Due, EventId, Failure, Queue, Row, Take, TargetState, Wait};
 use crate::send::deadline::{Deadline, SHORTEST_REQUEST};
 use crate::send::{backoff, judge};
+use crate::text::Field;
 
 /// Bytes of memory for everything but the requests; a run needs a tenth of it.
 const MEMORY_LIMIT: u64 = 32 << 20;
@@ -54,11 +56,18 @@ struct Run<'a> {
     done: Condvar,
 }
 
-/// What a run has learnt of one target so far.
+/// What is known of one target in the course of a run.
 #[derive(Default)]
 struct Course {
-    /// Events in a row that were rejected by themselves.
+    /// Events in a row that were rejected by themselves, also in earlier runs.
     rejected: u32,
+    /// How the target is reached, if not as usual.
+    hint: String,
+    /// Whether it has accepted something in this run, and when it did so last before, in UTC milliseconds.
+    has_accepted: bool,
+    success_ms: Option<i64>,
+    /// Whether one event alone was rejected, and nothing shows yet that another one would be accepted.
+    is_in_doubt: bool,
     /// The last event of the smallest message that was rejected: one up to here is a poison message.
     bisect_end: Option<EventId>,
     /// Whether anything failed.
@@ -97,7 +106,7 @@ impl Run<'_> {
         judge::run(&mut self.queue())?;
         let mut is_anything_due = false;
         for target in &self.config.targets {
-            let wants = |row: &Row| wants(target, row);
+            let wants = |row: &Row| self.wants(target, row);
             self.queue().give_up(target.name.as_str(), &wants, &self.config.limits, &self.now)?;
             is_anything_due |= self.is_due(target)?;
         }
@@ -166,17 +175,18 @@ impl Run<'_> {
 
     /// One target, until nothing is due, it must wait, or the run is over.
     fn target(&self, target: &Notifier) -> Result<Health, Error> {
-        let mut course = Course::default();
+        let TargetState { rejected, hint, success_ms, .. } = self.queue().target(target.name.as_str())?;
+        let mut course = Course { rejected, hint, success_ms, ..Course::default() };
         while self.deadline.left() >= SHORTEST_REQUEST {
             let Some((mut batch, notices)) = self.batch(target)? else { break };
             let next = if notices.is_empty() {
                 self.queue().delivered(batch, 0, &Stamp::now())?;
                 Next::Go
-            } else if batch.failures >= ISOLATE_AFTER {
+            } else if batch.failures >= ISOLATE_AFTER || course.is_in_doubt {
                 self.isolate(target, batch, &notices, &mut course)?
             } else {
                 batch.shorten(course.bisect(batch.ids()));
-                let outcome = self.attempt(target, &notices[..batch.ids().len()]);
+                let outcome = self.attempt(target, &notices[..batch.ids().len()], &mut course)?;
                 self.settle(target, batch, outcome, &mut course)?
             };
             if next == Next::Stop {
@@ -193,7 +203,7 @@ impl Run<'_> {
         let mut room = target.capacity.room();
         let mut notices = Vec::new();
         let batch = self.queue().batch(target.name.as_str(), &now, &mut |row| {
-            if !wants(target, row) {
+            if !self.wants(target, row) {
                 return Take::Passed;
             }
             let text = style.line(&row.event);
@@ -217,19 +227,22 @@ impl Run<'_> {
         notices: &[Notice],
         course: &mut Course,
     ) -> Result<Next, Error> {
-        let outcome = self.attempt(target, &notices[..1]);
-        if let Outcome::Failed { why } | Outcome::Refused { why } = &outcome {
+        let outcome = self.attempt(target, &notices[..1], course)?;
+        if let Outcome::Failed { why } | Outcome::Refused { why } | Outcome::Rejected { why } = &outcome {
             let other = usize::try_from(1 + batch.failures.saturating_sub(ISOLATE_AFTER) % OTHERS).unwrap_or(1);
             let other = other.min(notices.len() - 1);
-            if other > 0 && matches!(self.attempt(target, &notices[other..=other]), Outcome::Delivered { .. }) {
+            if other > 0 && self.is_accepted(target, &notices[other], course)? {
                 let count = count_of(other);
                 let why = target.conceal(why);
                 let text = format!("{}: {count} quarantined, to be tried alone from now on: {why}", target.name);
                 log::write(Level::Error, &text);
                 let now = Stamp::now();
-                let failure = failure(&now, backoff::wait(batch.failures), &why);
+                // That the first is rejected is certain now: in its turn it becomes a dead letter.
+                let is_certain = matches!(outcome, Outcome::Rejected { .. });
+                let pause = if is_certain { Duration::ZERO } else { backoff::wait(batch.failures) };
                 batch.shorten(other + 1);
-                self.queue().quarantined(batch, &failure, &now)?;
+                self.queue().quarantined(batch, &failure(&now, pause, &why), &now)?;
+                course.accepted();
                 course.is_ill = true;
                 return Ok(Next::Go);
             }
@@ -238,13 +251,17 @@ impl Run<'_> {
         self.settle(target, batch, outcome, course)
     }
 
+    fn is_accepted(&self, target: &Notifier, notice: &Notice, course: &mut Course) -> Result<bool, Error> {
+        Ok(matches!(self.attempt(target, slice::from_ref(notice), course)?, Outcome::Delivered { .. }))
+    }
+
     /// Records what became of a batch, and logs it if it isn't well.
     fn settle(&self, target: &Notifier, batch: Batch, outcome: Outcome, course: &mut Course) -> Result<Next, Error> {
         let (name, now) = (&target.name, Stamp::now());
         let is_alone = batch.ids().len() == 1;
-        let (pause, why, is_throttled) = match outcome {
+        let (pause, why, cause) = match outcome {
             Outcome::Delivered { pause } => {
-                course.rejected = 0;
+                course.accepted();
                 let pause = pause.unwrap_or_default().min(backoff::LONGEST);
                 // A short rest is taken right here; of a longer one the next run must know.
                 let is_short = self.has_time_for(pause);
@@ -252,12 +269,24 @@ impl Run<'_> {
                 return Ok(if is_short { self.rest(pause) } else { Next::Stop });
             }
             Outcome::Throttled { pause, .. } if self.has_time_for(pause) => return Ok(self.rest(pause)),
-            Outcome::Throttled { pause, why } => (pause, why, true),
-            Outcome::Failed { why } => (backoff::wait(batch.failures), why, false),
-            Outcome::Refused { why } => (backoff::LONGEST, why, false),
+            Outcome::Throttled { pause, why } => (pause, why, Cause::Throttling),
+            Outcome::Failed { why } => (backoff::wait(batch.failures), why, Cause::Target),
+            Outcome::Refused { why } | Outcome::Moved { why, .. } => (backoff::LONGEST, why, Cause::Target),
             Outcome::Rejected { .. } if !is_alone => {
                 course.bisect_end = Some(batch.last());
                 return Ok(Next::Go);
+            }
+            Outcome::Rejected { .. } if !course.works(&batch) && !batch.is_exception() && !course.is_in_doubt => {
+                course.is_in_doubt = true;
+                return Ok(Next::Go);
+            }
+            Outcome::Rejected { why } if !course.works(&batch) => {
+                let cause = if batch.is_exception() { Cause::Event } else { Cause::Target };
+                (
+                    backoff::wait(batch.failures),
+                    format!("it rejects an event, and has accepted no other one since: {why}"),
+                    cause,
+                )
             }
             Outcome::Rejected { why } if course.rejected + 1 < REJECTED_LIMIT => {
                 course.rejected += 1;
@@ -268,15 +297,15 @@ impl Run<'_> {
                 return Ok(Next::Go);
             }
             Outcome::Rejected { why } => {
-                (backoff::LONGEST, format!("it rejects one event after the other: {why}"), false)
+                (backoff::LONGEST, format!("it rejects one event after the other: {why}"), Cause::Target)
             }
         };
         course.is_ill = true;
         let why = target.conceal(&why);
         let minutes = pause.as_secs().div_ceil(60);
         log::write(Level::Error, &format!("{name}: {why}; everything is kept, and tried again in {minutes} min"));
-        self.queue().postponed(batch, &Failure { is_throttled, ..failure(&now, pause, &why) }, &now)?;
-        Ok(Next::Stop)
+        self.queue().postponed(batch, &Failure { cause, ..failure(&now, pause, &why) }, &now)?;
+        Ok(if cause == Cause::Event { Next::Go } else { Next::Stop })
     }
 
     /// Waits as the service asked for.
@@ -289,23 +318,56 @@ impl Run<'_> {
         pause + SHORTEST_REQUEST < self.deadline.left()
     }
 
-    /// Sends one message and judges the answer.
-    fn attempt(&self, target: &Notifier, notices: &[Notice]) -> Outcome {
+    /// Sends one message and judges the answer. If that says how else the target is reached, it is sent that way
+    /// at once.
+    fn attempt(&self, target: &Notifier, notices: &[Notice], course: &mut Course) -> Result<Outcome, Error> {
+        let first = self.send(target, notices, &course.hint);
+        let Outcome::Moved { hint, why } = first else { return Ok(first) };
+        let second = self.send(target, notices, &hint);
+        match second {
+            Outcome::Failed { .. } => return Ok(second),
+            Outcome::Refused { .. } | Outcome::Moved { .. } => return Ok(Outcome::Refused { why }),
+            Outcome::Delivered { .. } | Outcome::Throttled { .. } | Outcome::Rejected { .. } => {}
+        }
+        log::write(Level::Warning, &format!("{}: {}; reached {hint}", target.name, target.conceal(&why)));
+        self.queue().set_hint(target.name.as_str(), &hint)?;
+        course.hint = hint;
+        Ok(second)
+    }
+
+    fn send(&self, target: &Notifier, notices: &[Notice], hint: &str) -> Outcome {
         let timeout = self.config.network.timeout.min(self.deadline.left());
-        match target.render(&Digest { host: &self.config.host, notices }) {
+        match target.render(&Digest { host: &self.config.host, notices }, hint) {
             Message::Print(text) => match print(&text, timeout) {
                 Ok(()) => Outcome::Delivered { pause: None },
                 Err(why) => Outcome::Failed { why: format!("cannot write to stdout: {why}") },
             },
             Message::Post(request) => match http::post(&request, timeout) {
-                Ok(response) => target.judge(response),
+                Ok(response) => target.judge(response, &request.url, hint),
                 Err(why) => Outcome::Failed { why },
             },
         }
     }
+
+    /// Whether a target wants an event. A notice about itself it gets only if there is no other target.
+    fn wants(&self, target: &Notifier, row: &Row) -> bool {
+        let is_about_it = row.event.facts[NOT_FOR].as_str() == target.name.as_str();
+        target.filter.wants(row.event.action(), &row.verdict) && !(is_about_it && self.config.targets.len() > 1)
+    }
 }
 
 impl Course {
+    /// Whether it is sure that the target takes other events, now that it rejects this one.
+    fn works(&self, batch: &Batch) -> bool {
+        let since = |tried: i64| self.success_ms.is_some_and(|success| success >= tried);
+        self.has_accepted || batch.tried_ms.is_some_and(since)
+    }
+
+    /// The target works.
+    fn accepted(&mut self) {
+        (self.has_accepted, self.is_in_doubt, self.rejected) = (true, false, 0);
+    }
+
     /// How many of these events to put into the next message: half of those among which a poison message is
     /// known to be, so that it is alone after log2(n) messages; otherwise all.
     fn bisect(&mut self, ids: &[EventId]) -> usize {
@@ -318,10 +380,6 @@ impl Course {
             count => count.div_ceil(2).min(count - usize::from(count > 1)),
         }
     }
-}
-
-fn wants(target: &Notifier, row: &Row) -> bool {
-    target.filter.wants(row.event.action(), &row.verdict)
 }
 
 /// Writes to stdout, but waits for nobody who doesn't read.
@@ -338,7 +396,7 @@ fn print(text: &str, timeout: Duration) -> io::Result<()> {
 }
 
 fn failure(now: &Stamp, pause: Duration, why: &str) -> Failure {
-    Failure { wait: Wait { since: now.clone(), ms: milliseconds(pause) }, error: why.into(), is_throttled: false }
+    Failure { wait: Wait { since: now.clone(), ms: milliseconds(pause) }, error: why.into(), cause: Cause::Target }
 }
 
 /// Bounds what this process can take of a small host's memory. minreq 3.0.0 can be made to read
@@ -350,7 +408,10 @@ fn limit_memory(targets: usize) {
 
 fn dead_letter_notice(target: &str, count: i64, why: &str) -> Event {
     let events = count_of(usize::try_from(count).unwrap_or(0));
-    Event::notice(&format!("{target} did not get {events}, kept as dead letters (see `status`): {why}"))
+    let mut notice =
+        Event::notice(&format!("{target} did not get {events}, kept as dead letters (see `status`): {why}"));
+    notice.facts[NOT_FOR] = Field::new(target.as_bytes());
+    notice
 }
 
 fn count_of(events: usize) -> String {

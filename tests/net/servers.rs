@@ -221,10 +221,23 @@ fn no_redirect_is_followed_and_no_token_travels() {
 /// P2
 #[test]
 fn the_page_of_a_hotels_network_is_no_delivery() {
-    for page in ["<html>Welcome! Please log in.</html>", "", "{}", r#"{"ok":true}"#, r#"["id"]"#, "id"] {
+    for page in ["<html>Welcome! Please log in.</html>", "  <!DOCTYPE html>", "id", r#"{"ok":tr"#] {
         assert_survives("HTTP 200, but not the service's answer", |stream| {
             reply(stream, 200, "Content-Type: text/html\r\n", page);
         });
+    }
+}
+
+/// P4
+#[test]
+fn a_relay_that_answers_in_its_own_way_has_the_event() {
+    for (status, body) in [(204, ""), (200, ""), (202, "{}"), (200, r#"{"ok":true}"#), (201, r#"["id"]"#)] {
+        let server = Server::new(move |_, _, stream| reply(stream, status, "Content-Type: text/html\r\n", body));
+        let home = home(&origin(&server));
+        for _ in 0..2 {
+            send(&home).when(body).succeeds();
+        }
+        assert_eq!(server.requests().len(), 1, "{status} {body}");
     }
 }
 

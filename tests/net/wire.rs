@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use crate::support::home::{Home, LOGIN};
 use crate::support::outcome::Outcome;
-use crate::support::server::{Request, Server};
+use crate::support::server::{Request, Server, reply, taken};
 use crate::support::skip;
 
 /// A string that no service should see changed, beside others that try to break out of their place.
@@ -86,6 +86,97 @@ fn ntfy_gets_its_documented_request_byte_for_byte_with_and_without_a_token() {
         );
         assert_eq!(request.body, expected);
         assert_eq!(request.head, head(&request, server.port, "/", authorization));
+    }
+}
+
+/// `printf anna:päss | base64`
+const BASIC: &str = "Basic YW5uYTpww6Rzcw==";
+
+#[test]
+fn a_name_and_a_password_go_with_the_request_as_the_go_program_sent_them() {
+    for (user, token) in [("anna:p%C3%A4ss@", ""), ("", "token = \"anna:päss\"\n")] {
+        let server = Server::well();
+        let target =
+            format!("[notification.ntfy]\ntopic_url = \"http://{user}127.0.0.1:{}/mytopic\"\n{token}", server.port);
+        let request = only_request(&server, &home("ntfy", &target));
+        assert_eq!(request.head, head(&request, server.port, "/", Some(BASIC)));
+    }
+}
+
+/// A proxy lets only the topic's own path through, where the Go program posted. That is found out once.
+///
+/// P4
+#[test]
+fn an_ntfy_server_that_is_fenced_off_but_for_one_path_is_reached_there() {
+    let server = Server::new(|_, request, stream| match request.target().split('?').next() {
+        Some("/push/mytopic") => taken(stream),
+        _ => reply(stream, 403, "", "<html>403 Forbidden</html>"),
+    });
+    let target = format!("[notification.ntfy]\ntopic_url = \"http://127.0.0.1:{}/push/mytopic\"\n", server.port);
+    let home = home("ntfy", &target);
+    home.rename("Küche & co");
+    home.send().exits(0).says("ntfy: HTTP 403 (POST http://127.0.0.1:").says("/push/); ");
+    home.login("ben");
+    home.send().exits(0).says_only("");
+    let requests = server.requests();
+    let query = "title=K%C3%BCche%20%26%20co&priority=5&tags=rotating_light";
+    let by_path = format!("/push/mytopic?{query}");
+    let targets: Vec<&str> = requests.iter().map(Request::target).collect();
+    assert_eq!(targets, ["/push/", &by_path, &by_path]);
+    let text = &requests[1].body;
+    assert!(text.starts_with("'amanda' (192.0.2.7) logged in to Küche & co via ssh (sshd) at 20"), "{text}");
+}
+
+/// The Go program posted to any address; a name that ntfy would not take belongs to another server.
+#[test]
+fn a_topic_that_ntfy_would_not_take_is_posted_to_as_it_stands() {
+    let server = Server::well();
+    let target = format!("[notification.ntfy]\ntopic_url = \"http://127.0.0.1:{}/my.topic?up=1\"\n", server.port);
+    let request = only_request(&server, &home("ntfy", &target));
+    assert_eq!(request.target(), "/my.topic?up=1&title=host.example&priority=5&tags=rotating_light");
+}
+
+#[test]
+fn an_address_is_taken_or_refused_with_what_to_write() {
+    let port = Server::well().port;
+    let rows = [
+        ("discord", "webhook_url", format!("HTTP://LocalHost:{port}/api/v10/webhooks/1/s3cret"), ""),
+        (
+            "discord",
+            "webhook_url",
+            format!("http://127.0.0.1:{port}/api/webhooks/1/s3cret/slack"),
+            "take off what follows",
+        ),
+        (
+            "discord",
+            "webhook_url",
+            format!("http://127.0.0.1:{port}/webhooks/1/s3cret"),
+            "must begin with https://discord",
+        ),
+        (
+            "ntfy",
+            "topic_url",
+            "http://ntfy.example/mytopic/publish".into(),
+            "ends with /publish, which is not the topic",
+        ),
+        ("ntfy", "topic_url", "http://ntfy.example/mytopic/json".into(), "ends with /json, which is not the topic"),
+        ("ntfy", "topic_url", "http://ntfy.example/".into(), "must end with a topic"),
+        ("ntfy", "topic_url", "http://127.1/mytopic".into(), "must have a host name or an IPv4 address"),
+        ("ntfy", "topic_url", "http://küche.example/mytopic".into(), "the form of it that begins with xn--"),
+        ("ntfy", "topic_url", "http://[2001:db8::1]/mytopic".into(), "has an IPv6 address"),
+    ];
+    for (service, setting, address, mistake) in rows {
+        let home = home(service, &format!("[notification.{service}]\n{setting} = \"{address}\"\n"));
+        let output = home.run(&["status"]);
+        if mistake.is_empty() {
+            output.when(&address).succeeds();
+        } else {
+            output
+                .when(&address)
+                .fails()
+                .says(&format!("config.toml:9: notification.{service}.{setting} "))
+                .says(mistake);
+        }
     }
 }
 

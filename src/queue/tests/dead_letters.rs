@@ -126,7 +126,7 @@ fn a_quarantined_event_that_somebody_deleted_is_neither_due_nor_overdue() {
     let alone = batch(&queue, "a", 9_000);
     assert_eq!(ids(&alone), [2]);
     // The target is left alone for a minute.
-    let throttled = Failure { wait: Wait { since: late.clone(), ms: 60_000 }, is_throttled: true, ..failure(0) };
+    let throttled = Failure { wait: Wait { since: late.clone(), ms: 60_000 }, cause: Cause::Throttling, ..failure(0) };
     queue.postponed(alone, &throttled, &late).expect("settled");
     give_up(&mut queue, &late);
     assert_eq!(dead(&queue), [2]);

@@ -93,7 +93,7 @@ fn ids(batch: &Batch) -> Vec<i64> {
 
 fn failure(hours: i64) -> Failure {
     let wait = Wait { since: now(hours), ms: 60_000 };
-    Failure { wait, error: "HTTP 503".into(), is_throttled: false }
+    Failure { wait, error: "HTTP 503".into(), cause: Cause::Target }
 }
 
 fn give_up(queue: &mut Queue, now: &Stamp) {
