@@ -139,7 +139,8 @@ fn percent_encoded(text: &str) -> String {
 fn token(section: &mut Section<'_>) -> Option<Secret> {
     let found = section.secret("token").filter(|found| !found.value.reveal().is_empty())?;
     section.check("token", &found, |token| {
-        let is_word = token.reveal().bytes().all(|byte| byte.is_ascii_graphic());
-        is_word.then(|| token.clone()).ok_or("must be one word of ASCII characters")
+        // A name and a password are encoded.
+        let is_word = token.reveal().bytes().all(|byte| byte.is_ascii_graphic()) || token.reveal().contains(':');
+        is_word.then(|| token.clone()).ok_or("must be one word of ASCII characters, or name:password")
     })
 }
