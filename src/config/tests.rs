@@ -186,7 +186,10 @@ fn a_secret_is_the_first_line_of_a_regular_file_of_bounded_size() {
         (b"  tk_1 \nsecond line \xff".to_vec(), Ok(())),
         (b"\n".to_vec(), Ok(())),
         (b"tk_\xff\n".to_vec(), Err(format!("{mistake}not UTF-8"))),
-        (b"tk 1".to_vec(), Err("config.toml:5: notification.ntfy.token must be one word of ASCII characters".into())),
+        (
+            b"tk 1".to_vec(),
+            Err("config.toml:5: notification.ntfy.token must be one word of ASCII characters, or name:password".into()),
+        ),
         (vec![b'\n'; 65_537], Err(format!("{mistake}larger than 65536 bytes"))),
     ] {
         std::fs::write(&path, content).expect("a file to write");

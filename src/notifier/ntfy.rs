@@ -140,7 +140,9 @@ fn token(section: &mut Section<'_>) -> Option<Secret> {
     let found = section.secret("token").filter(|found| !found.value.reveal().is_empty())?;
     section.check("token", &found, |token| {
         // A name and a password are encoded.
-        let is_word = token.reveal().bytes().all(|byte| byte.is_ascii_graphic()) || token.reveal().contains(':');
+        let token_text = token.reveal();
+        let is_pair = token_text.contains(':') && !token_text.contains(char::is_control);
+        let is_word = is_pair || token_text.bytes().all(|byte| byte.is_ascii_graphic());
         is_word.then(|| token.clone()).ok_or("must be one word of ASCII characters, or name:password")
     })
 }
