@@ -18,6 +18,7 @@ mod log;
 mod notice;
 mod notifier;
 mod privileges;
+mod process;
 mod queue;
 mod rules;
 mod send;

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::fmt::Write;
 
 use crate::clock::Stamp;
-use crate::event::{Action, BY, Event, FACTS, Fact, Facts, Kind, REMOTE_HOST, SERVICE, Shown, TTY, USER};
+use crate::event::{Action, BY, ENDED, Event, FACTS, Fact, Facts, Kind, REMOTE_HOST, SERVICE, Shown, TTY, USER};
+use crate::rules::Verdict;
 use crate::text::{FIELD_LIMIT, Field};
 use crate::tz::Zone;
 
@@ -13,6 +14,14 @@ const HOST_WIDTH: usize = 128;
 
 /// Characters of the longest time: a year may have nine digits and a sign, and a doubt may follow.
 const TIME_WIDTH: usize = "-123456789-04-25 10:00:00+12:00; time uncertain".len();
+
+/// What follows the facts, in this order.
+const NOTICED: &str = "; ended, noticed at ";
+const AFTER: &str = "; after ";
+const UNOPENED: &str = "; no login was recorded";
+
+/// Characters of the longest duration.
+const DURATION_WIDTH: usize = "106751991167d 23h 59m 59s".len();
 
 /// Characters of a session's notice that are neither facts nor the host nor the time.
 const SESSION_WORDS: usize = "'' (by '') () logged out from  via  () at ".len();
@@ -23,7 +32,8 @@ const OWN_WORDS: usize = "ssh-session-notifier on  at : ".len();
 /// Characters of the longest notice. Each service's limit is checked against it when this is compiled.
 pub const LONGEST: usize = {
     let own = OWN_WORDS + HOST_WIDTH + TIME_WIDTH + FIELD_LIMIT;
-    let mut session = SESSION_WORDS + HOST_WIDTH + TIME_WIDTH;
+    let verdict = NOTICED.len() + AFTER.len() + DURATION_WIDTH + UNOPENED.len();
+    let mut session = SESSION_WORDS + HOST_WIDTH + TIME_WIDTH + verdict;
     let mut place = 0;
     while place < FACTS.len() {
         session += FACTS[place].shown.longest();
@@ -46,15 +56,30 @@ impl Style<'_> {
     /// Writes one line, without a line break:
     ///
     /// `'root' (by 'amanda') logged in to example.com via /dev/pts/0 (su) at 2026-04-25 10:00:00+12:00`
-    pub fn line(&self, event: &Event) -> String {
+    pub fn line(&self, event: &Event, verdict: &Verdict) -> String {
         let host = self.host.shown(HOST_WIDTH);
         let utc_ms = event.at.corrected(self.now);
         let time = self.zone.format(utc_ms);
         let doubt = if event.at.is_uncertain(utc_ms) { "; time uncertain" } else { "" };
         match event.kind {
             Kind::Session(action) => {
-                let what = sentence(action, &event.facts, &host);
-                format!("{what} at {time}{}{doubt}", additions(&event.facts))
+                let mut text = sentence(action, &event.facts, &host);
+                // When it ended, nobody knows.
+                let is_noticed = !event.facts[ENDED].is_empty();
+                if !is_noticed {
+                    let _ = write!(text, " at {time}");
+                }
+                text.push_str(&additions(&event.facts));
+                if is_noticed {
+                    let _ = write!(text, "{NOTICED}{time}");
+                }
+                if let Some(ms) = verdict.after_ms {
+                    let _ = write!(text, "{AFTER}{}", duration(ms));
+                }
+                if verdict.is_unopened {
+                    text.push_str(UNOPENED);
+                }
+                text + doubt
             }
             Kind::Notice => format!("ssh-session-notifier on {host} at {time}{doubt}: {}", event.text()),
         }
@@ -90,6 +115,15 @@ fn additions(facts: &Facts) -> String {
         }
     }
     text
+}
+
+/// `1h 2m 3s`, from the first unit that there is any of.
+fn duration(ms: i64) -> String {
+    let seconds = ms / 1000;
+    let units = [(seconds / 86_400, "d"), (seconds / 3600 % 24, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")];
+    let first = units.iter().position(|(count, _)| *count > 0).unwrap_or(units.len() - 1);
+    let words = units[first..].iter().map(|(count, unit)| format!("{count}{unit}"));
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// A fact as far as its display width allows.
@@ -143,10 +177,13 @@ mod tests {
         ];
         for (action, values, expected) in rows {
             let expected = expected.replace("TIME", "2026-04-24 22:00:00+00:00");
-            assert_eq!(style.line(&event(action, values, at.clone())), expected);
+            assert_eq!(style.line(&event(action, values, at.clone()), &Verdict::default()), expected);
         }
         let own = Event { at, ..Event::notice("all is well") };
-        assert_eq!(style.line(&own), "ssh-session-notifier on example.com at 2026-04-24 22:00:00+00:00: all is well");
+        assert_eq!(
+            style.line(&own, &Verdict::default()),
+            "ssh-session-notifier on example.com at 2026-04-24 22:00:00+00:00: all is well"
+        );
     }
 
     #[test]
@@ -155,9 +192,35 @@ mod tests {
         let stamp = |utc_ms, boot_ms, boot_id: &str| Stamp { utc_ms, boot_ms, boot_id: boot_id.into() };
         let now = stamp(EARLIEST_MS + 60_000, 60_000, "b");
         let style = Style { host: &host, zone: &zone, now: &now };
-        let line = |at| style.line(&event(Action::Open, &[(USER, "a")], at));
+        let line = |at| style.line(&event(Action::Open, &[(USER, "a")], at), &Verdict::default());
         assert!(line(stamp(5_000, 5_000, "a")).ends_with("at 1970-01-01 00:00:05+00:00; time uncertain"));
         assert!(line(stamp(5_000, 5_000, "b")).ends_with("at 2026-11-01 00:00:05+00:00"));
+    }
+
+    #[test]
+    fn a_logout_says_how_long_the_session_was_or_that_its_end_was_only_noticed() {
+        let (host, zone) = (Field::new(b"h"), Zone::utc());
+        let now = Stamp { utc_ms: EARLIEST_MS, ..Stamp::default() };
+        let style = Style { host: &host, zone: &zone, now: &now };
+        for (ms, expected) in [
+            (0, "0s"),
+            (999, "0s"),
+            (61_000, "1m 1s"),
+            (3_723_000, "1h 2m 3s"),
+            (3_600_000, "1h 0m 0s"),
+            (90_061_000, "1d 1h 1m 1s"),
+        ] {
+            assert_eq!(duration(ms), expected);
+        }
+        let close = |values: &[(Fact, &str)]| event(Action::Close, values, now.clone());
+        let verdict = Verdict { after_ms: Some(62_000), ..Verdict::default() };
+        let line = style.line(&close(&[(USER, "a")]), &verdict);
+        assert_eq!(line, "'a' logged out from h (sshd) at 2026-11-01 00:00:00+00:00; after 1m 2s");
+        let verdict = Verdict { is_unopened: true, ..Verdict::default() };
+        let line = style.line(&close(&[(USER, "a")]), &verdict);
+        assert_eq!(line, "'a' logged out from h (sshd) at 2026-11-01 00:00:00+00:00; no login was recorded");
+        let line = style.line(&close(&[(USER, "a"), (ENDED, "noticed")]), &Verdict::default());
+        assert_eq!(line, "'a' logged out from h (sshd); ended, noticed at 2026-11-01 00:00:00+00:00");
     }
 
     #[test]
@@ -170,9 +233,11 @@ mod tests {
             longest.facts[fact] = Field::bounded("x".repeat(4000).as_bytes(), row.limit);
         }
         longest.facts[BY] = Field::new(b"y".repeat(300).as_slice());
-        let length = style.line(&longest).chars().count();
-        assert!((LONGEST - 20..=LONGEST).contains(&length), "{length} of {LONGEST}");
+        let verdict = Verdict { after_ms: Some(i64::MAX), is_unopened: true, ..Verdict::default() };
+        let length = style.line(&longest, &verdict).chars().count();
+        // A notice never has all additions, nor the longest time twice.
+        assert!((LONGEST - 60..=LONGEST).contains(&length), "{length} of {LONGEST}");
         let own = Event { at: longest.at, ..Event::notice(&"x".repeat(4000)) };
-        assert!(style.line(&own).chars().count() <= LONGEST);
+        assert!(style.line(&own, &Verdict::default()).chars().count() <= LONGEST);
     }
 }

@@ -29,6 +29,10 @@ pub struct Verdict {
     pub urgency: Urgency,
     /// Whether this is the second copy of an event. Copies are not reported.
     pub is_copy: bool,
+    /// How long the session that it ends lasted, in milliseconds.
+    pub after_ms: Option<i64>,
+    /// Whether it ends a session whose login should have been recorded, and wasn't.
+    pub is_unopened: bool,
 }
 
 /// Which notices a target wants.
@@ -69,6 +73,8 @@ impl Verdict {
             match line.split_once(' ').unwrap_or((line, "")) {
                 ("urgency", name) => verdict.urgency = Urgency::parse(name).unwrap_or(verdict.urgency),
                 ("copy", _) => verdict.is_copy = true,
+                ("after", ms) => verdict.after_ms = ms.parse().ok(),
+                ("unopened", _) => verdict.is_unopened = true,
                 _ => {}
             }
         }
@@ -81,6 +87,12 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.urgency != Urgency::default() {
             writeln!(f, "urgency {}", self.urgency.name())?;
+        }
+        if let Some(ms) = self.after_ms {
+            writeln!(f, "after {ms}")?;
+        }
+        if self.is_unopened {
+            f.write_str("unopened\n")?;
         }
         if self.is_copy { f.write_str("copy\n") } else { Ok(()) }
     }
@@ -205,7 +217,8 @@ mod tests {
         assert_eq!(Verdict::default().to_string(), "");
         for urgency in Urgency::ALL {
             for is_copy in [false, true] {
-                let verdict = Verdict { urgency, is_copy };
+                let after_ms = is_copy.then_some(7000);
+                let verdict = Verdict { urgency, is_copy, after_ms, is_unopened: is_copy };
                 assert_eq!(Verdict::parse(&verdict.to_string()), verdict);
             }
         }

@@ -68,7 +68,7 @@ fn dead_letters(queue: &Queue, style: &Style<'_>) -> Result<String, Error> {
         text += "\ndead letters (`retry ID` sends one again, `drop ID` discards it):\n";
     }
     for letter in &letters {
-        let _ = writeln!(text, "{:>6}  {}  {}", letter.id, letter.target, style.line(&letter.event));
+        let _ = writeln!(text, "{:>6}  {}  {}", letter.id, letter.target, style.line(&letter.event, &letter.verdict));
         let _ = writeln!(text, "        {}", letter.error);
     }
     if count > SHOWN_LIMIT {

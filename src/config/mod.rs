@@ -47,6 +47,8 @@ pub struct Config {
     pub zone: Zone,
     /// Where notices go.
     pub targets: Vec<Notifier>,
+    /// When the file was changed last, in UTC milliseconds.
+    pub changed_ms: i64,
 }
 
 impl Config {
@@ -60,7 +62,8 @@ impl Config {
     pub fn read(file: &Path) -> Result<(Self, Option<String>), Error> {
         let (bytes, metadata) = read_file(file)?;
         let warning = check_owner(file, &metadata, geteuid().as_raw())?;
-        Self::parse(file, text(file, &bytes)?).map(|config| (config, warning))
+        let changed_ms = metadata.ctime().saturating_mul(1000);
+        Self::parse(file, text(file, &bytes)?).map(|config| (Self { changed_ms, ..config }, warning))
     }
 
     /// Whether anything is reached over TLS.
@@ -83,7 +86,7 @@ impl Config {
         let (paths, limits) = queue(root.section("queue"));
         let network = http::Settings::configure(root.section("network"));
         root.finish();
-        Some(Self { paths, limits, network, host: host?, zone: zone?, targets })
+        Some(Self { paths, limits, network, host: host?, zone: zone?, targets, changed_ms: 0 })
     }
 }
 

@@ -12,7 +12,7 @@ const KEY_LIMIT: usize = 3000;
 
 /// Every fact.
 #[rustfmt::skip]
-pub const FACTS: [Spec; 13] = [
+pub const FACTS: [Spec; 14] = [
     //  name           kept in         up to        shown                how it is got
     row("user",        Store::Column,  FIELD_LIMIT, Shown::Inside(64),   Source::Item("PAM_USER")),
     row("remote_host", Store::Column,  FIELD_LIMIT, Shown::Inside(128),  Source::Item("PAM_RHOST")),
@@ -26,6 +26,7 @@ pub const FACTS: [Spec; 13] = [
     row("key",         Store::Text,    KEY_LIMIT,   Shown::No,           Source::AuthenticationKeys),
     row("origin",      Store::Text,    FIELD_LIMIT, Shown::No,           Source::Origin),
     row("pidns",       Store::Text,    FIELD_LIMIT, Shown::No,           Source::PidNamespace),
+    row("ended",       Store::Text,    FIELD_LIMIT, Shown::No,           Source::Sender),
     row("not_for",     Store::Text,    FIELD_LIMIT, Shown::No,           Source::Sender),
 ];
 
@@ -41,6 +42,12 @@ pub const SERVICE: Fact = Fact::named("service");
 pub const BY: Fact = Fact::named("by");
 /// The target that gets a notice of the program's own only if there is no other one.
 pub const NOT_FOR: Fact = Fact::named("not_for");
+/// The process that opened the session: `PID-START`.
+pub const SESSION: Fact = Fact::named("session");
+/// The pid namespace in which that number counts.
+pub const PIDNS: Fact = Fact::named("pidns");
+/// `noticed`, where a session ended without a logout, and the sender noticed.
+pub const ENDED: Fact = Fact::named("ended");
 /// How far the event can be trusted.
 pub const ORIGIN: Fact = Fact::named("origin");
 

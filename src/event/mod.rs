@@ -6,7 +6,10 @@ pub mod text_form;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 
-pub use facts::{BY, FACTS, Fact, Facts, NOT_FOR, ORIGIN, REMOTE_HOST, SERVICE, Shown, Source, Spec, Store, TTY, USER};
+pub use facts::{
+    BY, ENDED, FACTS, Fact, Facts, NOT_FOR, ORIGIN, PIDNS, REMOTE_HOST, SERVICE, SESSION, Shown, Source, Spec, Store,
+    TTY, USER,
+};
 
 use crate::clock::Stamp;
 use crate::text::Field;

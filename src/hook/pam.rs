@@ -1,14 +1,11 @@
 //! PAM's environment: what `pam_exec` says of a session, and how far that is proven.
 
 use std::ffi::{OsStr, OsString};
-use std::fs;
 use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::parent_id;
-use std::path::Path;
 
 use crate::event::{Action, Fact, Facts, ORIGIN, REMOTE_HOST, Source};
-use crate::files::read_proc;
+use crate::process;
 use crate::text::Field;
 
 /// The variables that `pam_exec` adds behind the PAM environment, last first, with `PAM_TYPE` behind them
@@ -93,14 +90,14 @@ fn get(source: Source, environment: &Environment<'_>, facts: &Facts) -> Vec<u8> 
     match source {
         Source::Item(name) => last(environment.pam, name).unwrap_or_default().into(),
         Source::Variable(name) => variable(name).into(),
-        Source::ParentProcess => parent_process().into(),
+        Source::ParentProcess => process::parent().into(),
         Source::ClientAddress => client_address(&facts[REMOTE_HOST], variable(CONNECTION)).into(),
         Source::AuthenticationMethods => join(variable(AUTHENTICATION), |(method, _)| Some(method)),
         Source::AuthenticationKeys => join(variable(AUTHENTICATION), |(method, key)| {
             Some(key).filter(|key| method == b"publickey" && !key.is_empty())
         }),
         Source::Origin => environment.origin.name().into(),
-        Source::PidNamespace => pid_namespace().into(),
+        Source::PidNamespace => process::namespace().into(),
         Source::Sender => Vec::new(),
     }
 }
@@ -108,25 +105,6 @@ fn get(source: Source, environment: &Environment<'_>, facts: &Facts) -> Vec<u8> 
 /// The last variable of this name.
 fn last<'block>(block: &'block Block, wanted: &str) -> Option<&'block [u8]> {
     block.iter().rev().find(|(name, _)| name == wanted).map(|(_, value)| value.as_bytes())
-}
-
-/// The parent (sshd's own process of this session) and the moment it started, in clock ticks since
-/// boot (proc(5), field 22 of stat), because process ids are used again.
-fn parent_process() -> String {
-    let parent = parent_id();
-    let line = read_proc(&format!("/proc/{parent}/stat"));
-    let after_name = line.rsplit_once(')').map_or("", |(_, rest)| rest);
-    match after_name.split_ascii_whitespace().nth(19) {
-        Some(start) => format!("{parent}-{start}"),
-        None => parent.to_string(),
-    }
-}
-
-/// `4026531836`, out of `pid:[4026531836]` (`pid_namespaces(7)`).
-fn pid_namespace() -> String {
-    let link = fs::read_link(Path::new("/proc/self/ns/pid")).unwrap_or_default();
-    let name = link.as_os_str().to_string_lossy();
-    name.trim_start_matches("pid:[").trim_end_matches(']').into()
 }
 
 /// The client's address in `SSH_CONNECTION`, where PAM knows only a name. A zone (`%eth0`) is left out: it can

@@ -9,8 +9,10 @@ use crate::error::Error;
 use crate::event::{Event, Kind};
 use crate::queue::backlog::Backlog;
 use crate::queue::cursors::advance;
+use crate::queue::sessions::IS_OPEN;
 use crate::queue::sql::{SqlResult, every, execute, value};
 use crate::queue::{EventId, Limits, Queue, Row, row};
+use crate::rules::Verdict;
 
 /// Delivered events stay at least this long, however short the history is: a second copy of one may still
 /// come, and is known by the first. A late login's comes within half a minute, and what a login that was
@@ -28,6 +30,8 @@ pub struct DeadLetter {
     pub error: String,
     /// What it reports.
     pub event: Event,
+    /// What the sender decided about it.
+    pub verdict: Verdict,
 }
 
 impl Queue {
@@ -83,9 +87,11 @@ impl Queue {
     pub fn prune(&mut self, limits: &Limits, now: &Stamp) -> Result<(), Error> {
         let before = now.utc_ms.saturating_sub(milliseconds(limits.history.max(SHORTEST_HISTORY)));
         // The newest row stays, so that its id is never used again.
-        let sql = "DELETE FROM event WHERE utc_ms < ? AND id <= (SELECT min(cursor) FROM target)
-             AND id < (SELECT max(id) FROM event) AND id NOT IN (SELECT event FROM delivery)";
-        self.write("delete delivered events in", |connection| execute(connection, sql, params![before])).map(drop)
+        let sql = format!(
+            "DELETE FROM event WHERE utc_ms < ? AND id <= (SELECT min(cursor) FROM target)
+             AND id < (SELECT max(id) FROM event) AND id NOT IN (SELECT event FROM delivery) AND NOT {IS_OPEN}"
+        );
+        self.write("delete delivered events in", |connection| execute(connection, &sql, params![before])).map(drop)
     }
 
     /// The oldest dead letters, at most `most`, and how many there are.
@@ -98,8 +104,8 @@ impl Queue {
                 row::columns()
             );
             let letters = every(connection, &sql, params![most], |row| {
-                let Row { id, event, .. } = row::read(row)?;
-                Ok(DeadLetter { id, event, target: row.get("target")?, error: row.get("reason")? })
+                let Row { id, event, verdict } = row::read(row)?;
+                Ok(DeadLetter { id, event, verdict, target: row.get("target")?, error: row.get("reason")? })
             })?;
             Ok((letters, value(connection, "SELECT count(*) FROM delivery WHERE dead = 1", &[])?))
         })

@@ -4,32 +4,46 @@ use std::collections::HashSet;
 
 use rusqlite::params;
 
+use crate::clock::Stamp;
 use crate::error::Error;
 use crate::event::Uid;
 use crate::queue::cursors::{judged, newest, set_judged};
+use crate::queue::sessions::{self, Context};
 use crate::queue::sql::{every, execute};
-use crate::queue::{EventId, Queue, Row, row};
+use crate::queue::{Queue, Row, row};
 use crate::rules::Verdict;
+
+/// Events among which the first copy of one is looked for: a login that was late leaves one in the spool, and may
+/// still record its event in the queue, at most half a minute afterwards.
+const WINDOW: i64 = 1000;
 
 /// Events that are judged in one transaction.
 const BATCH: i64 = 2000;
 
 impl Queue {
-    /// Judges every event that is beyond the judge's cursor, in order and in batches. `judge` gets each one
-    /// and returns its verdict.
-    pub fn judge(&mut self, judge: &mut dyn FnMut(&Row) -> Verdict) -> Result<(), Error> {
+    /// Judges every event that is beyond the judge's cursor, in order and in batches. `judge` gets each one with
+    /// what it is in the light of the earlier ones, and returns its verdict.
+    pub fn judge(&mut self, now: &Stamp, judge: &mut dyn FnMut(&Row, Context) -> Verdict) -> Result<(), Error> {
+        let mut seen = self.judged_uids(WINDOW)?;
         loop {
             let new = self.read(|connection| {
                 let sql = format!("SELECT {} FROM event WHERE id > ? ORDER BY id LIMIT {BATCH}", row::columns());
                 every(connection, &sql, params![judged(connection)?], row::read)
             })?;
             let Some(last) = new.last().map(|row| row.id) else { return Ok(()) };
-            let verdicts: Vec<(EventId, String)> = new.iter().map(|row| (row.id, judge(row).to_string())).collect();
             self.write("judge events in", |connection| {
-                // An empty verdict is what a new event has.
-                for (id, verdict) in verdicts.iter().filter(|(_, verdict)| !verdict.is_empty()) {
-                    execute(connection, "UPDATE event SET judged = ? WHERE id = ?", params![verdict, id])?;
+                sessions::set_created(connection, now)?;
+                for row in &new {
+                    let is_new = seen.insert(row.event.uid);
+                    let copy = Context { is_copy: true, ..Context::default() };
+                    let context = if is_new { sessions::place(connection, row)? } else { copy };
+                    let verdict = judge(row, context).to_string();
+                    // An empty verdict is what a new event has.
+                    if !verdict.is_empty() {
+                        execute(connection, "UPDATE event SET judged = ? WHERE id = ?", params![verdict, row.id])?;
+                    }
                 }
+                sessions::forget(connection, now)?;
                 set_judged(connection, last)
             })?;
         }
@@ -41,7 +55,7 @@ impl Queue {
     }
 
     /// The uids of the last `count` events that were judged.
-    pub fn judged_uids(&self, count: i64) -> Result<HashSet<Uid>, Error> {
+    fn judged_uids(&self, count: i64) -> Result<HashSet<Uid>, Error> {
         self.read(|connection| {
             let sql = format!("SELECT {} FROM event WHERE id <= ? ORDER BY id DESC LIMIT ?", row::columns());
             let rows = every(connection, &sql, params![judged(connection)?, count], row::read)?;

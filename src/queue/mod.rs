@@ -16,6 +16,7 @@ mod open;
 mod repair;
 mod row;
 mod schema;
+mod sessions;
 mod settings;
 pub mod spool;
 mod sql;
@@ -35,6 +36,7 @@ pub use backlog::Due;
 pub use connection::Role;
 pub use deliveries::{Batch, Cause, Failure, Take};
 pub use row::{EventId, Row};
+pub use sessions::OpenSession;
 pub use settings::{Limits, ORPHANS, Paths};
 pub use targets::{Counts, TargetState, Wait};
 

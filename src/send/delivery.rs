@@ -103,7 +103,7 @@ pub fn run(config: &Config, queue: Queue, deadline: &Deadline<'_>) -> Result<Hea
 impl Run<'_> {
     /// Every target at the same time, if any has something to do: a slow one delays only itself.
     fn every_target(&self) -> Result<Health, Error> {
-        judge::run(&mut self.queue())?;
+        judge::run(&mut self.queue(), self.config, &Stamp::now())?;
         let mut is_anything_due = false;
         for target in &self.config.targets {
             let wants = |row: &Row| self.wants(target, row);
@@ -142,7 +142,7 @@ impl Run<'_> {
                 if *self.busy() == 0 || self.deadline.left() < SHORTEST_REQUEST {
                     return Ok(health);
                 }
-                judge::run(&mut self.queue())?;
+                judge::run(&mut self.queue(), self.config, &Stamp::now())?;
                 if self.is_due(target)? {
                     break;
                 }
@@ -206,7 +206,7 @@ impl Run<'_> {
             if !self.wants(target, row) {
                 return Take::Passed;
             }
-            let text = style.line(&row.event);
+            let text = style.line(&row.event, &row.verdict);
             if !room.take(&text) {
                 return Take::Full;
             }

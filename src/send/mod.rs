@@ -3,6 +3,7 @@
 mod backoff;
 mod deadline;
 mod delivery;
+mod ended;
 mod heartbeat;
 mod import;
 mod judge;

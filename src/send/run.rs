@@ -8,7 +8,7 @@ use crate::log::{self, Level};
 use crate::queue::{Due, Queue, Role};
 use crate::send::deadline::{Deadline, RUN_LIMIT};
 use crate::send::lock::{self, Lock};
-use crate::send::{delivery, heartbeat, import};
+use crate::send::{delivery, ended, heartbeat, import, judge};
 
 /// Delivers what is due, once, and calls the monitor. Does nothing while another sender works.
 pub fn once(config: &Config) -> Result<Health, Error> {
@@ -40,12 +40,17 @@ pub fn run(config: &Config, _lock: &Lock, deadline: &Deadline<'_>) -> Result<Hea
 /// Whether a short look finds nothing to do. Any trouble is something to do.
 fn is_idle(config: &Config) -> bool {
     let look = || match Queue::open_to_read(&config.paths.database)? {
-        Some(queue) => {
-            Ok::<_, Error>(queue.work(&config.target_names(), &config.limits, &Stamp::now())?.due != Due::Now)
-        }
+        Some(queue) => Ok::<_, Error>(due(config, &queue)? != Due::Now),
         None => Ok(false),
     };
     import::is_empty(config) && look().unwrap_or(false)
+}
+
+/// When there is something to do, unless something comes.
+pub fn due(config: &Config, queue: &Queue) -> Result<Due, Error> {
+    let now = Stamp::now();
+    let work = queue.work(&config.target_names(), &config.limits, &now)?.due;
+    Ok(work.min(ended::due(queue, &now)?))
 }
 
 fn deliver(config: &Config, queue: Result<Queue, Error>, deadline: &Deadline<'_>) -> Result<Health, Error> {
@@ -59,5 +64,9 @@ fn deliver(config: &Config, queue: Result<Queue, Error>, deadline: &Deadline<'_>
         let text = format!("events are missing from the queue; {target} goes on after event {id}");
         log::write(Level::Error, &text);
     }
+    // Every logout that is recorded is known before a missing one is looked for.
+    let now = Stamp::now();
+    judge::run(&mut queue, config, &now)?;
+    ended::run(&mut queue, &now)?;
     delivery::run(config, queue, deadline).map(|delivered| health.and(delivered))
 }

@@ -9,7 +9,6 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-use crate::clock::Stamp;
 use crate::config::Config;
 use crate::error::{Error, Health, Kind};
 use crate::log::{self, Level};
@@ -113,7 +112,7 @@ fn watches(config: &Config) -> Option<Inotify> {
 /// How long nothing will be due unless something comes.
 fn sleep(config: &Config) -> Duration {
     let look = || match Queue::open_to_read(&config.paths.database)? {
-        Some(queue) => Ok::<_, Error>(queue.work(&config.target_names(), &config.limits, &Stamp::now())?.due),
+        Some(queue) => run::due(config, &queue),
         None => Ok(Due::Never),
     };
     let next = match look() {

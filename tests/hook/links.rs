@@ -14,7 +14,7 @@ const SECRET: &str = "root:$y$j9T$secret";
 
 /// PAM items of a login after the link was planted.
 const LATER: [(&str, &str); 4] =
-    [("PAM_SERVICE", "sshd"), ("PAM_USER", "bob"), ("PAM_RHOST", "192.0.2.8"), ("PAM_TYPE", "open_session")];
+    [("PAM_SERVICE", "vsftpd"), ("PAM_USER", "bob"), ("PAM_RHOST", "192.0.2.8"), ("PAM_TYPE", "open_session")];
 
 /// What a link is, and where it leads to.
 #[derive(Clone, Copy, Debug)]

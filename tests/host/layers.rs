@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms, from the top down. docs/design.md says what each is for.
-const ROOMS: [&str; 20] = [
+const ROOMS: [&str; 21] = [
     "main",
     "cli",
     "command",
@@ -16,12 +16,13 @@ const ROOMS: [&str; 20] = [
     "http",
     "queue",
     "privileges",
-    "rules",
     "notice",
+    "rules",
     "event",
     "toml",
     "clock",
     "tz",
+    "process",
     "files",
     "log",
     "text",

@@ -110,10 +110,12 @@ fn of_two_and_of_ten_senders_at_once_one_works_and_nothing_is_sent_twice() {
 #[test]
 fn somebody_who_reads_the_queue_for_long_holds_up_neither_logins_nor_the_sender() {
     let home = Home::new(STDOUT);
-    let logins = |count: usize| {
+    let mut number = 0;
+    let mut logins = |count: usize| {
         let login = |_| {
             let started = Instant::now();
-            home.login("amanda");
+            number += 1;
+            home.login(&format!("user{number}"));
             started.elapsed()
         };
         (0..count).map(login).min().expect("a few")

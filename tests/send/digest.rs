@@ -124,7 +124,7 @@ fn long_and_hostile_names_are_whole_within_what_each_service_counts() {
     let names =
         ["\u{1f512}".repeat(400), "é".repeat(400), "王".repeat(400), mixed, "x\ny\u{202e}z`".repeat(40), "a".into()];
     for name in &names {
-        for fields in [&[1][..], &[1, 3], &[0, 1, 2, 3], &[]] {
+        for fields in [&[1][..], &[1, 3], &[0, 1, 2, 3]] {
             let mut items = LOGIN;
             for field in fields {
                 items[*field].1 = name;

@@ -274,6 +274,15 @@ impl Queue {
         self.change("UPDATE target SET since = ?", [since]);
     }
 
+    /// As if each session whose process is missing had been found so that much earlier.
+    pub fn let_missing_time_pass(&self, time: Duration) {
+        for state in self.ask_all("SELECT closed FROM open WHERE closed LIKE 'missing %'") {
+            let moment = earlier(state.trim_start_matches("missing "), time, time);
+            let values = [format!("missing {moment}"), state];
+            self.change("UPDATE open SET closed = ? WHERE closed = ?", values);
+        }
+    }
+
     /// Moves every first attempt back by this many days on both clocks, and ends all waits.
     pub fn let_days_pass(&self, days: u32) {
         let time = Duration::from_hours(24) * days;

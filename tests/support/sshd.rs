@@ -128,12 +128,21 @@ impl<'a> Sshd<'a> {
         command.output().expect("pamtester starts")
     }
 
+    /// The processes that sshd has started for its sessions.
+    pub fn sessions(&self) -> Vec<String> {
+        let id = self.process.id();
+        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+        children.split_whitespace().map(str::to_owned).collect()
+    }
+
+    /// Gives `sshd`, `su` and `pamtest` another session stack.
+    pub fn set_session_stack(&self, session: &str) {
+        write_pam(self.home, session);
+    }
+
     /// Waits until no session is left. sshd calls PAM for the last time after the client has gone.
     pub fn wait_for_the_end(&self) {
-        let id = self.process.id();
-        let children = format!("/proc/{id}/task/{id}/children");
-        let is_alone = || fs::read_to_string(&children).is_ok_and(|children| children.is_empty());
-        assert!(wait_for(is_alone), "a session of sshd doesn't end\n{}", self.log());
+        assert!(wait_for(|| self.sessions().is_empty()), "a session of sshd doesn't end\n{}", self.log());
     }
 
     /// What sshd said.
@@ -168,7 +177,7 @@ fn write_users(home: &Home) {
 }
 
 fn write_pam(home: &Home, session: &str) {
-    fs::create_dir(home.at("etc/pam.d")).expect("a new directory");
+    fs::create_dir_all(home.at("etc/pam.d")).expect("a directory");
     for (service, auth) in [("sshd", "pam_deny.so"), ("su", "pam_permit.so"), ("pamtest", "pam_deny.so")] {
         let text = format!("auth required {auth}\naccount required pam_permit.so\n{session}");
         fs::write(home.at("etc/pam.d").join(service), text).expect("a PAM service");

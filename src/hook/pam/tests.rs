@@ -62,7 +62,7 @@ fn what_sshd_says_of_the_connection_and_the_key_is_recorded_as_it_came() {
     assert_eq!(fact(&facts, "peer"), "203.0.113.9 52814 192.0.2.1 22");
     assert_eq!(fact(&facts, "method"), "publickey,keyboard-interactive/pam");
     assert_eq!(fact(&facts, "key"), "ssh-ed25519 AAAAC3");
-    assert_eq!(fact(&facts, "pidns"), pid_namespace());
+    assert_eq!(fact(&facts, "pidns"), process::namespace());
     for (remote_host, connection, expected) in [
         ("192.0.2.7", "203.0.113.9 1 192.0.2.1 22", ""),
         ("fe80::1%eth0", "203.0.113.9 1 192.0.2.1 22", ""),

@@ -131,7 +131,7 @@ fn what_is_not_judged_yet_is_judged_after_a_cursor_was_mended() {
     queue.mend_cursors().expect("writable");
     let mut judged = Vec::new();
     queue
-        .judge(&mut |row| {
+        .judge(&now(0), &mut |row, _| {
             judged.push(row.id.0);
             Verdict::default()
         })

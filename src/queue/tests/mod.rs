@@ -70,7 +70,7 @@ fn fill(queue: &mut Queue, count: i64) {
 }
 
 fn judge(queue: &mut Queue) {
-    queue.judge(&mut |_| Verdict::default()).expect("room");
+    queue.judge(&now(0), &mut |_, context| Verdict { is_copy: context.is_copy, ..Verdict::default() }).expect("room");
 }
 
 /// Everything that is due for a target, with the users.

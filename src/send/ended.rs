@@ -1,0 +1,126 @@
+//! Sessions that ended without a logout: their process was killed, or the host went down.
+//!
+//! A process that can't be seen isn't gone: /proc may be hidden, or the login may have been in another container.
+//! A logout may also still be on its way into the queue, and so it takes two looks.
+
+use std::time::Duration;
+
+use crate::clock::{Stamp, milliseconds};
+use crate::error::Error;
+use crate::event::{Action, ENDED, Event, PIDNS, REMOTE_HOST, SERVICE, USER};
+use crate::process;
+use crate::queue::{Due, OpenSession, Queue};
+use crate::text::{FIELD_LIMIT, Field};
+
+/// The second look comes so long after the first one.
+const SECOND_LOOK: Duration = Duration::from_secs(10);
+
+/// What a look at one session's process finds.
+enum Found {
+    /// Nothing to do, or nothing that can be known.
+    Nothing,
+    /// It is there again, or is missing for the first time: that has to be remembered.
+    Changed { is_missing: bool },
+    /// It was missing before: look again in so many milliseconds.
+    Waiting(i64),
+    /// It is gone.
+    Gone,
+    /// The host has been started anew since.
+    Restarted,
+}
+
+/// When there is something to do.
+pub fn due(queue: &Queue, now: &Stamp) -> Result<Due, Error> {
+    let sessions = queue.open_sessions()?;
+    let looker = Looker::new(now);
+    let due = |session: &OpenSession| match looker.look(session) {
+        Found::Nothing => Due::Never,
+        Found::Waiting(ms) => Due::After(ms),
+        Found::Changed { .. } | Found::Gone | Found::Restarted => Due::Now,
+    };
+    Ok(sessions.iter().map(due).min().unwrap_or(Due::Never))
+}
+
+/// Looks at every open session's process, and records the end of those that are gone.
+pub fn run(queue: &mut Queue, now: &Stamp) -> Result<(), Error> {
+    let (mut gone, mut restarted) = (Vec::new(), Vec::new());
+    let looker = Looker::new(now);
+    for session in queue.open_sessions()? {
+        match looker.look(&session) {
+            Found::Nothing | Found::Waiting(_) => {}
+            Found::Changed { is_missing } => queue.set_missing(&session, is_missing.then_some(now))?,
+            Found::Gone => gone.push(session),
+            Found::Restarted => restarted.push(session),
+        }
+    }
+    if !gone.is_empty() {
+        let notices: Vec<Event> = gone.iter().map(|session| end(&session.event)).collect();
+        queue.end_sessions(&gone, &notices, now)?;
+    }
+    if !restarted.is_empty() {
+        let notice = Event::notice(&list(&restarted));
+        queue.end_sessions(&restarted, &[notice], now)?;
+    }
+    Ok(())
+}
+
+/// What all looks of one moment have in common.
+struct Looker<'a> {
+    now: &'a Stamp,
+    namespace: String,
+    can_see: bool,
+}
+
+impl<'a> Looker<'a> {
+    fn new(now: &'a Stamp) -> Self {
+        Self { now, namespace: process::namespace(), can_see: process::are_visible() }
+    }
+
+    fn look(&self, session: &OpenSession) -> Found {
+        let event = &session.event;
+        if self.now.boot_id.is_empty() {
+            return Found::Nothing;
+        }
+        if event.at.boot_id != self.now.boot_id {
+            return Found::Restarted;
+        }
+        if !self.can_see || event.facts[PIDNS].as_str() != self.namespace {
+            return Found::Nothing;
+        }
+        match (&session.missing, session.process.is_alive()) {
+            (None, true) => Found::Nothing,
+            (Some(_), true) => Found::Changed { is_missing: false },
+            (None, false) => Found::Changed { is_missing: true },
+            (Some(since), false) => match milliseconds(SECOND_LOOK) - since.until(self.now).unwrap_or(0) {
+                left if left > 0 => Found::Waiting(left),
+                _ => Found::Gone,
+            },
+        }
+    }
+}
+
+/// The logout that didn't come.
+fn end(open: &Event) -> Event {
+    let mut facts = open.facts.clone();
+    facts[ENDED] = Field::new(b"noticed");
+    Event::session(Action::Close, facts)
+}
+
+/// `the host was restarted, which ended 2 sessions: 'amanda' (192.0.2.7, sshd), 'root' (su)`, as far as a notice
+/// goes.
+fn list(sessions: &[OpenSession]) -> String {
+    let count = if sessions.len() == 1 { "1 session".into() } else { format!("{} sessions", sessions.len()) };
+    let mut text = format!("the host was restarted, which ended {count}:");
+    for session in sessions {
+        let fact = |fact| session.event.facts[fact].shown(64).into_owned();
+        let from = fact(REMOTE_HOST);
+        let from = if from.is_empty() { from } else { format!("{from}, ") };
+        let one = format!(" '{}' ({from}{}),", fact(USER), fact(SERVICE));
+        if text.chars().count() + one.chars().count() >= FIELD_LIMIT {
+            text.push_str(" …");
+            break;
+        }
+        text.push_str(&one);
+    }
+    text.trim_end_matches(',').into()
+}
