@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt::Write;
 
 use crate::clock::Stamp;
+use crate::event::authentication;
 use crate::event::{Action, BY, ENDED, Event, FACTS, Fact, Facts, Kind, REMOTE_HOST, SERVICE, Shown, TTY, USER};
 use crate::rules::Verdict;
 use crate::text::{FIELD_LIMIT, Field};
@@ -14,6 +15,9 @@ const HOST_WIDTH: usize = 128;
 
 /// Characters of the longest time: a year may have nine digits and a sign, and a doubt may follow.
 const TIME_WIDTH: usize = "-123456789-04-25 10:00:00+12:00; time uncertain".len();
+
+/// Characters shown of how the user authenticated.
+const AUTHENTICATION_WIDTH: usize = 160;
 
 /// What follows the facts, in this order.
 const NOTICED: &str = "; ended, noticed at ";
@@ -32,8 +36,10 @@ const OWN_WORDS: usize = "ssh-session-notifier on  at : ".len();
 /// Characters of the longest notice. Each service's limit is checked against it when this is compiled.
 pub const LONGEST: usize = {
     let own = OWN_WORDS + HOST_WIDTH + TIME_WIDTH + FIELD_LIMIT;
+    // An open has the one, a close has the others.
+    let opens = "; ".len() + AUTHENTICATION_WIDTH;
     let verdict = NOTICED.len() + AFTER.len() + DURATION_WIDTH + UNOPENED.len();
-    let mut session = SESSION_WORDS + HOST_WIDTH + TIME_WIDTH + verdict;
+    let mut session = SESSION_WORDS + HOST_WIDTH + TIME_WIDTH + if opens > verdict { opens } else { verdict };
     let mut place = 0;
     while place < FACTS.len() {
         session += FACTS[place].shown.longest();
@@ -68,6 +74,9 @@ impl Style<'_> {
                 let is_noticed = !event.facts[ENDED].is_empty();
                 if !is_noticed {
                     let _ = write!(text, " at {time}");
+                }
+                if action == Action::Open {
+                    text.push_str(&authentication(&event.facts));
                 }
                 text.push_str(&additions(&event.facts));
                 if is_noticed {
@@ -106,6 +115,14 @@ fn sentence(action: Action, facts: &Facts, host: &str) -> String {
     text
 }
 
+/// How the user authenticated, behind `; `. At the end of a session everybody can have changed that.
+fn authentication(facts: &Facts) -> String {
+    match Field::new(authentication::describe(facts).as_bytes()) {
+        said if said.is_empty() => String::new(),
+        said => format!("; {}", said.shown(AUTHENTICATION_WIDTH)),
+    }
+}
+
 /// The facts that follow the sentence, each behind `; ` and its word.
 fn additions(facts: &Facts) -> String {
     let mut text = String::new();
@@ -135,7 +152,7 @@ fn shown(facts: &Facts, fact: Fact) -> Cow<'_, str> {
 mod tests {
     use super::*;
     use crate::clock::EARLIEST_MS;
-    use crate::event::Uid;
+    use crate::event::{METHOD, Uid};
 
     fn facts(values: &[(Fact, &str)]) -> Facts {
         let mut facts = Facts::default();
@@ -235,8 +252,11 @@ mod tests {
         longest.facts[BY] = Field::new(b"y".repeat(300).as_slice());
         let verdict = Verdict { after_ms: Some(i64::MAX), is_unopened: true, ..Verdict::default() };
         let length = style.line(&longest, &verdict).chars().count();
-        // A notice never has all additions, nor the longest time twice.
-        assert!((LONGEST - 60..=LONGEST).contains(&length), "{length} of {LONGEST}");
+        let method = Field::new("publickey,".repeat(20).as_bytes());
+        let mut open = Event { kind: Kind::Session(Action::Open), ..longest.clone() };
+        (open.facts[METHOD], open.facts[ENDED]) = (method, Field::default());
+        let length = length.max(style.line(&open, &Verdict::default()).chars().count());
+        assert!((LONGEST - 20..=LONGEST).contains(&length), "{length} of {LONGEST}");
         let own = Event { at: longest.at, ..Event::notice(&"x".repeat(4000)) };
         assert!(style.line(&own, &Verdict::default()).chars().count() <= LONGEST);
     }

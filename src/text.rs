@@ -119,6 +119,28 @@ pub fn base64(bytes: &[u8]) -> String {
     bytes.chunks(3).flat_map(four).collect()
 }
 
+/// Decodes base 64 with its padding (RFC 4648 §4). `None` for anything else.
+pub fn base64_decoded(text: &str) -> Option<Vec<u8>> {
+    let digit = |byte: u8| {
+        Some(u32::from(match byte {
+            b'A'..=b'Z' => byte - b'A',
+            b'a'..=b'z' => byte - b'a' + 26,
+            b'0'..=b'9' => byte - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => return None,
+        }))
+    };
+    let digits = text.trim_end_matches('=');
+    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
+    for four in digits.as_bytes().chunks(4) {
+        let number = four.iter().try_fold(0, |number, byte| Some(number << 6 | digit(*byte)?))?;
+        let number = number << (6 * (4 - four.len()));
+        bytes.extend(&number.to_be_bytes()[1..four.len()]);
+    }
+    (text.len() % 4 == 0 && digits.len() + 3 > text.len() && digits.len() % 4 != 1).then_some(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,6 +196,14 @@ mod tests {
             [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("foobar", "Zm9vYmFy")]
         {
             assert_eq!(base64(bytes.as_bytes()), expected);
+            assert_eq!(base64_decoded(expected).as_deref(), Some(bytes.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn what_is_not_base_64_is_not_decoded() {
+        for text in ["Z", "Zg", "Zg=", "Z===", "Zg==Zg==", "Zm9v\n", "====", "Zé==", "Zm-_"] {
+            assert_eq!(base64_decoded(text), None, "{text}");
         }
     }
 }

@@ -42,6 +42,10 @@ pub const SERVICE: Fact = Fact::named("service");
 pub const BY: Fact = Fact::named("by");
 /// The target that gets a notice of the program's own only if there is no other one.
 pub const NOT_FOR: Fact = Fact::named("not_for");
+/// The methods by which the user authenticated.
+pub const METHOD: Fact = Fact::named("method");
+/// The public keys among them.
+pub const KEY: Fact = Fact::named("key");
 /// The process that opened the session: `PID-START`.
 pub const SESSION: Fact = Fact::named("session");
 /// The pid namespace in which that number counts.

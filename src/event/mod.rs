@@ -1,5 +1,6 @@
 //! An event: a session that was opened or closed, or something that the program reports of itself.
 
+pub mod authentication;
 mod facts;
 pub mod text_form;
 
@@ -7,8 +8,8 @@ use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 
 pub use facts::{
-    BY, ENDED, FACTS, Fact, Facts, NOT_FOR, ORIGIN, PIDNS, REMOTE_HOST, SERVICE, SESSION, Shown, Source, Spec, Store,
-    TTY, USER,
+    BY, ENDED, FACTS, Fact, Facts, KEY, METHOD, NOT_FOR, ORIGIN, PIDNS, REMOTE_HOST, SERVICE, SESSION, Shown, Source,
+    Spec, Store, TTY, USER,
 };
 
 use crate::clock::Stamp;

@@ -56,7 +56,10 @@ fn a_login_and_a_logout_through_sshd_become_a_notice_each_in_that_order() {
     let logout = next_request(&server, 1);
     let after = now();
 
-    for (request, doing) in [(login, "logged in to"), (logout, "logged out from")] {
+    let listed = Command::new("ssh-keygen").arg("-lf").arg(home.at("key.pub")).output().expect("ssh-keygen").stdout();
+    let key = format!("; key ED25519 {}", listed.split(' ').nth(1).expect("a fingerprint"));
+    for (request, doing, has_key) in [(login, "logged in to", true), (logout, "logged out from", false)] {
+        assert_eq!(request.body.contains(&key), has_key, "{key} {}", request.body);
         let content = request.json()["content"].as_str().unwrap_or_default().to_owned();
         let (sentence, time) = content.split_once(" at ").unwrap_or_default();
         assert_eq!(sentence, format!("```- 'eve' ({CLIENT}) {doing} host.example via ssh (sshd)"), "{content}");
