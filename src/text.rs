@@ -138,7 +138,7 @@ pub fn base64_decoded(text: &str) -> Option<Vec<u8>> {
         let number = number << (6 * (4 - four.len()));
         bytes.extend(&number.to_be_bytes()[1..four.len()]);
     }
-    (text.len() % 4 == 0 && digits.len() + 3 > text.len() && digits.len() % 4 != 1).then_some(bytes)
+    (text.len().is_multiple_of(4) && digits.len() + 3 > text.len() && digits.len() % 4 != 1).then_some(bytes)
 }
 
 #[cfg(test)]
