@@ -20,6 +20,8 @@ const TIME_WIDTH: usize = "-123456789-04-25 10:00:00+12:00; time uncertain".len(
 const AUTHENTICATION_WIDTH: usize = 160;
 
 /// What follows the facts, in this order.
+const NEW_ADDRESS: &str = "; new address";
+const NEW_KEY: &str = "; new key";
 const NOTICED: &str = "; ended, noticed at ";
 const AFTER: &str = "; after ";
 const UNOPENED: &str = "; no login was recorded";
@@ -37,7 +39,7 @@ const OWN_WORDS: usize = "ssh-session-notifier on  at : ".len();
 pub const LONGEST: usize = {
     let own = OWN_WORDS + HOST_WIDTH + TIME_WIDTH + FIELD_LIMIT;
     // An open has the one, a close has the others.
-    let opens = "; ".len() + AUTHENTICATION_WIDTH;
+    let opens = "; ".len() + AUTHENTICATION_WIDTH + NEW_ADDRESS.len() + NEW_KEY.len();
     let verdict = NOTICED.len() + AFTER.len() + DURATION_WIDTH + UNOPENED.len();
     let mut session = SESSION_WORDS + HOST_WIDTH + TIME_WIDTH + if opens > verdict { opens } else { verdict };
     let mut place = 0;
@@ -79,6 +81,11 @@ impl Style<'_> {
                     text.push_str(&authentication(&event.facts));
                 }
                 text.push_str(&additions(&event.facts));
+                for (said, is_so) in [(NEW_ADDRESS, verdict.is_new_address), (NEW_KEY, verdict.is_new_key)] {
+                    if is_so {
+                        text.push_str(said);
+                    }
+                }
                 if is_noticed {
                     let _ = write!(text, "{NOTICED}{time}");
                 }
@@ -255,7 +262,8 @@ mod tests {
         let method = Field::new("publickey,".repeat(20).as_bytes());
         let mut open = Event { kind: Kind::Session(Action::Open), ..longest.clone() };
         (open.facts[METHOD], open.facts[ENDED]) = (method, Field::default());
-        let length = length.max(style.line(&open, &Verdict::default()).chars().count());
+        let verdict = Verdict { is_new_address: true, is_new_key: true, ..Verdict::default() };
+        let length = length.max(style.line(&open, &verdict).chars().count());
         assert!((LONGEST - 20..=LONGEST).contains(&length), "{length} of {LONGEST}");
         let own = Event { at: longest.at, ..Event::notice(&"x".repeat(4000)) };
         assert!(style.line(&own, &Verdict::default()).chars().count() <= LONGEST);

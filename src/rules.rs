@@ -29,6 +29,9 @@ pub struct Verdict {
     pub urgency: Urgency,
     /// Whether this is the second copy of an event. Copies are not reported.
     pub is_copy: bool,
+    /// Whether its address, and its key, are new for the user.
+    pub is_new_address: bool,
+    pub is_new_key: bool,
     /// How long the session that it ends lasted, in milliseconds.
     pub after_ms: Option<i64>,
     /// Whether it ends a session whose login should have been recorded, and wasn't.
@@ -73,6 +76,8 @@ impl Verdict {
             match line.split_once(' ').unwrap_or((line, "")) {
                 ("urgency", name) => verdict.urgency = Urgency::parse(name).unwrap_or(verdict.urgency),
                 ("copy", _) => verdict.is_copy = true,
+                ("new", "address") => verdict.is_new_address = true,
+                ("new", "key") => verdict.is_new_key = true,
                 ("after", ms) => verdict.after_ms = ms.parse().ok(),
                 ("unopened", _) => verdict.is_unopened = true,
                 _ => {}
@@ -87,6 +92,11 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.urgency != Urgency::default() {
             writeln!(f, "urgency {}", self.urgency.name())?;
+        }
+        for (word, is_new) in [("address", self.is_new_address), ("key", self.is_new_key)] {
+            if is_new {
+                writeln!(f, "new {word}")?;
+            }
         }
         if let Some(ms) = self.after_ms {
             writeln!(f, "after {ms}")?;
@@ -218,7 +228,8 @@ mod tests {
         for urgency in Urgency::ALL {
             for is_copy in [false, true] {
                 let after_ms = is_copy.then_some(7000);
-                let verdict = Verdict { urgency, is_copy, after_ms, is_unopened: is_copy };
+                let (is_new_address, is_new_key, is_unopened) = (is_copy, is_copy, is_copy);
+                let verdict = Verdict { urgency, is_copy, is_new_address, is_new_key, after_ms, is_unopened };
                 assert_eq!(Verdict::parse(&verdict.to_string()), verdict);
             }
         }

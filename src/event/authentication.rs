@@ -26,6 +26,11 @@ pub fn describe(facts: &Facts) -> String {
     methods.map(one).collect::<Vec<_>>().join(", ")
 }
 
+/// The fingerprints of the keys, each after its kind.
+pub fn fingerprints(facts: &Facts) -> Vec<String> {
+    facts[KEY].as_str().split(',').filter_map(key).collect()
+}
+
 /// The kind and the fingerprint of a public key, as `ssh-keygen -lf` prints them; of a certificate also its id and
 /// the authority's key. `None` for what isn't a whole key.
 fn key(text: &str) -> Option<String> {

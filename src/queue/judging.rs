@@ -8,6 +8,7 @@ use crate::clock::Stamp;
 use crate::error::Error;
 use crate::event::Uid;
 use crate::queue::cursors::{judged, newest, set_judged};
+use crate::queue::known::{self, New};
 use crate::queue::sessions::{self, Context};
 use crate::queue::sql::{every, execute};
 use crate::queue::{Queue, Row, row};
@@ -25,6 +26,7 @@ impl Queue {
     /// what it is in the light of the earlier ones, and returns its verdict.
     pub fn judge(&mut self, now: &Stamp, judge: &mut dyn FnMut(&Row, Context) -> Verdict) -> Result<(), Error> {
         let mut seen = self.judged_uids(WINDOW)?;
+        let is_in_memory = known::is_in_memory(&self.path);
         loop {
             let new = self.read(|connection| {
                 let sql = format!("SELECT {} FROM event WHERE id > ? ORDER BY id LIMIT {BATCH}", row::columns());
@@ -36,7 +38,10 @@ impl Queue {
                 for row in &new {
                     let is_new = seen.insert(row.event.uid);
                     let copy = Context { is_copy: true, ..Context::default() };
-                    let context = if is_new { sessions::place(connection, row)? } else { copy };
+                    let mut context = if is_new { sessions::place(connection, row)? } else { copy };
+                    if is_in_memory {
+                        context.new = New::default();
+                    }
                     let verdict = judge(row, context).to_string();
                     // An empty verdict is what a new event has.
                     if !verdict.is_empty() {

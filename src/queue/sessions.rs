@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::event::{Action, BY, ENDED, Event, Fact, ORIGIN, PIDNS, REMOTE_HOST, SERVICE, SESSION, TTY, USER};
 use crate::process::Process;
 use crate::queue::Queue;
+use crate::queue::known::{self, New};
 use crate::queue::row::{self, Row};
 use crate::queue::sql::{SqlResult, each, every, execute, value};
 
@@ -45,6 +46,8 @@ pub struct Context {
     pub is_copy: bool,
     /// How long the session lasted, in milliseconds.
     pub after_ms: Option<i64>,
+    /// What of a login is new for its user.
+    pub new: New,
     /// It ends, but its login was never recorded, though it should have been: its process started at this moment, in
     /// UTC milliseconds.
     pub unopened_ms: Option<i64>,
@@ -128,7 +131,7 @@ fn opened(connection: &Connection, row: &Row) -> SqlResult<Context> {
     }
     let sql = "INSERT OR REPLACE INTO open VALUES (?, ?, '')";
     execute(connection, sql, params![format!("{key}#{:020}", row.id.0), row.id])?;
-    Ok(Context::default())
+    Ok(Context { new: known::learn(connection, row.id, &row.event)?, ..Context::default() })
 }
 
 fn closed(connection: &Connection, event: &Event, process: Process) -> SqlResult<Context> {

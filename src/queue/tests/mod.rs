@@ -4,6 +4,7 @@ mod copies;
 mod damage;
 mod dead_letters;
 mod deliveries;
+mod known;
 mod looks;
 
 use std::fs;

@@ -1,0 +1,96 @@
+//! Known sources: the addresses and keys that each user has logged in with, so that a new one stands out.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use nix::sys::statfs::{FsType, TMPFS_MAGIC, statfs};
+use rusqlite::{Connection, params};
+
+use crate::clock::{EARLIEST_MS, Stamp};
+use crate::event::{Event, REMOTE_HOST, SERVICE, USER, authentication};
+use crate::queue::EventId;
+use crate::queue::sql::{SqlResult, every, execute};
+
+/// How many addresses, and how many keys, are remembered of one user.
+const LIMIT: i64 = 64;
+
+/// A queue that is younger than this knows too little to call anything new.
+const LEARNING_MS: i64 = 7 * 24 * 60 * 60 * 1000;
+
+/// The service whose keys are learned. What other programs' users have in `SSH_AUTH_INFO_0` is their own invention.
+const WITH_KEYS: &str = "sshd";
+
+/// `RAMFS_MAGIC` of linux/magic.h.
+const RAMFS_MAGIC: FsType = FsType(0x8584_58f6);
+
+/// What of a login is new for its user.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct New {
+    /// The address; of IPv6, its first 64 bits.
+    pub is_address: bool,
+    /// A public key.
+    pub is_key: bool,
+}
+
+/// Looks up what a proven login came with, and learns it. A user's first address and first key are not new, nor is
+/// anything before the queue has learned for a week.
+pub fn learn(connection: &Connection, id: EventId, event: &Event) -> SqlResult<New> {
+    let is_ripe = is_ripe(connection, event)?;
+    let user = event.facts[USER].as_str();
+    let address = event.facts[REMOTE_HOST].as_str().parse().map(network);
+    let keys =
+        if event.facts[SERVICE].as_str() == WITH_KEYS { authentication::fingerprints(&event.facts) } else { vec![] };
+    let is_address = match address {
+        Ok(address) => see(connection, user, "address", &address, id)?,
+        Err(_) => false,
+    };
+    let mut is_key = false;
+    for key in keys {
+        is_key |= see(connection, user, "key", &key, id)?;
+    }
+    Ok(New { is_address: is_address && is_ripe, is_key: is_key && is_ripe })
+}
+
+/// Whether a queue is forgotten with the host's memory: then nothing is ever new.
+pub fn is_in_memory(path: &Path) -> bool {
+    let in_memory: [FsType; 2] = [TMPFS_MAGIC, RAMFS_MAGIC];
+    path.parent().and_then(|home| statfs(home).ok()).is_some_and(|fs| in_memory.contains(&fs.filesystem_type()))
+}
+
+/// Remembers a value, and whether there were others and not this one.
+fn see(connection: &Connection, user: &str, kind: &str, value: &str, id: EventId) -> SqlResult<bool> {
+    let sql = "SELECT value = ? FROM known WHERE user = ? AND kind = ? ORDER BY 1 DESC LIMIT 1";
+    let is_known: Option<bool> = every(connection, sql, params![value, user, kind], |row| row.get(0))?.pop();
+    let last = format!("{:020}", id.0);
+    execute(connection, "INSERT OR REPLACE INTO known VALUES (?, ?, ?, ?)", params![user, kind, value, last])?;
+    if is_known == Some(false) {
+        let sql = "DELETE FROM known WHERE user = ?1 AND kind = ?2 AND last < ifnull((SELECT last FROM known
+             WHERE user = ?1 AND kind = ?2 ORDER BY last DESC LIMIT 1 OFFSET ?3), '')";
+        execute(connection, sql, params![user, kind, LIMIT - 1])?;
+    }
+    Ok(is_known == Some(false))
+}
+
+/// Whether the queue has learned for long enough; from the first login on, if the clock can be believed.
+fn is_ripe(connection: &Connection, event: &Event) -> SqlResult<bool> {
+    if event.at.utc_ms < EARLIEST_MS {
+        return Ok(false);
+    }
+    let sql = "INSERT OR IGNORE INTO meta VALUES ('learning', ?)";
+    execute(connection, sql, params![event.at.to_string()])?;
+    let since =
+        every(connection, "SELECT value FROM meta WHERE name = 'learning'", &[], |row| row.get::<_, String>(0))?;
+    let since = since.first().map(|moment| Stamp::parse(moment)).unwrap_or_default();
+    Ok(event.at.utc_ms - since.utc_ms >= LEARNING_MS)
+}
+
+/// The address, or of IPv6 the network that one customer usually has.
+fn network(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
+        }
+    }
+}
