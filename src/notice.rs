@@ -81,7 +81,7 @@ impl Style<'_> {
                     text.push_str(&authentication(&event.facts));
                 }
                 text.push_str(&additions(&event.facts));
-                for (said, is_so) in [(NEW_ADDRESS, verdict.is_new_address), (NEW_KEY, verdict.is_new_key)] {
+                for (said, is_so) in [(NEW_ADDRESS, verdict.new.is_address), (NEW_KEY, verdict.new.is_key)] {
                     if is_so {
                         text.push_str(said);
                     }
@@ -160,6 +160,7 @@ mod tests {
     use super::*;
     use crate::clock::EARLIEST_MS;
     use crate::event::{METHOD, Uid};
+    use crate::rules::New;
 
     fn facts(values: &[(Fact, &str)]) -> Facts {
         let mut facts = Facts::default();
@@ -262,7 +263,7 @@ mod tests {
         let method = Field::new("publickey,".repeat(20).as_bytes());
         let mut open = Event { kind: Kind::Session(Action::Open), ..longest.clone() };
         (open.facts[METHOD], open.facts[ENDED]) = (method, Field::default());
-        let verdict = Verdict { is_new_address: true, is_new_key: true, ..Verdict::default() };
+        let verdict = Verdict { new: New { is_address: true, is_key: true }, ..Verdict::default() };
         let length = length.max(style.line(&open, &verdict).chars().count());
         assert!((LONGEST - 20..=LONGEST).contains(&length), "{length} of {LONGEST}");
         let own = Event { at: longest.at, ..Event::notice(&"x".repeat(4000)) };

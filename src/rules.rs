@@ -21,6 +21,15 @@ pub enum Urgency {
     Urgent,
 }
 
+/// What of a login is new for its user.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct New {
+    /// The address; of IPv6, its first 64 bits.
+    pub is_address: bool,
+    /// A public key.
+    pub is_key: bool,
+}
+
 /// What the sender decided about one event. Its text form is the column `judged`: `name value` lines, empty
 /// for an event that is reported as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,9 +38,8 @@ pub struct Verdict {
     pub urgency: Urgency,
     /// Whether this is the second copy of an event. Copies are not reported.
     pub is_copy: bool,
-    /// Whether its address, and its key, are new for the user.
-    pub is_new_address: bool,
-    pub is_new_key: bool,
+    /// What is new for the user.
+    pub new: New,
     /// How long the session that it ends lasted, in milliseconds.
     pub after_ms: Option<i64>,
     /// Whether it ends a session whose login should have been recorded, and wasn't.
@@ -76,8 +84,8 @@ impl Verdict {
             match line.split_once(' ').unwrap_or((line, "")) {
                 ("urgency", name) => verdict.urgency = Urgency::parse(name).unwrap_or(verdict.urgency),
                 ("copy", _) => verdict.is_copy = true,
-                ("new", "address") => verdict.is_new_address = true,
-                ("new", "key") => verdict.is_new_key = true,
+                ("new", "address") => verdict.new.is_address = true,
+                ("new", "key") => verdict.new.is_key = true,
                 ("after", ms) => verdict.after_ms = ms.parse().ok(),
                 ("unopened", _) => verdict.is_unopened = true,
                 _ => {}
@@ -93,7 +101,7 @@ impl fmt::Display for Verdict {
         if self.urgency != Urgency::default() {
             writeln!(f, "urgency {}", self.urgency.name())?;
         }
-        for (word, is_new) in [("address", self.is_new_address), ("key", self.is_new_key)] {
+        for (word, is_new) in [("address", self.new.is_address), ("key", self.new.is_key)] {
             if is_new {
                 writeln!(f, "new {word}")?;
             }
@@ -228,8 +236,8 @@ mod tests {
         for urgency in Urgency::ALL {
             for is_copy in [false, true] {
                 let after_ms = is_copy.then_some(7000);
-                let (is_new_address, is_new_key, is_unopened) = (is_copy, is_copy, is_copy);
-                let verdict = Verdict { urgency, is_copy, is_new_address, is_new_key, after_ms, is_unopened };
+                let new = New { is_address: is_copy, is_key: is_copy };
+                let verdict = Verdict { urgency, is_copy, new, after_ms, is_unopened: is_copy };
                 assert_eq!(Verdict::parse(&verdict.to_string()), verdict);
             }
         }

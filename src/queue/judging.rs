@@ -8,11 +8,11 @@ use crate::clock::Stamp;
 use crate::error::Error;
 use crate::event::Uid;
 use crate::queue::cursors::{judged, newest, set_judged};
-use crate::queue::known::{self, New};
+use crate::queue::known;
 use crate::queue::sessions::{self, Context};
 use crate::queue::sql::{every, execute};
 use crate::queue::{Queue, Row, row};
-use crate::rules::Verdict;
+use crate::rules::{New, Verdict};
 
 /// Events among which the first copy of one is looked for: a login that was late leaves one in the spool, and may
 /// still record its event in the queue, at most half a minute afterwards.

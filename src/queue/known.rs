@@ -10,6 +10,7 @@ use crate::clock::{EARLIEST_MS, Stamp};
 use crate::event::{Event, REMOTE_HOST, SERVICE, USER, authentication};
 use crate::queue::EventId;
 use crate::queue::sql::{SqlResult, every, execute};
+use crate::rules::New;
 
 /// How many addresses, and how many keys, are remembered of one user.
 const LIMIT: i64 = 64;
@@ -22,15 +23,6 @@ const WITH_KEYS: &str = "sshd";
 
 /// `RAMFS_MAGIC` of linux/magic.h.
 const RAMFS_MAGIC: FsType = FsType(0x8584_58f6);
-
-/// What of a login is new for its user.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct New {
-    /// The address; of IPv6, its first 64 bits.
-    pub is_address: bool,
-    /// A public key.
-    pub is_key: bool,
-}
 
 /// Looks up what a proven login came with, and learns it. A user's first address and first key are not new, nor is
 /// anything before the queue has learned for a week.

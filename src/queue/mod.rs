@@ -36,7 +36,6 @@ use rusqlite::{Connection, TransactionBehavior};
 pub use backlog::Due;
 pub use connection::Role;
 pub use deliveries::{Batch, Cause, Failure, Take};
-pub use known::New;
 pub use row::{EventId, Row};
 pub use sessions::OpenSession;
 pub use settings::{Limits, ORPHANS, Paths};

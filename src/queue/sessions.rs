@@ -11,9 +11,10 @@ use crate::error::Error;
 use crate::event::{Action, BY, ENDED, Event, Fact, ORIGIN, PIDNS, REMOTE_HOST, SERVICE, SESSION, TTY, USER};
 use crate::process::Process;
 use crate::queue::Queue;
-use crate::queue::known::{self, New};
+use crate::queue::known;
 use crate::queue::row::{self, Row};
 use crate::queue::sql::{SqlResult, each, every, execute, value};
+use crate::rules::New;
 
 /// Services of which one process has one session. If such a process opens a second one at once, with all facts
 /// equal, the hook stands in its stack twice. A mail server's process may well have two.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::event::{KEY, METHOD, ORIGIN, REMOTE_HOST, SERVICE, SESSION};
-use crate::queue::known::New;
+use crate::rules::New;
 
 const WEEK_MS: i64 = 7 * 24 * 60 * 60 * 1000;
 
