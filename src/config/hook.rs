@@ -8,6 +8,7 @@ use crate::config::{SECTIONS, check_owner, queue, read_file, text};
 use crate::error::Error;
 use crate::queue::Paths;
 use crate::rules::Allowlist;
+use crate::text::Field;
 use crate::toml::{Reader, Section};
 
 /// The part that the hook needs.
@@ -17,6 +18,14 @@ pub struct Hook {
     pub paths: Option<Paths>,
     /// Whose sessions need no notice; empty if the hook found a mistake.
     pub allowlist: Allowlist,
+    /// What the host is called in notices; `this host` where the file doesn't tell.
+    pub host: Field,
+}
+
+impl Default for Hook {
+    fn default() -> Self {
+        Self { paths: None, allowlist: Allowlist::default(), host: Field::new(b"this host") }
+    }
 }
 
 impl Hook {
@@ -25,28 +34,29 @@ impl Hook {
     pub fn read(file: &Path) -> (Self, Option<Error>) {
         let bytes = read_file(file)
             .and_then(|(bytes, metadata)| check_owner(file, &metadata, geteuid().as_raw()).map(|_| bytes));
-        let (paths, allowlist) = match bytes {
-            Ok(bytes) => parse(file, &bytes),
-            Err(why) => (None, Err(why)),
-        };
-        match allowlist {
-            Ok(allowlist) => (Self { paths, allowlist }, None),
-            Err(why) => (Self { paths, allowlist: Allowlist::default() }, Some(why)),
-        }
+        let mut hook = Self::default();
+        let mistake = bytes.and_then(|bytes| hook.parse(file, &bytes)).err();
+        (hook, mistake)
     }
-}
 
-fn parse(file: &Path, bytes: &[u8]) -> (Option<Paths>, Result<Allowlist, Error>) {
-    let text = match text(file, bytes) {
-        Ok(text) => text,
-        Err(why) => return (paths_in_broken(file, &String::from_utf8_lossy(bytes)), Err(why)),
-    };
-    let reader = Reader::new(file, text);
-    let Some(document) = reader.parse() else { return (paths_in_broken(file, text), reader.finish(None)) };
-    let mut root = reader.root(&document);
-    let paths = paths(&reader, &mut root);
-    let allowlist = Allowlist::configure(root.section("allowlist"));
-    (paths, reader.finish(Some(allowlist)))
+    /// Takes what can be taken from a file's text.
+    fn parse(&mut self, file: &Path, bytes: &[u8]) -> Result<(), Error> {
+        let text = text(file, bytes).inspect_err(|_| {
+            self.paths = paths_in_broken(file, &String::from_utf8_lossy(bytes));
+        })?;
+        let reader = Reader::new(file, text);
+        let Some(document) = reader.parse() else {
+            self.paths = paths_in_broken(file, text);
+            return reader.finish(None);
+        };
+        let name = document.get("host").and_then(|host| host.get("name")?.as_str());
+        self.host = name.map_or(self.host.clone(), |name| Field::new(name.as_bytes()));
+        let mut root = reader.root(&document);
+        self.paths = paths(&reader, &mut root);
+        let allowlist = Allowlist::configure(root.section("allowlist"));
+        self.allowlist = reader.finish(Some(allowlist))?;
+        Ok(())
+    }
 }
 
 /// Reads where the queue is. `None`: a mistake leaves that in doubt. A wrong key may have been meant as

@@ -41,6 +41,16 @@ pub fn write(event: &Event) -> String {
     format!("uid {}\n{}{END}", event.uid, body(event))
 }
 
+/// Writes the same in one line, for syslog:
+///
+/// `uid 00f3a8b2c4d5e6f7 | action open | … | end`
+///
+/// A `|` or a `\` of a value has a `\` before it, so that no value can look like a line of its own.
+pub fn write_line(event: &Event) -> String {
+    let escape = |line: &str| line.replace('\\', "\\\\").replace('|', "\\|");
+    write(event).lines().map(escape).collect::<Vec<_>>().join(" | ")
+}
+
 /// Writes the lines for which the queue has no column.
 pub fn write_rest(event: &Event) -> String {
     let mut text = format!("uid {}\n", event.uid);

@@ -9,26 +9,31 @@ mod worker;
 
 use std::path::{Path, PathBuf};
 use std::slice;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::config::Hook;
 use crate::error::{Error, Kind};
 use crate::event::{Event, REMOTE_HOST, text_form};
 use crate::hook::pam::NoSession;
 use crate::log::{self, Level};
+use crate::notice::Style;
 use crate::privileges::{self, Missing};
 use crate::queue::{ORPHANS, Paths, Queue, Role, spool};
+use crate::text::Field;
+use crate::tz::Zone;
 
-/// A login waits no longer than this for the queue, whatever the disk does.
-const DEADLINE: Duration = Duration::from_millis(800);
+/// The queue has this long to itself. Then a copy for the spool is begun next to it, because on a busy machine
+/// that takes its time, too; the first of the two that is done ends the wait.
+const COPY_AFTER: Duration = Duration::from_millis(600);
 
-/// The spool and syslog share what is then left of the second.
-const LAST_RESORT: Duration = Duration::from_millis(120);
+/// A login waits no longer than this for either, whatever the disk does. The rest of the second is for syslog.
+const DEADLINE: Duration = Duration::from_millis(920);
 
 /// Records the session event in PAM's environment, unless the allowlist covers it. Fails only if the caller
 /// isn't PAM.
 pub fn run(config: &Path, block: &pam::Block) -> Result<(), Error> {
     harden::reset();
+    let started = Instant::now();
     let event = match pam::read(block) {
         Ok((action, facts)) => Event::session(action, facts),
         Err(NoSession::OtherCall) => return Ok(()),
@@ -36,11 +41,16 @@ pub fn run(config: &Path, block: &pam::Block) -> Result<(), Error> {
             return Err(Kind::Impossible("queue is for pam_exec: PAM_TYPE is not set").into());
         }
     };
-    let Err(why) = worker::run_with_deadline(DEADLINE, |safe| record(config, &event, safe)) else { return Ok(()) };
-    // The worker may still finish; the uid makes the two copies one event.
-    let copy = |_: &mut dyn FnMut()| keep_elsewhere(Hook::read(config).0.paths, &event, &format!("the queue {why}"));
-    if let Err(why) = worker::run_with_deadline(LAST_RESORT, copy) {
-        log_record(&event, &format!("the spool {why}"));
+    let Some(first) = worker::start(|safe| record(config, &event, safe)) else { return Ok(()) };
+    let mut workers = vec![first];
+    let Err(why) = worker::wait_for_one(&mut workers, started + COPY_AFTER) else { return Ok(()) };
+    // The first worker may still finish; the uid makes the two copies one event.
+    let why = format!("the queue {why}");
+    let copy = |_: &mut dyn FnMut()| keep_elsewhere(&Hook::read(config).0, &event, &why);
+    let Some(second) = worker::start(copy) else { return Ok(()) };
+    workers.push(second);
+    if let Err(also) = worker::wait_for_one(&mut workers, started + DEADLINE) {
+        log_record(&Hook::default().host, &event, &format!("{why}; the spool {also}"));
     }
     Ok(())
 }
@@ -48,15 +58,15 @@ pub fn run(config: &Path, block: &pam::Block) -> Result<(), Error> {
 /// Records the event where the configuration says. The login need not wait for what the queue does for itself
 /// once the event is safe.
 fn record(config: &Path, event: &Event, safe: &mut dyn FnMut()) {
-    let (Hook { paths, allowlist }, mistake) = Hook::read(config);
+    let (hook, mistake) = Hook::read(config);
     if let Some(mistake) = mistake {
         let text = format!("{mistake}\nthe allowlist counts as empty until that is corrected");
         log::write(Level::Error, &text);
     }
-    if pam::is_proven(&event.facts) && allowlist.contains(event.facts[REMOTE_HOST].as_str()) {
+    if pam::is_proven(&event.facts) && hook.allowlist.contains(event.facts[REMOTE_HOST].as_str()) {
         return;
     }
-    let recorded = match &paths {
+    let recorded = match &hook.paths {
         Some(paths) => append(paths, event).map_err(|why| why.to_string()),
         None => Err("the configuration doesn't say where the queue is".into()),
     };
@@ -65,7 +75,7 @@ fn record(config: &Path, event: &Event, safe: &mut dyn FnMut()) {
             safe();
             queue.leave();
         }
-        Err(why) => keep_elsewhere(paths, event, &why),
+        Err(why) => keep_elsewhere(&hook, event, &why),
     }
 }
 
@@ -78,29 +88,36 @@ fn append(paths: &Paths, event: &Event) -> Result<Queue, Error> {
 }
 
 /// Keeps the event in the spool, or among the orphans while nobody knows where the spool is.
-fn keep_elsewhere(paths: Option<Paths>, event: &Event, why: &str) {
-    let is_orphan = paths.is_none();
-    let Paths { database, spool } = paths.unwrap_or_default();
+fn keep_elsewhere(hook: &Hook, event: &Event, why: &str) {
+    let is_orphan = hook.paths.is_none();
+    let Paths { database, spool } = hook.paths.clone().unwrap_or_default();
     // Perhaps this is still root: nothing of the service user's is opened then.
     if let Err(also) = privileges::give_up_root(&database, &spool, Missing::Create) {
-        return log_record(event, &format!("{why}; {also}"));
+        return log_record(&hook.host, event, &format!("{why}; {also}"));
     }
     worker::end_in_time();
     let mut reasons = why.to_owned();
     for directory in if is_orphan { ORPHANS.map(PathBuf::from).to_vec() } else { vec![spool] } {
         match spool::write(&directory, event) {
             Ok(()) => {
-                let text = format!("{reasons}; the event waits in {}", directory.display());
+                let place = directory.display();
+                let text = format!("{reasons}; the event waits in {place}: {}", notice(&hook.host, event));
                 return log::write(Level::Warning, &text);
             }
             Err(also) => reasons = format!("{reasons}; {also}"),
         }
     }
-    log_record(event, &reasons);
+    log_record(&hook.host, event, &reasons);
 }
 
-/// Leaves the whole event to syslog, one fact a line, so that none is cut off.
-fn log_record(event: &Event, why: &str) {
-    let text = format!("this may be all that is left of an event: {why}\n{}", text_form::write(event));
+/// Leaves the whole event to syslog: why, what a person reads of it, and its text form in one line.
+fn log_record(host: &Field, event: &Event, why: &str) {
+    let (notice, record) = (notice(host, event), text_form::write_line(event));
+    let text = format!("this may be all that is left of an event: {why}: {notice}\n{record}");
     log::write(Level::Critical, &text);
+}
+
+/// The notice's one line, in UTC: no time zone is looked up while somebody waits.
+fn notice(host: &Field, event: &Event) -> String {
+    Style { host, zone: &Zone::utc(), now: &event.at }.line(event)
 }
