@@ -38,8 +38,6 @@ pub const TTY: Fact = Fact::named("tty");
 pub const SERVICE: Fact = Fact::named("service");
 /// Who became that user (`PAM_RUSER`): su and sudo say so.
 pub const BY: Fact = Fact::named("by");
-/// How far the event can be trusted.
-pub const ORIGIN: Fact = Fact::named("origin");
 
 /// One row of the table.
 pub struct Spec {

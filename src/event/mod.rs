@@ -6,7 +6,7 @@ pub mod text_form;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 
-pub use facts::{BY, FACTS, Fact, Facts, ORIGIN, REMOTE_HOST, SERVICE, Shown, Source, Spec, Store, TTY, USER};
+pub use facts::{BY, FACTS, Fact, Facts, REMOTE_HOST, SERVICE, Shown, Source, Spec, Store, TTY, USER};
 
 use crate::clock::Stamp;
 use crate::text::Field;

@@ -7,18 +7,23 @@ mod harden;
 pub mod pam;
 mod worker;
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::slice;
 use std::time::{Duration, Instant};
 
+use nix::unistd::geteuid;
+
 use crate::config::Hook;
 use crate::error::{Error, Kind};
-use crate::event::{Event, REMOTE_HOST, text_form};
+use crate::event::{Event, SERVICE, text_form};
 use crate::hook::pam::NoSession;
 use crate::log::{self, Level};
 use crate::notice::Style;
 use crate::privileges::{self, Missing};
 use crate::queue::{ORPHANS, Paths, Queue, Role, spool};
+use crate::rules::Items;
 use crate::text::Field;
 use crate::tz::Zone;
 
@@ -29,6 +34,10 @@ const COPY_AFTER: Duration = Duration::from_millis(600);
 /// A login waits no longer than this for either, whatever the disk does. The rest of the second is for syslog.
 const DEADLINE: Duration = Duration::from_millis(920);
 
+/// What to do about a line of PAM's that can't work.
+pub const REMEDY: &str =
+    "use it as `session optional pam_exec.so quiet PATH/ssh-session-notifier queue`, with nothing in between";
+
 /// Records the session event in PAM's environment, unless the allowlist covers it. Fails only if the caller
 /// isn't PAM.
 pub fn run(config: &Path, block: &pam::Block) -> Result<(), Error> {
@@ -36,12 +45,20 @@ pub fn run(config: &Path, block: &pam::Block) -> Result<(), Error> {
     let started = Instant::now();
     let event = match pam::read(block) {
         Ok((action, facts)) => Event::session(action, facts),
-        Err(NoSession::OtherCall) => return Ok(()),
         Err(NoSession::NotPam) => {
             return Err(Kind::Impossible("queue is for pam_exec: PAM_TYPE is not set").into());
         }
+        Err(NoSession::OtherCall(name)) => {
+            log_useless(&format!("PAM called `queue` for {name}"));
+            return Ok(());
+        }
+        Err(NoSession::Nobody) => {
+            log_useless("PAM_USER and PAM_RHOST are both missing");
+            return Ok(());
+        }
     };
-    let Some(first) = worker::start(|safe| record(config, &event, safe)) else { return Ok(()) };
+    let items = pam::proven_items(block);
+    let Some(first) = worker::start(|safe| record(config, &event, items, safe)) else { return Ok(()) };
     let mut workers = vec![first];
     let Err(why) = worker::wait_for_one(&mut workers, started + COPY_AFTER) else { return Ok(()) };
     // The first worker may still finish; the uid makes the two copies one event.
@@ -55,16 +72,32 @@ pub fn run(config: &Path, block: &pam::Block) -> Result<(), Error> {
     Ok(())
 }
 
-/// Records the event where the configuration says. The login need not wait for what the queue does for itself
-/// once the event is safe.
-fn record(config: &Path, event: &Event, safe: &mut dyn FnMut()) {
+/// Says of a call that it records nothing, and what to do about it.
+fn log_useless(why: &str) {
+    log::write(Level::Warning, &format!("nothing is recorded: {why}; {REMEDY}"));
+}
+
+/// Records the event where the configuration says, unless the allowlist covers what PAM itself said. The login
+/// need not wait for what the queue does for itself once the event is safe.
+fn record(config: &Path, event: &Event, items: Option<Items<'_>>, safe: &mut dyn FnMut()) {
     let (hook, mistake) = Hook::read(config);
+    if is_unprivileged(&hook) {
+        return log_refused(&hook.host, event);
+    }
     if let Some(mistake) = mistake {
         let text = format!("{mistake}\nthe allowlist counts as empty until that is corrected");
         log::write(Level::Error, &text);
     }
-    if pam::is_proven(&event.facts) && hook.allowlist.contains(event.facts[REMOTE_HOST].as_str()) {
-        return;
+    match items {
+        Some(items) if hook.allowlist.covers(items) => return,
+        None if !hook.allowlist.is_empty() => {
+            let text = format!(
+                "the allowlist isn't used: something between PAM and `queue` changed the order of the \
+                                environment, so that a user may have set any of it; {REMEDY}"
+            );
+            log::write(Level::Warning, &text);
+        }
+        Some(_) | None => {}
     }
     let recorded = match &hook.paths {
         Some(paths) => append(paths, event).map_err(|why| why.to_string()),
@@ -77,6 +110,25 @@ fn record(config: &Path, event: &Event, safe: &mut dyn FnMut()) {
         }
         Err(why) => keep_elsewhere(&hook, event, &why),
     }
+}
+
+/// Whether this is neither root nor the service user. `systemd` closes the sessions of a unit with `PAMName=`, and
+/// of its own user instances, in such a process.
+fn is_unprivileged(hook: &Hook) -> bool {
+    let paths = hook.paths.clone().unwrap_or_default();
+    let owner = fs::metadata(paths.database.parent().unwrap_or(Path::new("/"))).map(|home| home.uid());
+    !geteuid().is_root() && owner.map_or(hook.paths.is_none(), |owner| owner != geteuid().as_raw())
+}
+
+/// Says of an event that it can't be recorded by this process, and what to do about it.
+fn log_refused(host: &Field, event: &Event) {
+    let (service, user) = (&event.facts[SERVICE], geteuid());
+    let text = format!(
+        "not recorded, because {service} ran `queue` as user {user}, and only root and the service user may write the \
+         queue; remove the line from that service's PAM file (it is one of systemd's, or its unit has PAMName=): {}",
+        notice(host, event)
+    );
+    log::write(Level::Warning, &text);
 }
 
 fn append(paths: &Paths, event: &Event) -> Result<Queue, Error> {

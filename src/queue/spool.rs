@@ -167,10 +167,10 @@ mod tests {
         fs::write(&path, text_form::write(&event)).expect("a file");
         assert_eq!(count(&directory).ok(), Some(0), "somebody may still be writing it");
         let file = File::options().write(true).open(&path).expect("it is there");
-        file.set_modified(std::time::SystemTime::now() - LEFT_BEHIND).expect("it is ours");
+        file.set_modified(SystemTime::now() - LEFT_BEHIND).expect("it is ours");
         assert_eq!(read(&directory).0, [(path.clone(), event)]);
         let file = File::create(&path).expect("it is ours");
-        file.set_modified(std::time::SystemTime::now() - LEFT_BEHIND).expect("it is ours");
+        file.set_modified(SystemTime::now() - LEFT_BEHIND).expect("it is ours");
         assert_eq!(read(&directory).1.len(), 1, "half an event is reported");
         assert_eq!(read(&directory).1.len(), 0, "once");
         fs::remove_dir_all(&directory).expect("the directory is ours");

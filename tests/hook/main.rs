@@ -5,6 +5,7 @@ mod hostile;
 mod links;
 mod login;
 mod privileges;
+mod stacks;
 #[path = "../support/mod.rs"]
 mod support;
 mod surroundings;

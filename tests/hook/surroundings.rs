@@ -285,7 +285,7 @@ os.execv(sys.argv[1], sys.argv[1:])";
     for is_terminal in [false, true] {
         let home = host();
         // There is something to say.
-        home.configure("[allowlist]\nips = [\"nonsense\"]\n");
+        home.configure("[allowlist]\nips = [7]\n");
         let (reader, writer) = std::io::pipe().expect("a pipe");
         let mut command = if is_terminal {
             let mut python = Command::new("python3");
@@ -390,7 +390,7 @@ fn what_a_caller_lowered_or_raised_is_reset() {
     let mut hook = after(&prelude, &home).stderr(Stdio::piped()).spawn().expect("sh starts");
     let hooks = [Pid::from_raw(i32::try_from(hook.id()).expect("a process id"))];
     assert!(wait_for(|| home.workers().len() == 2), "{:?}", home.workers());
-    let found = home.workers().iter().chain(&hooks).map(settings).collect::<Vec<_>>();
+    let found = home.workers().iter().chain(&hooks).map(|process| settings(*process)).collect::<Vec<_>>();
     // A host that is gone would make its event one of this machine's orphans.
     let ended = end_of(&mut hook);
     for process in home.workers() {
@@ -405,7 +405,7 @@ fn what_a_caller_lowered_or_raised_is_reset() {
 }
 
 /// Timer slack, the score for want of memory, and the soft limits of a process.
-fn settings(process: &Pid) -> Vec<String> {
+fn settings(process: Pid) -> Vec<String> {
     let read = |file: &str| fs::read_to_string(format!("/proc/{process}/{file}")).unwrap_or_default();
     let limits = read("limits");
     let limit = |name: &str| {
