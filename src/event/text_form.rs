@@ -142,6 +142,17 @@ mod tests {
         Event { uid: Uid(0x1234), kind: Kind::Session(Action::Close), at, facts }
     }
 
+    /// P3
+    #[test]
+    fn in_one_line_no_value_looks_like_a_line_of_its_own() {
+        let mut event = Event::session(Action::Open, Facts::default());
+        event.facts[USER] = Field::new(br"a | user root \| end \");
+        let line = write_line(&event);
+        assert!(line.contains(r" | user a \| user root \\\| end \\ | end"), "{line}");
+        let lines: Vec<_> = line.split(" | ").map(|line| line.replace(r"\|", "|").replace(r"\\", r"\")).collect();
+        assert_eq!(lines.join("\n") + "\n", write(&event));
+    }
+
     #[test]
     fn an_event_survives_being_text_whatever_is_in_its_names() {
         for user in [&b"amanda"[..], b"", b"a\nend\n", b"user root\naction open", b"\xff\x00", &vec![b'x'; 70_000]] {

@@ -115,9 +115,14 @@ fn record(config: &Path, event: &Event, items: Option<Items<'_>>, safe: &mut dyn
 /// Whether this is neither root nor the service user. `systemd` closes the sessions of a unit with `PAMName=`, and
 /// of its own user instances, in such a process.
 fn is_unprivileged(hook: &Hook) -> bool {
-    let paths = hook.paths.clone().unwrap_or_default();
-    let owner = fs::metadata(paths.database.parent().unwrap_or(Path::new("/"))).map(|home| home.uid());
-    !geteuid().is_root() && owner.map_or(hook.paths.is_none(), |owner| owner != geteuid().as_raw())
+    if geteuid().is_root() {
+        return false;
+    }
+    let database = hook.paths.clone().unwrap_or_default().database;
+    match fs::metadata(database.parent().unwrap_or(Path::new("/"))) {
+        Ok(home) => home.uid() != geteuid().as_raw(),
+        Err(_) => hook.paths.is_none(),
+    }
 }
 
 /// Says of an event that it can't be recorded by this process, and what to do about it.

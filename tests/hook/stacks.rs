@@ -2,6 +2,7 @@
 //! no notice of.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::home::{Home, LOGIN, STDOUT, hook};
@@ -191,5 +192,55 @@ fn only_the_exact_form_of_an_address_is_allowlisted() {
         expected += if is_allowed { 0 } else { 2 };
         let recorded = if home.database().exists() { home.queue().count_events() } else { 0 };
         assert_eq!(recorded, expected, "{remote_host:?}");
+    }
+}
+
+/// A control group of this test's own that may have one process.
+struct Crowded(PathBuf);
+
+impl Crowded {
+    /// `None` where none can be made.
+    fn new() -> Option<Self> {
+        let name = format!("ssn-test-pids-{}", std::process::id());
+        ["/sys/fs/cgroup", "/sys/fs/cgroup/pids"].into_iter().find_map(|root| {
+            let group = Self(Path::new(root).join(&name));
+            fs::create_dir(&group.0).ok()?;
+            // Only the kernel makes files in a control group.
+            let limit = group.0.join("pids.max");
+            (limit.exists() && fs::write(limit, "1").is_ok()).then_some(group)
+        })
+    }
+}
+
+impl Drop for Crowded {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+/// P3: `pam_exec` can't fork. What README says of `required` for su.
+#[test]
+fn a_user_who_leaves_su_no_process_gets_no_session_where_the_hook_is_required() {
+    let test = "a_user_who_leaves_su_no_process_gets_no_session_where_the_hook_is_required";
+    if let Some(why) = sshd::missing() {
+        return skip(test, &why);
+    }
+    let Some(group) = Crowded::new() else {
+        return skip(test, "needs a control group that limits processes");
+    };
+    for (control, is_refused) in [("required", true), ("optional", false)] {
+        let home = Home::of_service(STDOUT);
+        // `pam_exec` alone would be all that there is, and so decide whatever its control is.
+        let line = sshd::hook_line(&home).replace("optional", control);
+        let sshd = Sshd::start(&home, &format!("session required pam_permit.so\n{line}"));
+        let script = format!(
+            "echo $$ >{}/cgroup.procs && exec setpriv --reuid {EVE} --regid {EVE} --clear-groups su root -c true",
+            group.0.display()
+        );
+        let output = sshd.command("sh").args(["-c", &script]).output().expect("sh starts");
+        // With `optional`, su goes on until it wants a process for itself, which the user may allow by then.
+        output.when(control).exits(1).says("su: ");
+        assert_eq!(output.stderr().contains("cannot open session"), is_refused, "{output:?}");
+        assert!(is_untouched(&home), "{control}");
     }
 }
