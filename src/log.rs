@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::error::{Error, Health};
+use crate::text::Field;
 
 /// Where the C library's syslog(3) writes too.
 const SOCKET: &str = "/dev/log";
@@ -22,6 +23,12 @@ const FACILITY: u8 = 4 << 3;
 
 /// RFC 3164 §4.1: a syslog packet is at most 1024 bytes.
 const PACKET_LIMIT: usize = 1024;
+
+/// Bytes of one line of a message. The record of the largest event has about ten thousand.
+const MESSAGE_LIMIT: usize = 16 * 1024;
+
+/// How a packet begins that goes on with the line before. A stranger's text, however long, never begins one.
+const CONTINUED: &str = "(continued) ";
 
 /// How long all packets of a critical message together may wait for a syslog daemon that is busy with
 /// other logins: its socket holds ten packets or so.
@@ -47,28 +54,39 @@ pub fn failed(why: &Error) -> Health {
     Health::Failed
 }
 
-/// Writes one message to syslog and to stderr. A message of several lines becomes one packet a line.
+/// Writes one message to syslog and to stderr. Each line of it begins a packet; one that is too long goes on in
+/// the next packet. Nothing in it can act on a terminal, whoever chose it.
 pub fn write(level: Level, message: &str) {
-    to_syslog(level, message);
-    for line in message.lines() {
-        let mut text = format!("ssh-session-notifier: {line}");
-        text.truncate(text.floor_char_boundary(LINE_LIMIT - 1));
-        text.push('\n');
-        to_stderr(text.as_bytes());
+    let lines: Vec<Field> = message.lines().map(|line| Field::bounded(line.as_bytes(), MESSAGE_LIMIT)).collect();
+    to_syslog(level, &lines);
+    let head = "ssh-session-notifier: ";
+    for text in lines.iter().flat_map(|line| pieces(head, line.as_str(), LINE_LIMIT - 1)) {
+        to_stderr(format!("{text}\n").as_bytes());
     }
 }
 
-fn to_syslog(level: Level, message: &str) {
+fn to_syslog(level: Level, lines: &[Field]) {
     let Some(socket) = connect() else { return };
     let ends = Instant::now() + if level == Level::Critical { PATIENCE } else { Duration::ZERO };
-    for line in message.lines() {
-        let mut packet = format!("<{}>ssh-session-notifier[{}]: {line}", FACILITY | level as u8, process::id());
-        packet.truncate(packet.floor_char_boundary(PACKET_LIMIT));
+    let head = format!("<{}>ssh-session-notifier[{}]: ", FACILITY | level as u8, process::id());
+    for packet in lines.iter().flat_map(|line| pieces(&head, line.as_str(), PACKET_LIMIT)) {
         let mut ready = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
         let left = ends.saturating_duration_since(Instant::now());
         let _ = poll(&mut ready, PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO));
         let _ = socket.send(packet.as_bytes());
     }
+}
+
+/// Cuts a line into pieces of at most `limit` bytes, the head of each included.
+fn pieces(head: &str, line: &str, limit: usize) -> Vec<String> {
+    let room = limit - head.len() - CONTINUED.len();
+    let (mut pieces, mut rest, mut mark) = (Vec::new(), line, "");
+    while pieces.is_empty() || !rest.is_empty() {
+        let (piece, after) = rest.split_at(rest.floor_char_boundary(room));
+        pieces.push(format!("{head}{mark}{piece}"));
+        (rest, mark) = (after, CONTINUED);
+    }
+    pieces
 }
 
 /// A socket that never blocks: a login must not wait for a syslog daemon that has stopped reading.
@@ -85,5 +103,25 @@ pub fn to_stderr(text: &[u8]) {
     let mut ready = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
     if poll(&mut ready, PollTimeout::ZERO).is_ok_and(|count| count > 0) {
         let _ = (&stderr).write_all(text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// P2, P3
+    #[test]
+    fn a_long_line_loses_nothing_and_no_piece_of_it_begins_as_a_message_of_its_own() {
+        let head = "<34>ssh-session-notifier[7]: ";
+        for line in ["", "short", &"ä".repeat(900), &"x".repeat(5000), &"€|".repeat(1500)] {
+            let found = pieces(head, line, PACKET_LIMIT);
+            assert!(found.iter().all(|piece| piece.len() <= PACKET_LIMIT), "{found:?}");
+            assert!(found.len() <= 1 + line.len() / 970, "{found:?}");
+            let mut texts = found.iter().map(|piece| piece.strip_prefix(head).expect("each has a head"));
+            let mut whole = texts.next().expect("there is always one").to_owned();
+            texts.for_each(|text| whole.push_str(text.strip_prefix(CONTINUED).expect("it goes on")));
+            assert_eq!(whole, line);
+        }
     }
 }

@@ -47,8 +47,12 @@ const MISUSED: u8 = 2;
 fn main() -> ExitCode {
     let is_pam = env::var_os("PAM_TYPE").is_some();
     let result = Args::parse(env::args_os()).and_then(|args| run(&args));
-    if let Err(why) = &result {
-        let _ = log::failed(why);
+    match &result {
+        Err(why) if is_pam && matches!(why.kind(), Kind::Usage(_)) => {
+            log::write(Level::Error, &format!("{why}; nothing is recorded: {}", hook::REMEDY));
+        }
+        Err(why) => drop(log::failed(why)),
+        Ok(_) => {}
     }
     match result {
         // No failure of ours keeps anyone out.

@@ -1,10 +1,10 @@
 //! Which sessions need a notice, how urgent it is, and which notices a target wants.
 //!
-//! The hook applies the allowlist: a remote host that can't be parsed as an address matches nothing, and so
-//! is reported. The sender does the rest: it judges each event once, and the [`Verdict`] stays with the event.
+//! The hook applies the allowlist, to what PAM itself said and in exactly its words: anything else is reported.
+//! The sender does the rest: it judges each event once, and the [`Verdict`] stays with the event.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use crate::event::Action;
 use crate::toml::Section;
@@ -156,9 +156,27 @@ impl Filter {
     }
 }
 
-/// Addresses and networks whose sessions need no notice.
+/// Whose sessions need no notice.
 #[derive(Clone, Debug, Default)]
-pub struct Allowlist(Vec<Network>);
+pub struct Allowlist {
+    networks: Vec<Network>,
+    /// Remote hosts that are compared as text. The empty one stands for a session without a remote host.
+    hosts: Vec<String>,
+    users: Vec<String>,
+    services: Vec<String>,
+}
+
+/// What PAM said of a session, byte for byte; an item that it left out is empty. Facts would not do: they are made
+/// safe to show, which may make one of two names look like the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Items<'b> {
+    /// `PAM_USER`
+    pub user: &'b [u8],
+    /// `PAM_SERVICE`
+    pub service: &'b [u8],
+    /// `PAM_RHOST`
+    pub remote_host: &'b [u8],
+}
 
 /// An address and the number of leading bits that count (RFC 4632, RFC 4291 §2.3). One of IPv4 stands as its
 /// IPv4-mapped address (RFC 4291 §2.5.5.2).
@@ -172,26 +190,56 @@ pub struct Network {
 const MAPPED_PREFIX: u32 = 96;
 const MAPPED: u128 = 0xffff;
 
+/// Bytes of the longest name of an interface (`IFNAMSIZ` less the NUL).
+const ZONE_LIMIT: usize = 15;
+
 impl Allowlist {
-    /// Reads the section `allowlist`.
+    /// Reads the section `allowlist`. What is neither an address nor a network in `ips` is compared as text, as
+    /// the first version did.
     pub fn configure(mut section: Section<'_>) -> Self {
-        let parse = |text: &String| {
-            let what = "which is neither an address nor a network such as 192.168.0.0/16";
-            Network::parse(text).ok_or_else(|| format!("has {text:?}, {what}"))
-        };
-        let ips = section.strings("ips");
-        let ips = ips.iter().flat_map(|found| &found.value);
-        let networks = ips.filter_map(|found| section.check("ips", found, parse)).collect();
+        let mut allowlist = Self { users: names(&mut section, "users"), ..Self::default() };
+        allowlist.services = names(&mut section, "services");
+        for found in section.strings("ips").iter().flat_map(|found| &found.value) {
+            match Network::parse(&found.value) {
+                Some(network) => allowlist.networks.push(network),
+                None => allowlist.hosts.push(found.value.clone()),
+            }
+        }
         section.finish();
-        Self(networks)
+        allowlist
     }
 
-    /// Whether a remote host, as PAM gives it, is in one of the networks, whatever its `%zone` (RFC 4007 §11).
-    /// A name never is.
-    pub fn contains(&self, remote_host: &str) -> bool {
-        let without_zone = remote_host.split_once('%').map_or(remote_host, |(address, _)| address);
-        without_zone.parse().is_ok_and(|address| self.0.iter().any(|network| network.contains(bits(address))))
+    /// Whether it covers no session at all.
+    pub fn is_empty(&self) -> bool {
+        self.networks.is_empty() && self.hosts.is_empty() && self.users.is_empty() && self.services.is_empty()
     }
+
+    /// Whether a session needs no notice. Names are compared as they are; an address is one of a network whatever
+    /// form it is written in.
+    pub fn covers(&self, items: Items<'_>) -> bool {
+        let has = |list: &[String], wanted: &[u8]| list.iter().any(|name| name.as_bytes() == wanted);
+        has(&self.users, items.user)
+            || has(&self.services, items.service)
+            || has(&self.hosts, items.remote_host)
+            || address(items.remote_host)
+                .is_some_and(|address| self.networks.iter().any(|network| network.contains(bits(address))))
+    }
+}
+
+/// Reads a list of names, none of which is empty.
+fn names(section: &mut Section<'_>, key: &str) -> Vec<String> {
+    let check = |name: &String| if name.is_empty() { Err("has an empty name") } else { Ok(name.clone()) };
+    let found = section.strings(key);
+    found.iter().flat_map(|found| &found.value).filter_map(|name| section.check(key, name, check)).collect()
+}
+
+/// The address that a remote host is, if it is nothing else. Only a link-local one may have a zone behind it
+/// (`fe80::1%eth0`, RFC 4007 §11).
+fn address(remote_host: &[u8]) -> Option<IpAddr> {
+    let text = str::from_utf8(remote_host).ok()?;
+    let Some((address, zone)) = text.split_once('%') else { return text.parse().ok() };
+    let is_zone = (1..=ZONE_LIMIT).contains(&zone.len()) && zone.bytes().all(|byte| byte.is_ascii_graphic());
+    address.parse().ok().filter(|address: &Ipv6Addr| is_zone && address.is_unicast_link_local()).map(IpAddr::V6)
 }
 
 impl Network {
@@ -228,7 +276,10 @@ fn bits(address: IpAddr) -> u128 {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::toml::Reader;
 
     #[test]
     fn a_verdict_survives_being_text_and_an_empty_one_is_no_text() {
@@ -266,9 +317,51 @@ mod tests {
         }
     }
 
-    fn allows(networks: &[&str], host: &str) -> bool {
-        let parse = |text: &&str| Network::parse(text).unwrap_or_else(|| panic!("{text}"));
-        Allowlist(networks.iter().map(parse).collect()).contains(host)
+    fn read(text: &str) -> Result<Allowlist, String> {
+        let reader = Reader::new(Path::new("f"), text);
+        let document = reader.parse().unwrap_or_else(|| panic!("{text}"));
+        let allowlist = Allowlist::configure(reader.root(&document));
+        reader.finish(Some(allowlist)).map_err(|why| why.to_string())
+    }
+
+    fn allows(hosts: &[&str], host: &str) -> bool {
+        let allowlist = read(&format!("ips = {hosts:?}")).expect("every text is an entry");
+        allowlist.covers(Items { user: b"u", service: b"s", remote_host: host.as_bytes() })
+    }
+
+    /// P3
+    #[test]
+    fn names_are_compared_exactly() {
+        let allowlist =
+            read("users = ['backup', 'K\u{fc}che']\nservices = ['cron']\nips = ['localhost', '', 'UNKNOWN']");
+        let allowlist = allowlist.expect("nothing is wrong with it");
+        let rows = [
+            (&b"backup"[..], &b"sshd"[..], &b"192.0.2.7"[..], true),
+            ("K\u{fc}che".as_bytes(), b"sshd", b"192.0.2.7", true),
+            (b"eve", b"cron", b"192.0.2.7", true),
+            (b"eve", b"sshd", b"localhost", true),
+            (b"eve", b"sshd", b"UNKNOWN", true),
+            (b"eve", b"su", b"", true),
+            (b"eve", b"sshd", b"192.0.2.7", false),
+            (b"Backup", b"sshd", b"h", false),
+            (b"backup ", b"sshd", b"h", false),
+            (b" backup", b"sshd", b"h", false),
+            (b"backup\n", b"sshd", b"h", false),
+            (b"backup2", b"sshd", b"h", false),
+            (b"", b"", b"h", false),
+            (b"K\xfcche", b"sshd", b"h", false),
+            (b"cron", b"backup", b"h", false),
+            (b"eve", b"sshd", b" ", false),
+            (b"eve", b"sshd", b"localhost.", false),
+        ];
+        for (user, service, remote_host, expected) in rows {
+            let items = Items { user, service, remote_host };
+            assert_eq!(allowlist.covers(items), expected, "{items:?}");
+        }
+        for text in ["users = ['']", "services = ['cron', '']", "users = [7]", "user = 'backup'"] {
+            assert!(read(text).is_err(), "{text}");
+        }
+        assert!(read("").is_ok_and(|allowlist| allowlist.is_empty()));
     }
 
     #[test]
@@ -286,7 +379,7 @@ mod tests {
             ("10.0.0.2/31", "10.0.0.3"),
             ("fd00::/8", "fd12:3456::1"),
             ("FE80::1", "fe80::1%eth0"),
-            ("10.0.0.2", "10.0.0.2%eth0"),
+            ("fe80::/10", "fe80::1%br-lan.7"),
             ("2001:db8::1", "2001:0db8:0:0:0:0:0:1"),
             ("::/0", "2001:db8::1"),
             ("::1/128", "::1"),
@@ -299,7 +392,19 @@ mod tests {
 
     #[test]
     fn everything_else_is_not() {
-        let rows: [(&str, &str); 18] = [
+        let rows: [(&str, &str); 30] = [
+            ("10.0.0.2", "10.0.0.2%evil"),
+            ("10.0.0.2", "::ffff:10.0.0.2%evil"),
+            ("169.254.0.1", "169.254.0.1%eth0"),
+            ("2001:db8::1", "2001:db8::1%eth0"),
+            ("fe80::1", "fe80::1%"),
+            ("fe80::1", "fe80::1%eth0 "),
+            ("fe80::1", "fe80::1%a b"),
+            ("fe80::1", "fe80::1%0123456789abcdef"),
+            ("10.0.0.2", " 10.0.0.2"),
+            ("10.0.0.2", "10.0.0.2\n"),
+            ("10.0.0.2", "10.0.0.2\t"),
+            ("10.0.0.2/33", "10.0.0.2"),
             ("10.0.0.2", "10.0.0.20"),
             ("10.0.0.2", "010.0.0.2"),
             ("10.0.0.2", "10.0.0.2 "),

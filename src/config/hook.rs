@@ -8,6 +8,7 @@ use crate::config::{SECTIONS, check_owner, queue, read_file, text};
 use crate::error::Error;
 use crate::queue::Paths;
 use crate::rules::Allowlist;
+use crate::text::Field;
 use crate::toml::{Reader, Section};
 
 /// The part that the hook needs.
@@ -17,6 +18,14 @@ pub struct Hook {
     pub paths: Option<Paths>,
     /// Whose sessions need no notice; empty if the hook found a mistake.
     pub allowlist: Allowlist,
+    /// What the host is called in notices; `this host` where the file doesn't tell.
+    pub host: Field,
+}
+
+impl Default for Hook {
+    fn default() -> Self {
+        Self { paths: None, allowlist: Allowlist::default(), host: Field::new(b"this host") }
+    }
 }
 
 impl Hook {
@@ -25,28 +34,29 @@ impl Hook {
     pub fn read(file: &Path) -> (Self, Option<Error>) {
         let bytes = read_file(file)
             .and_then(|(bytes, metadata)| check_owner(file, &metadata, geteuid().as_raw()).map(|_| bytes));
-        let (paths, allowlist) = match bytes {
-            Ok(bytes) => parse(file, &bytes),
-            Err(why) => (None, Err(why)),
-        };
-        match allowlist {
-            Ok(allowlist) => (Self { paths, allowlist }, None),
-            Err(why) => (Self { paths, allowlist: Allowlist::default() }, Some(why)),
-        }
+        let mut hook = Self::default();
+        let mistake = bytes.and_then(|bytes| hook.parse(file, &bytes)).err();
+        (hook, mistake)
     }
-}
 
-fn parse(file: &Path, bytes: &[u8]) -> (Option<Paths>, Result<Allowlist, Error>) {
-    let text = match text(file, bytes) {
-        Ok(text) => text,
-        Err(why) => return (paths_in_broken(file, &String::from_utf8_lossy(bytes)), Err(why)),
-    };
-    let reader = Reader::new(file, text);
-    let Some(document) = reader.parse() else { return (paths_in_broken(file, text), reader.finish(None)) };
-    let mut root = reader.root(&document);
-    let paths = paths(&reader, &mut root);
-    let allowlist = Allowlist::configure(root.section("allowlist"));
-    (paths, reader.finish(Some(allowlist)))
+    /// Takes what can be taken from a file's text.
+    fn parse(&mut self, file: &Path, bytes: &[u8]) -> Result<(), Error> {
+        let text = text(file, bytes).inspect_err(|_| {
+            self.paths = paths_in_broken(file, &String::from_utf8_lossy(bytes));
+        })?;
+        let reader = Reader::new(file, text);
+        let Some(document) = reader.parse() else {
+            self.paths = paths_in_broken(file, text);
+            return reader.finish(None);
+        };
+        let name = document.get("host").and_then(|host| host.get("name")?.as_str());
+        self.host = name.map_or(self.host.clone(), |name| Field::new(name.as_bytes()));
+        let mut root = reader.root(&document);
+        self.paths = paths(&reader, &mut root);
+        let allowlist = Allowlist::configure(root.section("allowlist"));
+        self.allowlist = reader.finish(Some(allowlist))?;
+        Ok(())
+    }
 }
 
 /// Reads where the queue is. `None`: a mistake leaves that in doubt. A wrong key may have been meant as
@@ -89,6 +99,7 @@ mod tests {
     use std::process;
 
     use super::*;
+    use crate::rules::Items;
 
     const QUEUE: &str = "[queue]\npath = '/x/q.db' # here\nspool = '/x/spool'\n";
     const ALLOWLIST: &str = "[allowlist]\nips = ['10.0.0.2']\n";
@@ -114,6 +125,11 @@ mod tests {
         hook.paths.as_ref().map_or("-".into(), |paths| paths.database.display().to_string())
     }
 
+    /// Whether the allowlist of [`ALLOWLIST`] is in force.
+    fn has_allowlist(hook: &Hook) -> bool {
+        hook.allowlist.covers(Items { user: b"amanda", service: b"sshd", remote_host: b"10.0.0.2" })
+    }
+
     #[test]
     fn the_hook_finds_its_queue_in_a_file_with_mistakes_or_knows_that_it_does_not() {
         let file = file("mistakes");
@@ -124,7 +140,7 @@ mod tests {
             (format!("{QUEUE}{ALLOWLIST}"), there, true, false),
             (ALLOWLIST.into(), default, true, false),
             (format!("{QUEUE}{ALLOWLIST}[notification]\nservice = 'nonsense'"), there, true, false),
-            (format!("{QUEUE}[allowlist]\nips = ['10.0.0.2', 'nonsense']"), there, false, true),
+            (format!("{QUEUE}[allowlist]\nips = ['10.0.0.2', 7]"), there, false, true),
             (format!("queue.path = '/x/q.db'\n{ALLOWLIST}"), there, true, false),
             (format!("[queue]\npath = 7\n{ALLOWLIST}"), "-", false, true),
             (format!("[queue]\npaht = '/x/q.db'\n{ALLOWLIST}"), "-", false, true),
@@ -149,7 +165,7 @@ mod tests {
             configure(&file, text.as_bytes());
             let (hook, why) = Hook::read(&file);
             assert_eq!(database(&hook), expected, "{text}");
-            assert_eq!(hook.allowlist.contains("10.0.0.2"), allows, "{text}");
+            assert_eq!(has_allowlist(&hook), allows, "{text}");
             assert_eq!(why.is_some(), is_reported, "{text} {why:?}");
         }
         remove(&file);
@@ -178,7 +194,7 @@ mod tests {
         configure(&file, format!("{QUEUE}{ALLOWLIST}").as_bytes());
         let read = |expected: &str| {
             let (hook, why) = Hook::read(&file);
-            assert!(hook.paths.is_none() && !hook.allowlist.contains("10.0.0.2"), "{expected}");
+            assert!(hook.paths.is_none() && !has_allowlist(&hook), "{expected}");
             assert!(why.is_some_and(|why| why.to_string().contains(expected)), "{expected}");
         };
         fs::set_permissions(&file, Permissions::from_mode(0o620)).expect("it is ours");

@@ -96,10 +96,7 @@ fn each_mistake_is_named_with_its_file_and_line() {
             "[notification.discord]\nwebhook_url = 'http://discord.com/api/webhooks/1/a'",
             "config.toml:2: notification.discord.webhook_url must begin with https://discord.com/api/webhooks/",
         ),
-        (
-            "[allowlist]\nips = [\n'10.0.0.1',\n'10.0.0.0/99',\n]",
-            "config.toml:4: allowlist.ips has \"10.0.0.0/99\", which is neither",
-        ),
+        ("[allowlist]\nusers = [\n'backup',\n'',\n]", "config.toml:4: allowlist.users has an empty name"),
         ("[allowlist]\nips = 10", "config.toml:2: allowlist.ips must be a string or an array of them"),
         ("[queue]\npath = 'q.db'", "config.toml:2: queue.path must be an absolute path"),
         ("[queue]\nhistory_days = -1", "config.toml:2: queue.history_days must be a whole number from 0 to 3650"),

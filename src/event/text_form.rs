@@ -41,6 +41,16 @@ pub fn write(event: &Event) -> String {
     format!("uid {}\n{}{END}", event.uid, body(event))
 }
 
+/// Writes the same in one line, for syslog:
+///
+/// `uid 00f3a8b2c4d5e6f7 | action open | … | end`
+///
+/// A `|` or a `\` of a value has a `\` before it, so that no value can look like a line of its own.
+pub fn write_line(event: &Event) -> String {
+    let escape = |line: &str| line.replace('\\', "\\\\").replace('|', "\\|");
+    write(event).lines().map(escape).collect::<Vec<_>>().join(" | ")
+}
+
 /// Writes the lines for which the queue has no column.
 pub fn write_rest(event: &Event) -> String {
     let mut text = format!("uid {}\n", event.uid);
@@ -130,6 +140,17 @@ mod tests {
         facts[BY] = Field::new(b"amanda");
         let at = Stamp { utc_ms: -1, boot_ms: 2, boot_id: "b".into() };
         Event { uid: Uid(0x1234), kind: Kind::Session(Action::Close), at, facts }
+    }
+
+    /// P3
+    #[test]
+    fn in_one_line_no_value_looks_like_a_line_of_its_own() {
+        let mut event = Event::session(Action::Open, Facts::default());
+        event.facts[USER] = Field::new(br"a | user root \| end \");
+        let line = write_line(&event);
+        assert!(line.contains(r" | user a \| user root \\\| end \\ | end"), "{line}");
+        let lines: Vec<_> = line.split(" | ").map(|line| line.replace(r"\|", "|").replace(r"\\", r"\")).collect();
+        assert_eq!(lines.join("\n") + "\n", write(&event));
     }
 
     #[test]

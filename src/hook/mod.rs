@@ -7,56 +7,99 @@ mod harden;
 pub mod pam;
 mod worker;
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::slice;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use nix::unistd::geteuid;
 
 use crate::config::Hook;
 use crate::error::{Error, Kind};
-use crate::event::{Event, REMOTE_HOST, text_form};
+use crate::event::{Event, SERVICE, text_form};
 use crate::hook::pam::NoSession;
 use crate::log::{self, Level};
+use crate::notice::Style;
 use crate::privileges::{self, Missing};
 use crate::queue::{ORPHANS, Paths, Queue, Role, spool};
+use crate::rules::{Items, Verdict};
+use crate::text::Field;
+use crate::tz::Zone;
 
-/// A login waits no longer than this for the queue, whatever the disk does.
-const DEADLINE: Duration = Duration::from_millis(800);
+/// The queue has this long to itself. Then a copy for the spool is begun next to it, because on a busy machine
+/// that takes its time, too; the first of the two that is done ends the wait.
+const COPY_AFTER: Duration = Duration::from_millis(600);
 
-/// The spool and syslog share what is then left of the second.
-const LAST_RESORT: Duration = Duration::from_millis(120);
+/// A login waits no longer than this for either, whatever the disk does. The rest of the second is for syslog.
+const DEADLINE: Duration = Duration::from_millis(920);
+
+/// What to do about a line of PAM's that can't work.
+pub const REMEDY: &str =
+    "use it as `session optional pam_exec.so quiet PATH/ssh-session-notifier queue`, with nothing in between";
 
 /// Records the session event in PAM's environment, unless the allowlist covers it. Fails only if the caller
 /// isn't PAM.
 pub fn run(config: &Path, block: &pam::Block) -> Result<(), Error> {
     harden::reset();
+    let started = Instant::now();
     let event = match pam::read(block) {
         Ok((action, facts)) => Event::session(action, facts),
-        Err(NoSession::OtherCall) => return Ok(()),
         Err(NoSession::NotPam) => {
             return Err(Kind::Impossible("queue is for pam_exec: PAM_TYPE is not set").into());
         }
+        Err(NoSession::OtherCall(name)) => {
+            log_useless(&format!("PAM called `queue` for {name}"));
+            return Ok(());
+        }
+        Err(NoSession::Nobody) => {
+            log_useless("PAM_USER and PAM_RHOST are both missing");
+            return Ok(());
+        }
     };
-    let Err(why) = worker::run_with_deadline(DEADLINE, |safe| record(config, &event, safe)) else { return Ok(()) };
-    // The worker may still finish; the uid makes the two copies one event.
-    let copy = |_: &mut dyn FnMut()| keep_elsewhere(Hook::read(config).0.paths, &event, &format!("the queue {why}"));
-    if let Err(why) = worker::run_with_deadline(LAST_RESORT, copy) {
-        log_record(&event, &format!("the spool {why}"));
+    let items = pam::proven_items(block);
+    let Some(first) = worker::start(|safe| record(config, &event, items, safe)) else { return Ok(()) };
+    let mut workers = vec![first];
+    let Err(why) = worker::wait_for_one(&mut workers, started + COPY_AFTER) else { return Ok(()) };
+    // The first worker may still finish; the uid makes the two copies one event.
+    let why = format!("the queue {why}");
+    let copy = |_: &mut dyn FnMut()| keep_elsewhere(&Hook::read(config).0, &event, &why);
+    let Some(second) = worker::start(copy) else { return Ok(()) };
+    workers.push(second);
+    if let Err(also) = worker::wait_for_one(&mut workers, started + DEADLINE) {
+        log_record(&Hook::default().host, &event, &format!("{why}; the spool {also}"));
     }
     Ok(())
 }
 
-/// Records the event where the configuration says. The login need not wait for what the queue does for itself
-/// once the event is safe.
-fn record(config: &Path, event: &Event, safe: &mut dyn FnMut()) {
-    let (Hook { paths, allowlist }, mistake) = Hook::read(config);
+/// Says of a call that it records nothing, and what to do about it.
+fn log_useless(why: &str) {
+    log::write(Level::Warning, &format!("nothing is recorded: {why}; {REMEDY}"));
+}
+
+/// Records the event where the configuration says, unless the allowlist covers what PAM itself said. The login
+/// need not wait for what the queue does for itself once the event is safe.
+fn record(config: &Path, event: &Event, items: Option<Items<'_>>, safe: &mut dyn FnMut()) {
+    let (hook, mistake) = Hook::read(config);
+    if is_unprivileged(&hook) {
+        return log_refused(&hook.host, event);
+    }
     if let Some(mistake) = mistake {
         let text = format!("{mistake}\nthe allowlist counts as empty until that is corrected");
         log::write(Level::Error, &text);
     }
-    if pam::is_proven(&event.facts) && allowlist.contains(event.facts[REMOTE_HOST].as_str()) {
-        return;
+    match items {
+        Some(items) if hook.allowlist.covers(items) => return,
+        None if !hook.allowlist.is_empty() => {
+            let text = format!(
+                "the allowlist isn't used: something between PAM and `queue` changed the order of the \
+                                environment, so that a user may have set any of it; {REMEDY}"
+            );
+            log::write(Level::Warning, &text);
+        }
+        Some(_) | None => {}
     }
-    let recorded = match &paths {
+    let recorded = match &hook.paths {
         Some(paths) => append(paths, event).map_err(|why| why.to_string()),
         None => Err("the configuration doesn't say where the queue is".into()),
     };
@@ -65,8 +108,32 @@ fn record(config: &Path, event: &Event, safe: &mut dyn FnMut()) {
             safe();
             queue.leave();
         }
-        Err(why) => keep_elsewhere(paths, event, &why),
+        Err(why) => keep_elsewhere(&hook, event, &why),
     }
+}
+
+/// Whether this is neither root nor the service user. `systemd` closes the sessions of a unit with `PAMName=`, and
+/// of its own user instances, in such a process.
+fn is_unprivileged(hook: &Hook) -> bool {
+    if geteuid().is_root() {
+        return false;
+    }
+    let database = hook.paths.clone().unwrap_or_default().database;
+    match fs::metadata(database.parent().unwrap_or(Path::new("/"))) {
+        Ok(home) => home.uid() != geteuid().as_raw(),
+        Err(_) => hook.paths.is_none(),
+    }
+}
+
+/// Says of an event that it can't be recorded by this process, and what to do about it.
+fn log_refused(host: &Field, event: &Event) {
+    let (service, user) = (&event.facts[SERVICE], geteuid());
+    let text = format!(
+        "not recorded, because {service} ran `queue` as user {user}, and only root and the service user may write the \
+         queue; remove the line from that service's PAM file (it is one of systemd's, or its unit has PAMName=): {}",
+        notice(host, event)
+    );
+    log::write(Level::Warning, &text);
 }
 
 fn append(paths: &Paths, event: &Event) -> Result<Queue, Error> {
@@ -78,29 +145,36 @@ fn append(paths: &Paths, event: &Event) -> Result<Queue, Error> {
 }
 
 /// Keeps the event in the spool, or among the orphans while nobody knows where the spool is.
-fn keep_elsewhere(paths: Option<Paths>, event: &Event, why: &str) {
-    let is_orphan = paths.is_none();
-    let Paths { database, spool } = paths.unwrap_or_default();
+fn keep_elsewhere(hook: &Hook, event: &Event, why: &str) {
+    let is_orphan = hook.paths.is_none();
+    let Paths { database, spool } = hook.paths.clone().unwrap_or_default();
     // Perhaps this is still root: nothing of the service user's is opened then.
     if let Err(also) = privileges::give_up_root(&database, &spool, Missing::Create) {
-        return log_record(event, &format!("{why}; {also}"));
+        return log_record(&hook.host, event, &format!("{why}; {also}"));
     }
     worker::end_in_time();
     let mut reasons = why.to_owned();
     for directory in if is_orphan { ORPHANS.map(PathBuf::from).to_vec() } else { vec![spool] } {
         match spool::write(&directory, event) {
             Ok(()) => {
-                let text = format!("{reasons}; the event waits in {}", directory.display());
+                let place = directory.display();
+                let text = format!("{reasons}; the event waits in {place}: {}", notice(&hook.host, event));
                 return log::write(Level::Warning, &text);
             }
             Err(also) => reasons = format!("{reasons}; {also}"),
         }
     }
-    log_record(event, &reasons);
+    log_record(&hook.host, event, &reasons);
 }
 
-/// Leaves the whole event to syslog, one fact a line, so that none is cut off.
-fn log_record(event: &Event, why: &str) {
-    let text = format!("this may be all that is left of an event: {why}\n{}", text_form::write(event));
+/// Leaves the whole event to syslog: why, what a person reads of it, and its text form in one line.
+fn log_record(host: &Field, event: &Event, why: &str) {
+    let (notice, record) = (notice(host, event), text_form::write_line(event));
+    let text = format!("this may be all that is left of an event: {why}: {notice}\n{record}");
     log::write(Level::Critical, &text);
+}
+
+/// The notice's one line, in UTC: no time zone is looked up while somebody waits.
+fn notice(host: &Field, event: &Event) -> String {
+    Style { host, zone: &Zone::utc(), now: &event.at }.line(event, &Verdict::default())
 }

@@ -4,8 +4,9 @@ use std::ffi::{OsStr, OsString};
 use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt;
 
-use crate::event::{Action, Fact, Facts, ORIGIN, REMOTE_HOST, Source};
+use crate::event::{Action, Fact, Facts, REMOTE_HOST, Source};
 use crate::process;
+use crate::rules::Items;
 use crate::text::Field;
 
 /// The variables that `pam_exec` adds behind the PAM environment, last first, with `PAM_TYPE` behind them
@@ -22,12 +23,14 @@ const CONNECTION: &str = "SSH_CONNECTION";
 pub type Block = [(OsString, OsString)];
 
 /// Why an environment is no session's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoSession {
     /// There is no `PAM_TYPE`: the caller isn't PAM.
     NotPam,
-    /// PAM called for something else (`auth`, `account`, …).
-    OtherCall,
+    /// PAM called for something else: `auth`, `account`, `password`.
+    OtherCall(Field),
+    /// There is neither a user nor a remote host.
+    Nobody,
 }
 
 /// How far an event can be trusted.
@@ -54,12 +57,16 @@ pub fn read(block: &Block) -> Result<(Action, Facts), NoSession> {
     let action = match last(block, "PAM_TYPE").ok_or(NoSession::NotPam)? {
         b"open_session" => Action::Open,
         b"close_session" => Action::Close,
-        _ => return Err(NoSession::OtherCall),
+        other => return Err(NoSession::OtherCall(Field::new(other))),
     };
     let environment = match start_of_items(block) {
         Some(start) => Environment { origin: Origin::Pam, user: &block[..start], pam: &block[start..] },
         None => Environment { origin: Origin::Reordered, user: block, pam: block },
     };
+    // Where the order proves nothing, an empty value may be a user's, so that any other one counts.
+    if !environment.pam.iter().any(|(name, value)| (name == "PAM_USER" || name == "PAM_RHOST") && !value.is_empty()) {
+        return Err(NoSession::Nobody);
+    }
     let mut facts = Facts::default();
     for (fact, row) in Fact::all() {
         let value = get(row.source, &environment, &facts);
@@ -68,9 +75,11 @@ pub fn read(block: &Block) -> Result<(Action, Facts), NoSession> {
     Ok((action, facts))
 }
 
-/// Whether the facts of a session may suppress its notice.
-pub fn is_proven(facts: &Facts) -> bool {
-    facts[ORIGIN].as_str() == Origin::Pam.name()
+/// What PAM itself said, if the order of the variables proves that: only that may suppress a notice.
+pub fn proven_items(block: &Block) -> Option<Items<'_>> {
+    let pam = &block[start_of_items(block)?..];
+    let item = |name| last(pam, name).unwrap_or_default();
+    Some(Items { user: item("PAM_USER"), service: item("PAM_SERVICE"), remote_host: item("PAM_RHOST") })
 }
 
 /// Where the items begin, if they form an unbroken run from `PAM_TYPE`, which is last, back to `PAM_SERVICE`,

@@ -26,17 +26,29 @@ const CHILD_LIMIT: Duration = Duration::from_secs(30);
 /// What the child writes behind its messages when its work is safe. No message contains it.
 const DONE: u8 = 0;
 
-/// Runs `work` in a child process, and waits until it calls what it is given: then all that matters is done,
-/// and nobody waits for what it does afterwards. An error says that the child was late or died; a late one may
-/// still finish. What the child logs appears on stderr as long as it is waited for.
+/// A child process at work. Its messages come through the pipe, and the news that its work is safe.
+pub struct Worker(PipeReader);
+
+/// What came from a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum News {
+    /// Messages, or nothing.
+    Working,
+    /// All that matters is done.
+    Safe,
+    /// It is gone, and its work may not be done.
+    Ended,
+}
+
+/// Starts `work` in a child process. It calls what it is given once all that matters is done; nobody waits for
+/// what it does afterwards. A child that isn't waited for any more may still finish.
 ///
-/// Without memory for a child the work is done here, without a deadline. To be called while this process has
-/// one thread.
-pub fn run_with_deadline(limit: Duration, work: impl FnOnce(&mut dyn FnMut())) -> Result<(), &'static str> {
-    let ends = Instant::now() + limit;
+/// `None`: without memory for a child the work was done here, without a deadline. To be called while this
+/// process has one thread.
+pub fn start(work: impl FnOnce(&mut dyn FnMut())) -> Option<Worker> {
     let Some((child, (reader, writer))) = pipe().ok().and_then(|pipe| Some((fork_here().ok()?, pipe))) else {
         work(&mut || {});
-        return Ok(());
+        return None;
     };
     match child {
         ForkResult::Child => {
@@ -47,16 +59,53 @@ pub fn run_with_deadline(limit: Duration, work: impl FnOnce(&mut dyn FnMut())) -
             done();
             process::exit(0);
         }
-        ForkResult::Parent { .. } => {
-            drop(writer);
-            relay(reader, ends)
+        ForkResult::Parent { .. } => Some(Worker(reader)),
+    }
+}
+
+/// Waits until the work of one of these is safe. An error says that they were late or died; those that died are
+/// left out from then on. What they log appears on stderr as long as they are waited for.
+pub fn wait_for_one(workers: &mut Vec<Worker>, ends: Instant) -> Result<(), &'static str> {
+    while !workers.is_empty() {
+        let left = ends.saturating_duration_since(Instant::now());
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
+        let mut pipes: Vec<_> = workers.iter().map(|worker| PollFd::new(worker.0.as_fd(), PollFlags::POLLIN)).collect();
+        match poll(&mut pipes, timeout) {
+            Ok(0) | Err(_) => return Err("took too long"),
+            Ok(_) => {}
+        }
+        let mut has_news = pipes.iter().map(|pipe| pipe.any() != Some(false)).collect::<Vec<_>>().into_iter();
+        let mut is_safe = false;
+        workers.retain_mut(|worker| {
+            let news = if has_news.next() == Some(true) { worker.relay() } else { News::Working };
+            is_safe |= news == News::Safe;
+            news != News::Ended
+        });
+        if is_safe {
+            return Ok(());
+        }
+    }
+    Err("came to a sudden end")
+}
+
+impl Worker {
+    /// Passes on the messages that are there.
+    fn relay(&mut self) -> News {
+        let mut buffer = [0; 4096];
+        let length = self.0.read(&mut buffer).unwrap_or(0);
+        let mut parts = buffer[..length].split(|byte| *byte == DONE);
+        log::to_stderr(parts.next().unwrap_or_default());
+        match length {
+            _ if parts.next().is_some() => News::Safe,
+            0 => News::Ended,
+            _ => News::Working,
         }
     }
 }
 
 #[expect(unsafe_code, reason = "there is no other way to a second process without starting the program again")]
 fn fork_here() -> nix::Result<ForkResult> {
-    // SAFETY: this process has a single thread (`run_with_deadline` says so; only a child starts another one, in
+    // SAFETY: this process has a single thread (`start` says so; only a child starts another one, in
     // `end_in_time`, and a child doesn't fork), so nothing in the child is locked by a thread that it doesn't have
     // (fork(2), signal-safety(7)).
     unsafe { fork() }
@@ -86,27 +135,5 @@ fn detach(stderr: PipeWriter) {
     if let Ok(null) = File::options().read(true).write(true).open("/dev/null") {
         let _ = dup2_stdin(&null);
         let _ = dup2_stdout(&null);
-    }
-}
-
-/// Passes the child's messages on until its work is safe.
-fn relay(mut child: PipeReader, ends: Instant) -> Result<(), &'static str> {
-    let mut buffer = [0; 4096];
-    loop {
-        let left = ends.saturating_duration_since(Instant::now());
-        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
-        match poll(&mut [PollFd::new(child.as_fd(), PollFlags::POLLIN)], timeout) {
-            Ok(0) | Err(_) => return Err("took too long"),
-            Ok(_) => {}
-        }
-        let length = child.read(&mut buffer).unwrap_or(0);
-        let message = &buffer[..length];
-        let is_done = message.contains(&DONE);
-        log::to_stderr(message.split(|byte| *byte == DONE).next().unwrap_or_default());
-        match length {
-            _ if is_done => return Ok(()),
-            0 => return Err("came to a sudden end"),
-            _ => {}
-        }
     }
 }

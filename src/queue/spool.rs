@@ -9,14 +9,28 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
+
+use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 
 use crate::error::Error;
 use crate::event::{Event, text_form};
 use crate::files::{self, Links};
+use crate::log::{self, Level};
 
 /// Bytes of one file: the largest event has about ten thousand.
 const FILE_LIMIT: u64 = 16 * 1024;
+
+/// Files that the spool holds, and bytes of them, because it is in memory as a rule. Ten logins a minute fill it
+/// in three hours; what comes after that is left to syslog.
+const COUNT_LIMIT: usize = 2000;
+const SIZE_LIMIT: u64 = 2 << 20;
+
+/// The file whose time says when it was last reported that the spool is full.
+const FULL: &str = ".full";
+
+/// How often that is reported.
+const FULL_AGAIN: Duration = Duration::from_mins(1);
 
 /// Events that one run imports; the next run goes on.
 const RUN_LIMIT: usize = 10_000;
@@ -27,9 +41,21 @@ const PREFIX: &str = "event-";
 /// A login that writes a file has renamed it long before this, or was killed.
 const LEFT_BEHIND: Duration = Duration::from_mins(1);
 
-/// Writes one event into `directory`.
+/// Writes one event into `directory`, unless that is full.
 pub fn write(directory: &Path, event: &Event) -> Result<(), Error> {
     files::ensure_own_directory(directory)?;
+    if is_full(directory) {
+        if is_time_to_report(directory) {
+            let text = format!(
+                "the spool {} is full ({COUNT_LIMIT} files or {} MiB), and events are left to syslog alone; \
+                 find out why the database can't be written, or why `send` doesn't run",
+                directory.display(),
+                SIZE_LIMIT >> 20
+            );
+            log::write(Level::Error, &text);
+        }
+        return Err(Error::file("write into", directory)(io::Error::other("it is full")));
+    }
     let name = format!("{PREFIX}{:020}-{}", event.at.utc_ms, process::id());
     let (hidden, path) = (directory.join(format!(".{name}")), directory.join(name));
     let put = |mut file: File| file.write_all(text_form::write(event).as_bytes()).and_then(|()| file.sync_all());
@@ -41,6 +67,30 @@ pub fn write(directory: &Path, event: &Event) -> Result<(), Error> {
     // The spool may be on a disk.
     files::sync_directory_of(&path);
     Ok(())
+}
+
+/// Whether the limits are reached. It looks at no more files than the spool may hold.
+fn is_full(directory: &Path) -> bool {
+    let (mut count, mut size) = (0, 0);
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten().take(COUNT_LIMIT) {
+        count += 1;
+        size += entry.metadata().map_or(0, |file| file.len());
+    }
+    count >= COUNT_LIMIT || size >= SIZE_LIMIT
+}
+
+/// Whether it has been a minute since the last report, and notes that there is one now.
+fn is_time_to_report(directory: &Path) -> bool {
+    let path = directory.join(FULL);
+    let reported = fs::symlink_metadata(&path).and_then(|file| file.modified());
+    // A time in the future is no reason to be silent.
+    if reported.is_ok_and(|time| time.elapsed().is_ok_and(|age| age < FULL_AGAIN)) {
+        return false;
+    }
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600).custom_flags(O_NOFOLLOW | O_NONBLOCK);
+    let _ = options.open(&path).and_then(|file| file.set_modified(SystemTime::now()));
+    true
 }
 
 /// How many events are in the spool; none where there is no spool.
@@ -117,10 +167,10 @@ mod tests {
         fs::write(&path, text_form::write(&event)).expect("a file");
         assert_eq!(count(&directory).ok(), Some(0), "somebody may still be writing it");
         let file = File::options().write(true).open(&path).expect("it is there");
-        file.set_modified(std::time::SystemTime::now() - LEFT_BEHIND).expect("it is ours");
+        file.set_modified(SystemTime::now() - LEFT_BEHIND).expect("it is ours");
         assert_eq!(read(&directory).0, [(path.clone(), event)]);
         let file = File::create(&path).expect("it is ours");
-        file.set_modified(std::time::SystemTime::now() - LEFT_BEHIND).expect("it is ours");
+        file.set_modified(SystemTime::now() - LEFT_BEHIND).expect("it is ours");
         assert_eq!(read(&directory).1.len(), 1, "half an event is reported");
         assert_eq!(read(&directory).1.len(), 0, "once");
         fs::remove_dir_all(&directory).expect("the directory is ours");

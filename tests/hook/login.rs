@@ -120,7 +120,7 @@ fn a_login_goes_on_where_nothing_can_be_recorded() {
     if !can_log_in("a_login_goes_on_where_nothing_can_be_recorded") {
         return;
     }
-    let home = Home::of_service("[allowlist]\nips = [\"nonsense\"]\n");
+    let home = Home::of_service("[allowlist]\nips = [7]\n");
     std::fs::remove_dir(home.at("state")).expect("an empty directory");
     std::fs::write(home.at("state"), "a file where a directory should be").expect("a file");
     std::fs::write(home.at("spool"), "here too").expect("a file");

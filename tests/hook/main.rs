@@ -6,6 +6,7 @@ mod links;
 mod login;
 mod privileges;
 mod sessions;
+mod stacks;
 #[path = "../support/mod.rs"]
 mod support;
 mod surroundings;

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -200,7 +201,7 @@ fn a_limit_that_cannot_be_lifted_leaves_the_event_to_syslog_whole() {
     home::hook(command, &LOGIN).exits(0);
     let lines = syslog.lines();
     for part in ["action open", "user amanda", "remote_host 192.0.2.7", "tty ssh", "service sshd"] {
-        assert!(lines.contains(part) && lines.starts_with("<34>"), "{part}: {lines}");
+        assert!(lines.contains(&format!(" | {part} | ")) && lines.starts_with("<34>"), "{part}: {lines}");
     }
     assert!(home.spooled().iter().all(|name| name.starts_with('.')), "{:?}", home.spooled());
 }
@@ -284,7 +285,7 @@ os.execv(sys.argv[1], sys.argv[1:])";
     for is_terminal in [false, true] {
         let home = host();
         // There is something to say.
-        home.configure("[allowlist]\nips = [\"nonsense\"]\n");
+        home.configure("[allowlist]\nips = [7]\n");
         let (reader, writer) = std::io::pipe().expect("a pipe");
         let mut command = if is_terminal {
             let mut python = Command::new("python3");
@@ -324,4 +325,94 @@ fn a_user_who_leaves_su_what_it_barely_lives_with_is_recorded() {
         sentences,
         ["'root' (by 'eve') logged in to host.example (su)", "'root' (by 'eve') logged out from host.example (su)"]
     );
+}
+
+/// Not one of a user's own that a path may lead to.
+const PYTHON: &str = "/usr/bin/python3";
+
+/// A line of Python that makes every sleep and every wait with a time limit endless (prctl(2)), and then
+/// becomes the program in its arguments.
+const ENDLESS_SLACK: &str = "import ctypes, os, sys
+slack = ctypes.c_ulong(10**18)
+assert ctypes.CDLL(None).prctl(29, slack, 0, 0, 0) == 0
+os.execvp(sys.argv[1], sys.argv[1:])";
+
+/// P1, P3: timer slack survives fork, execve and the set-user-id bit. The database is busy, so the hook waits.
+#[test]
+fn a_user_who_sets_an_endless_timer_slack_before_su_holds_nobody_up() {
+    let test = "a_user_who_sets_an_endless_timer_slack_before_su_holds_nobody_up";
+    if let Some(why) = sshd::missing() {
+        return skip(test, &why);
+    }
+    if !fs::exists(PYTHON).unwrap_or(false) {
+        return skip(test, "needs a python3 that every user may run");
+    }
+    let home = host();
+    home.record("bob", "192.0.2.8", "open_session");
+    let sshd = Sshd::start(&home, &sshd::hook_line(&home));
+    let lock = home.queue().outsider();
+    lock.begin_writing();
+    let started = Instant::now();
+    let mut su = sshd.command_of_eve(PYTHON);
+    let mut su = su.args(["-c", ENDLESS_SLACK, "su", "root", "-c", "true"]).spawn().expect("python3 starts");
+    let ended = end_of(&mut su);
+    let took = started.elapsed();
+    if ended.is_none() {
+        for process in home.workers() {
+            let _ = kill(process, Signal::SIGKILL);
+        }
+        let _ = su.wait();
+    }
+    drop(lock);
+    assert!(ended.is_some_and(|status| status.success()), "{ended:?}");
+    // A second for the open, one for the close, and as much again for a busy machine.
+    assert!(took < Duration::from_secs(4), "{took:?}");
+    assert!(wait_for(|| home.workers().is_empty()), "{:?}", home.workers());
+    assert_eq!(home.sent().matches("'root' (by 'eve')").count(), 2);
+}
+
+/// P3: what matters of a caller's settings is reset in the process that PAM waits for, and in its worker.
+#[test]
+fn what_a_caller_lowered_or_raised_is_reset() {
+    let test = "what_a_caller_lowered_or_raised_is_reset";
+    if !is_root() || !has("setpriv") || !fs::exists(PYTHON).unwrap_or(false) {
+        return skip(test, "needs root, setpriv and python3");
+    }
+    let home = host();
+    home.record("bob", "192.0.2.8", "open_session");
+    let lock = home.queue().outsider();
+    lock.begin_writing();
+    let prelude = format!(
+        "ulimit -S -t 5; ulimit -S -s 256; ulimit -S -f 0; ulimit -S -c unlimited
+         echo 900 >/proc/self/oom_score_adj
+         set -- {PYTHON} -c '{ENDLESS_SLACK}' \"$@\""
+    );
+    let mut hook = after(&prelude, &home).stderr(Stdio::piped()).spawn().expect("sh starts");
+    let hooks = [Pid::from_raw(i32::try_from(hook.id()).expect("a process id"))];
+    assert!(wait_for(|| home.workers().len() == 2), "{:?}", home.workers());
+    let found = home.workers().iter().chain(&hooks).map(|process| settings(*process)).collect::<Vec<_>>();
+    // A host that is gone would make its event one of this machine's orphans.
+    let ended = end_of(&mut hook);
+    for process in home.workers() {
+        let _ = kill(process, Signal::SIGKILL);
+    }
+    for found in found {
+        assert_eq!(found, ["50000", "0", "unlimited", "8388608", "unlimited", "0"]);
+    }
+    assert!(ended.is_some_and(|status| status.success()));
+    drop(lock);
+    assert!(home.sent().contains("'amanda'"));
+}
+
+/// Timer slack, the score for want of memory, and the soft limits of a process.
+fn settings(process: Pid) -> Vec<String> {
+    let read = |file: &str| fs::read_to_string(format!("/proc/{process}/{file}")).unwrap_or_default();
+    let limits = read("limits");
+    let limit = |name: &str| {
+        let line = limits.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+        line.split_whitespace().next().unwrap_or_default().to_owned()
+    };
+    let mut found = vec![read("timerslack_ns").trim().to_owned(), read("oom_score_adj").trim().to_owned()];
+    found.extend(["Max cpu time", "Max stack size", "Max file size", "Max core file size"].map(limit));
+    found
 }

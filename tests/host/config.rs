@@ -123,7 +123,7 @@ fn the_orphans_of_a_configuration_that_cannot_be_believed_are_sent_once_it_is_co
             let own = format!("mount --bind {root}/lib /var/lib && mount --bind {root}/run /run");
             fs::set_permissions(home.at("config.toml"), Permissions::from_mode(0o666)).expect("it is ours");
             let output = hook(home.command_in_own_dev(&format!("{own} && {prepare}"), &["queue"]), &LOGIN);
-            output.when(place).exits(0).says(&format!("the event waits in {place}"));
+            output.when(place).exits(0).says(&format!("the event waits in {place}: 'amanda' (192.0.2.7) logged"));
             home.configure(STDOUT);
             let status = home.command_in_own_dev(&own, &["status"]).output().expect("it starts");
             status.succeeds().prints(&format!("1 in {place}, which the next `send` imports\n"));

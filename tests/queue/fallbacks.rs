@@ -3,9 +3,10 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::support::home::{Home, LOGIN, STDOUT, Syslog, hook};
+use crate::support::inject::{self, Where};
 use crate::support::outcome::Outcome;
 use crate::support::queue::{Outsider, Queue};
 use crate::support::{has, has_mount_namespaces, skip, tools, wait_for};
@@ -26,7 +27,7 @@ fn has_namespaces(test: &str) -> bool {
 
 /// Checks that a login was well, fell back to the spool, and is sent from there once.
 fn assert_spooled_and_sent(home: &Home, output: &Output, cause: &str) {
-    output.when(cause).exits(0).says("the event waits in");
+    output.when(cause).exits(0).says("the event waits in").says(LINE);
     let spooled = home.spooled();
     assert!(spooled.len() == 1 && spooled[0].starts_with("event-"), "{cause}: {spooled:?}");
     let sent = home.sent();
@@ -205,12 +206,13 @@ fn with_nothing_left_to_write_to_the_whole_event_is_in_syslog_at_critical() {
         let read_only = "mount --bind state state; mount -o remount,bind,ro state";
         let prepare = format!("cd {}; {read_only}; {prepare}", home.0.display());
         hook(home.command_in_own_dev(&prepare, &["queue"]), &LOGIN).when(cause).exits(0);
-        let said = syslog.lines();
-        let told = ["action open", "user amanda", "remote_host 192.0.2.7", "tty ssh", "service sshd", "utc_ms 1"];
-        for part in told {
-            let is_critical = said.lines().any(|line| line.starts_with("<34>") && line.contains(part));
-            assert!(is_critical, "{cause}: no {part} at critical in {said}");
+        let said = syslog.messages();
+        let is_critical = said.len() == 2 && said.iter().all(|message| message.starts_with("<34> "));
+        assert!(is_critical && said[0].contains(LINE), "{cause}: {said:?}");
+        for part in ["action open", "user amanda", "remote_host 192.0.2.7", "tty ssh", "service sshd", "session "] {
+            assert!(said[1].contains(&format!(" | {part}")), "{cause}: no {part} in {said:?}");
         }
+        let said = said.concat();
         assert!(!said.contains("the event waits in"), "{cause}: {said}");
     }
 }
@@ -314,11 +316,126 @@ fn a_disk_that_does_not_answer_at_all_holds_a_login_up_for_no_more_than_a_second
         output.stdout().lines().filter_map(|line| line.parse().ok()).map(Duration::from_millis).collect();
     assert!(took.len() == 2 && took.iter().all(|took| *took < PATIENCE), "{took:?}");
     let said = syslog.lines();
-    assert!(said.lines().any(|line| line.starts_with("<34>") && line.ends_with("user zoe")), "{said}");
+    assert!(said.lines().any(|line| line.starts_with("<34>") && line.contains(" | user zoe | ")), "{said}");
     // The disk answers again, and so the workers that were left behind finish.
     assert!(wait_for(|| home.workers().is_empty()), "{:?}", home.workers());
     let sent = home.sent();
     assert_eq!(sent.matches(LINE).count(), 1, "{sent}");
     assert!(sent.matches("'zoe'").count() <= 1, "{sent}");
     assert_eq!(home.sent(), "", "sent twice");
+}
+
+/// P2: the largest event there is, and a syslog daemon that has stopped reading: its socket holds eleven packets.
+#[test]
+fn the_largest_event_is_whole_in_syslog_though_nobody_reads_yet() {
+    if !has_namespaces("the_largest_event_is_whole_in_syslog_though_nobody_reads_yet") {
+        return;
+    }
+    let home = Home::new(STDOUT);
+    fs::create_dir(home.database()).expect("a directory in the database's place");
+    fs::write(home.at("spool"), "a file in the spool's place").expect("a file");
+    let syslog = Syslog::listen(&home);
+    let mut command = home.command_in_own_dev(":", &["queue"]);
+    let key = "A".repeat(2900);
+    command.env("SSH_AUTH_INFO_0", format!("publickey {key}")).env("SSH_CONNECTION", "9".repeat(300));
+    let long = "ä".repeat(250);
+    let names = ["PAM_SERVICE", "PAM_USER", "PAM_TTY", "PAM_RHOST", "PAM_RUSER"];
+    let items = names.map(|name| (name, long.as_str())).into_iter().chain([("PAM_TYPE", "close_session")]);
+    hook(command, &items.collect::<Vec<_>>()).exits(0);
+    let said = syslog.messages();
+    assert_eq!(said.len(), 2, "{said:?}");
+    let parts = ["service", "user", "tty", "remote_host", "by"].map(|name| format!(" | {name} {long} | "));
+    for part in parts.into_iter().chain([format!(" | key {key} | ")]) {
+        assert!(said[1].contains(&part), "no {part} in {said:?}");
+    }
+    // It can be put into the spool by hand.
+    let record = said[1].strip_prefix("<34> ").expect("it is critical").replace(" | ", "\n") + "\n";
+    fs::remove_dir(home.database()).expect("it is empty");
+    fs::remove_file(home.at("spool")).expect("it is ours");
+    fs::create_dir(home.at("spool")).expect("its place is free");
+    fs::write(home.at("spool/event-1"), record).expect("a file");
+    let sent = home.sent();
+    assert!(sent.lines().count() == 1 && sent.contains("logged out from host.example"), "{sent}");
+    assert_eq!((home.queue().facts("key"), home.queue().facts("by")), (vec![key], vec![long]));
+}
+
+/// P2, P6: a spool is in memory as a rule. What it can't hold is in syslog, which hears once a minute why.
+#[test]
+fn a_full_spool_leaves_each_event_to_syslog_and_says_once_a_minute_that_it_is_full() {
+    if !has_namespaces("a_full_spool_leaves_each_event_to_syslog_and_says_once_a_minute_that_it_is_full") {
+        return;
+    }
+    // 2 MiB, but for a byte, in 127 files.
+    let large = "x".repeat(16_513);
+    for (count, text) in [(2000, "x"), (128, &large)] {
+        let home = Home::new(STDOUT);
+        fs::create_dir(home.database()).expect("a directory in the database's place");
+        fs::create_dir(home.at("spool")).expect("a directory");
+        for number in 0..count - 1 {
+            fs::write(home.at(&format!("spool/event-{number}")), text).expect("a file");
+        }
+        let syslog = Syslog::listen(&home);
+        let login = || hook(home.command_in_own_dev(":", &["queue"]), &LOGIN).exits(0).stderr();
+        assert!(login().contains("the event waits in"), "there is room for one more");
+        syslog.lines();
+        let said = |login: usize| {
+            let said = syslog.messages();
+            assert!(said.iter().any(|line| line.starts_with("<34> ") && line.contains(LINE)), "{login}: {said:?}");
+            assert!(said.iter().any(|line| line.contains(" | user amanda | ")), "{login}: {said:?}");
+            said.iter()
+                .filter(|line| line.starts_with("<35> ") && line.contains("is full (2000 files or 2 MiB)"))
+                .count()
+        };
+        let mut reports = Vec::new();
+        for number in 0..4 {
+            if number == 3 {
+                let stamp = fs::File::options().write(true).open(home.at("spool/.full")).expect("a stamp");
+                stamp.set_modified(SystemTime::now() - Duration::from_secs(61)).expect("it is ours");
+            }
+            login();
+            reports.push(said(number));
+        }
+        assert_eq!(reports, [1, 0, 0, 1], "{count}");
+        let files = home.spooled().iter().filter(|name| name.starts_with("event-")).count();
+        assert!(files <= 2000 && files == count, "{files}");
+    }
+}
+
+/// P1, P2: every write that the queue syncs takes longer than a login waits. The uid makes two copies one event.
+#[test]
+fn on_a_disk_too_slow_for_a_login_each_event_is_kept_and_sent_once() {
+    let test = "on_a_disk_too_slow_for_a_login_each_event_is_kept_and_sent_once";
+    if !has_namespaces(test) {
+        return;
+    }
+    if !inject::is_possible() {
+        return skip(test, "needs strace");
+    }
+    // Whether the spool is on that disk too.
+    let rows = [(300, false), (700, false), (2000, false), (700, true), (2000, true)];
+    for (milliseconds, is_everywhere) in rows {
+        let row = format!("{milliseconds} {is_everywhere}");
+        let home = Home::new(STDOUT);
+        home.record("bob", "192.0.2.9", "open_session");
+        assert_eq!(home.sent().lines().count(), 1);
+        let syslog = Syslog::listen(&home);
+        let mut shell = Command::new("/bin/sh");
+        let queue = home.command(&["queue"]);
+        shell.args(["-c", &format!("\"$@\"; echo >{}", home.at("returned").display()), "sh"]);
+        shell.arg(queue.get_program()).args(queue.get_args());
+        let shell = home.in_own_dev(":", &shell);
+        let place = if is_everywhere { Where::Everywhere } else { Where::Queue };
+        let started = SystemTime::now();
+        hook(inject::slowed(&home, &shell, place, Duration::from_millis(milliseconds)), &LOGIN).exits(0);
+        let returned = fs::metadata(home.at("returned")).and_then(|file| file.modified()).expect("it returned");
+        let took = returned.duration_since(started).unwrap_or_default();
+        assert!(took < PATIENCE, "{row}: {took:?}");
+        // What was in syslog alone when the login went on is kept, too, as soon as the disk is done.
+        let said = syslog.lines();
+        assert!(is_everywhere || !said.contains("all that is left"), "{row}: {said}");
+        assert_eq!(said.contains(LINE), milliseconds > 600, "{row}: {said}");
+        assert_eq!((home.queue().count_events_of("amanda"), home.workers().len()), (1, 0), "{row}");
+        assert_eq!(home.sent().matches(LINE).count(), 1, "{row}");
+        assert_eq!((home.sent(), home.spooled().len()), (String::new(), 0), "{row}");
+    }
 }

@@ -286,4 +286,18 @@ impl Syslog {
         }
         lines
     }
+
+    /// Every message so far, with its priority: what a packet continues is put together.
+    pub fn messages(&self) -> Vec<String> {
+        let mut messages: Vec<String> = Vec::new();
+        for line in self.lines().lines() {
+            let (head, text) = line.split_once(": ").unwrap_or_default();
+            let (priority, _) = head.split_once('>').unwrap_or_default();
+            match (text.strip_prefix("(continued) "), messages.last_mut()) {
+                (Some(rest), Some(message)) => message.push_str(rest),
+                _ => messages.push(format!("{priority}> {text}")),
+            }
+        }
+        messages
+    }
 }

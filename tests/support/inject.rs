@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use crate::support::home::Home;
 
@@ -76,6 +77,12 @@ pub fn traced(home: &Home, command: &Command, place: Where) -> Command {
 /// The same command, with a fault at one of its calls.
 pub fn with_fault(home: &Home, command: &Command, place: Where, call: &Call, fault: Fault) -> Command {
     with_options(home, command, place, &[option(call, fault)])
+}
+
+/// The same command on a disk that takes this long for each sync. It ends when every process of it has.
+pub fn slowed(home: &Home, command: &Command, place: Where, delay: Duration) -> Command {
+    let option = format!("--inject=fsync,fdatasync:delay_enter={}", delay.as_micros());
+    with_options(home, command, place, &[option])
 }
 
 /// What strace has to be told to look at the queue's files alone.

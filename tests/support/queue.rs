@@ -68,6 +68,13 @@ impl Queue {
         self.count(&format!("SELECT count(*) FROM ({sessions})"), [])
     }
 
+    /// The value of a fact without a column, of each event that has it, in order.
+    pub fn facts(&self, name: &str) -> Vec<String> {
+        let lines = self.ask_all("SELECT facts FROM event ORDER BY id");
+        let lines = lines.iter().flat_map(|facts| facts.lines());
+        lines.filter_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).map(String::from).collect()
+    }
+
     /// Every event in order, for example `open eve 192.0.2.6 sshd ssh`.
     pub fn events(&self) -> Vec<String> {
         self.ask_all(
