@@ -14,11 +14,20 @@ const HOST_WIDTH: usize = 128;
 /// Characters of the longest time: a year may have nine digits and a sign, and a doubt may follow.
 const TIME_WIDTH: usize = "-123456789-04-25 10:00:00+12:00; time uncertain".len();
 
+/// Characters shown of an actor's name, as of a user's.
+const ACTOR_WIDTH: usize = 64;
+
+/// Follows a time that can't be right.
+const DOUBT: &str = "; time uncertain";
+
 /// Characters of a session's notice that are neither facts nor the host nor the time.
 const SESSION_WORDS: usize = "'' (by '') () logged out from  via  () at ".len();
 
 /// Characters of a notice of the program's own that are neither its text nor the host nor the time.
 const OWN_WORDS: usize = "ssh-session-notifier on  at : ".len();
+
+/// Characters of the line for the rest of an actor's sessions that are none of that either.
+const REST_WORDS: usize = "'': 9223372036854775807 more logins and logouts on  from  to ".len();
 
 /// Characters of the longest notice. Each service's limit is checked against it when this is compiled.
 pub const LONGEST: usize = {
@@ -31,6 +40,7 @@ pub const LONGEST: usize = {
     }
     if session > own { session } else { own }
 };
+const _: () = assert!(REST_WORDS + ACTOR_WIDTH + HOST_WIDTH + 2 * TIME_WIDTH <= LONGEST);
 
 /// What every notice of this host needs.
 pub struct Style<'a> {
@@ -42,7 +52,37 @@ pub struct Style<'a> {
     pub now: &'a Stamp,
 }
 
+/// Sessions of one actor that share a line.
+#[derive(Clone, Copy, Debug)]
+pub struct Rest {
+    /// How many logins and logouts there are.
+    pub count: usize,
+    /// When the first one happened, and the last one, in UTC milliseconds.
+    span: (i64, i64),
+    /// Whether a time of them can't be right.
+    is_uncertain: bool,
+}
+
 impl Style<'_> {
+    /// Adds a session event to those that share a line, or begins with it.
+    pub fn add(&self, rest: Option<Rest>, event: &Event) -> Rest {
+        let utc_ms = event.at.corrected(self.now);
+        let Rest { count, span, is_uncertain } =
+            rest.unwrap_or(Rest { count: 0, span: (utc_ms, utc_ms), is_uncertain: false });
+        let span = (span.0.min(utc_ms), span.1.max(utc_ms));
+        Rest { count: count + 1, span, is_uncertain: is_uncertain || event.at.is_uncertain(utc_ms) }
+    }
+
+    /// Writes the line that they share:
+    ///
+    /// `'amanda': 10990 more logins and logouts on example.com from 2026-04-25 10:00:00+12:00 to 2026-…`
+    pub fn rest(&self, actor: &Field, rest: &Rest) -> String {
+        let (actor, host) = (actor.shown(ACTOR_WIDTH), self.host.shown(HOST_WIDTH));
+        let (first, last) = (self.zone.format(rest.span.0), self.zone.format(rest.span.1));
+        let doubt = if rest.is_uncertain { DOUBT } else { "" };
+        format!("'{actor}': {} more logins and logouts on {host} from {first} to {last}{doubt}", rest.count)
+    }
+
     /// Writes one line, without a line break:
     ///
     /// `'root' (by 'amanda') logged in to example.com via /dev/pts/0 (su) at 2026-04-25 10:00:00+12:00`
@@ -50,7 +90,7 @@ impl Style<'_> {
         let host = self.host.shown(HOST_WIDTH);
         let utc_ms = event.at.corrected(self.now);
         let time = self.zone.format(utc_ms);
-        let doubt = if event.at.is_uncertain(utc_ms) { "; time uncertain" } else { "" };
+        let doubt = if event.at.is_uncertain(utc_ms) { DOUBT } else { "" };
         match event.kind {
             Kind::Session(action) => {
                 let what = sentence(action, &event.facts, &host);

@@ -17,7 +17,7 @@ use crate::event::Event;
 use crate::http;
 use crate::log::{self, Level};
 use crate::notice::Style;
-use crate::notifier::{Digest, Message, Notice, Notifier, Outcome};
+use crate::notifier::{Detail, Digest, Draft, Message, Notice, Notifier, Outcome};
 use crate::queue::{Batch, Due, EventId, Failure, Queue, Row, Take, Wait};
 use crate::send::deadline::{Deadline, SHORTEST_REQUEST};
 use crate::send::{backoff, judge};
@@ -42,6 +42,9 @@ const ISOLATE_AFTER: u32 = 2;
 
 /// How many events behind a suspected poison message are tried in turn as the other one.
 const OTHERS: u32 = 8;
+
+/// Events that one message covers: by default no more wait. Their ids are in memory.
+const MESSAGE_EVENTS: usize = 10_000;
 
 /// One run over one queue.
 struct Run<'a> {
@@ -168,16 +171,14 @@ impl Run<'_> {
     fn target(&self, target: &Notifier) -> Result<Health, Error> {
         let mut course = Course::default();
         while self.deadline.left() >= SHORTEST_REQUEST {
-            let Some((mut batch, notices)) = self.batch(target)? else { break };
+            let Some((batch, notices)) = self.batch(target, target.detail, MESSAGE_EVENTS)? else { break };
             let next = if notices.is_empty() {
                 self.queue().delivered(batch, 0, &Stamp::now())?;
                 Next::Go
             } else if batch.failures >= ISOLATE_AFTER {
-                self.isolate(target, batch, &notices, &mut course)?
+                self.isolate(target, &mut course)?
             } else {
-                batch.shorten(course.bisect(batch.ids()));
-                let outcome = self.attempt(target, &notices[..batch.ids().len()]);
-                self.settle(target, batch, outcome, &mut course)?
+                self.deliver(target, batch, &notices, &mut course)?
             };
             if next == Next::Stop {
                 break;
@@ -186,37 +187,45 @@ impl Run<'_> {
         Ok(if course.is_ill { Health::Failed } else { Health::Well })
     }
 
-    /// Reads as many due events as one message carries, each with its notice.
-    fn batch(&self, target: &Notifier) -> Result<Option<(Batch, Vec<Notice>)>, Error> {
+    /// Reads as many due events as one message carries, `most` at most, and the lines that report them.
+    fn batch(&self, target: &Notifier, detail: Detail, most: usize) -> Result<Option<(Batch, Vec<Notice>)>, Error> {
         let now = Stamp::now();
         let style = Style { host: &self.config.host, zone: &self.config.zone, now: &now };
-        let mut room = target.capacity.room();
-        let mut notices = Vec::new();
+        let mut draft = Draft::new(target.capacity, detail, &style);
+        let mut left = most;
         let batch = self.queue().batch(target.name.as_str(), &now, &mut |row| {
             if !wants(target, row) {
                 return Take::Passed;
             }
-            let text = style.line(&row.event);
-            if !room.take(&text) {
+            if left == 0 || !draft.add(&row.event, row.verdict.urgency) {
                 return Take::Full;
             }
-            notices.push(Notice { uid: row.event.uid.0, urgency: row.verdict.urgency, text });
+            left -= 1;
             Take::Taken
         })?;
-        Ok(batch.map(|batch| (batch, notices)))
+        Ok(batch.map(|batch| (batch, draft.finish())))
+    }
+
+    /// Sends one message, shorter than it could be while a poison message is looked for.
+    fn deliver(&self, target: &Notifier, batch: Batch, notices: &[Notice], course: &mut Course) -> Result<Next, Error> {
+        let count = course.bisect(batch.ids());
+        if count == batch.ids().len() {
+            return self.settle(target, batch, self.attempt(target, notices), course);
+        }
+        // Fewer events have other lines: less of them is summed up.
+        match self.batch(target, target.detail, count)? {
+            Some((batch, notices)) => self.settle(target, batch, self.attempt(target, &notices), course),
+            None => Ok(Next::Stop),
+        }
     }
 
     /// Tries the first event alone, because the target has failed over it (or over all) before. If it fails
     /// again, and another one that is tried alone is accepted, the cause is the first, and perhaps those
     /// between: they are quarantined. Which other one changes from time to time, because what is wrong with
     /// a log-in is wrong with its log-out too.
-    fn isolate(
-        &self,
-        target: &Notifier,
-        mut batch: Batch,
-        notices: &[Notice],
-        course: &mut Course,
-    ) -> Result<Next, Error> {
+    fn isolate(&self, target: &Notifier, course: &mut Course) -> Result<Next, Error> {
+        let most = OTHERS as usize + 1;
+        let Some((mut batch, notices)) = self.batch(target, Detail::EveryEvent, most)? else { return Ok(Next::Stop) };
         let outcome = self.attempt(target, &notices[..1]);
         if let Outcome::Failed { why } | Outcome::Refused { why } = &outcome {
             let other = usize::try_from(1 + batch.failures.saturating_sub(ISOLATE_AFTER) % OTHERS).unwrap_or(1);
