@@ -22,7 +22,7 @@ Usage: ssh-session-notifier [--config FILE] COMMAND
   send --watch     stay, and deliver each event as it comes
   status           what is waiting, what failed and why, when each target last worked
   retry ID|--all   put dead letters back in the queue
-  drop ID          discard a dead letter
+  drop ID|--all    discard dead letters
 
   -c, --config FILE  (default /etc/ssh-session-notifier/config.toml)
   -h, --help
@@ -51,8 +51,8 @@ pub enum Command {
     Status,
     /// Put one dead letter (`Some(id)`) or all back in the queue.
     Retry(Option<EventId>),
-    /// Discard one dead letter.
-    Drop(EventId),
+    /// Discard one dead letter (`Some(id)`) or all.
+    Drop(Option<EventId>),
     /// Print the usage.
     Help,
     /// Print the version.
@@ -92,9 +92,12 @@ fn command(words: &[OsString], watch: bool, all: bool) -> Result<Command, Error>
         (["status"], false, false) => Ok(Command::Status),
         (["retry"], false, true) => Ok(Command::Retry(None)),
         (["retry", id], false, false) => Ok(Command::Retry(Some(number(id)?))),
-        (["drop", id], false, false) => Ok(Command::Drop(number(id)?)),
+        (["drop"], false, true) => Ok(Command::Drop(None)),
+        (["drop", id], false, false) => Ok(Command::Drop(Some(number(id)?))),
         ([], ..) => Err(Kind::Usage("which command? see --help".into()).into()),
-        ([name @ ("retry" | "drop"), ..], ..) => Err(Kind::Usage(format!("{name} takes one ID; see --help")).into()),
+        ([name @ ("retry" | "drop"), ..], ..) => {
+            Err(Kind::Usage(format!("{name} takes one ID, or --all; see --help")).into())
+        }
         ([first, ..], ..) => Err(Kind::Usage(format!("cannot do {first:?} with these arguments; see --help")).into()),
     }
 }
@@ -120,10 +123,22 @@ mod tests {
         assert_eq!(parse("send --config=/x --watch").ok(), Some(Command::Watch));
         assert_eq!(parse("retry --all").ok(), Some(Command::Retry(None)));
         assert_eq!(parse("retry 7").ok(), Some(Command::Retry(Some(EventId(7)))));
-        assert_eq!(parse("drop 7").ok(), Some(Command::Drop(EventId(7))));
+        assert_eq!(parse("drop 7").ok(), Some(Command::Drop(Some(EventId(7)))));
+        assert_eq!(parse("drop --all").ok(), Some(Command::Drop(None)));
         assert_eq!(parse("-h").ok(), Some(Command::Help));
         assert_eq!(parse("--version send").ok(), Some(Command::Version));
-        for line in ["", "sned", "send now", "queue --watch", "drop", "drop x", "retry", "--conf x send", "send -c"] {
+        for line in [
+            "",
+            "sned",
+            "send now",
+            "queue --watch",
+            "drop",
+            "drop x",
+            "drop 7 --all",
+            "retry",
+            "--conf x send",
+            "send -c",
+        ] {
             assert!(parse(line).is_err_and(|why| matches!(why.kind(), Kind::Usage(_))), "{line}");
         }
     }

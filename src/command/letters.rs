@@ -10,8 +10,8 @@ pub fn retry(config: &Config, id: Option<EventId>) -> Result<String, Error> {
     some(count).map(|count| format!("{count} will be sent again\n"))
 }
 
-/// Discards one dead letter.
-pub fn drop(config: &Config, id: EventId) -> Result<String, Error> {
+/// Discards one dead letter, or all of them.
+pub fn drop(config: &Config, id: Option<EventId>) -> Result<String, Error> {
     let count = open(config)?.drop_dead_letters(id)?;
     some(count).map(|count| format!("{count} discarded\n"))
 }

@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::notice::Style;
 use crate::queue::{Counts, Queue, TargetState, spool};
+use crate::rules::Verdict;
 use crate::send;
 
 /// Dead letters that are shown; the count has all of them.
@@ -19,7 +20,7 @@ pub fn report(config: &Config) -> Result<String, Error> {
     let queue = Queue::open_to_read(&config.paths.database)?;
     let is_being_repaired = Queue::is_being_repaired(&config.paths.database);
     let mut text = match &queue {
-        Some(queue) => targets(queue, &style)?,
+        Some(queue) => targets(queue, config, &style)?,
         None if is_being_repaired => String::new(),
         None => "nothing was recorded yet\n".into(),
     };
@@ -38,9 +39,13 @@ pub fn report(config: &Config) -> Result<String, Error> {
     Ok(text)
 }
 
-fn targets(queue: &Queue, style: &Style<'_>) -> Result<String, Error> {
+fn targets(queue: &Queue, config: &Config, style: &Style<'_>) -> Result<String, Error> {
     let mut text = String::new();
-    for (state, counts) in queue.targets()? {
+    let wants = |name: &str, action, verdict: &Verdict| {
+        let target = config.targets.iter().find(|target| target.name.as_str() == name);
+        target.is_none_or(|target| target.filter.wants(action, verdict))
+    };
+    for (state, counts) in queue.targets(&wants)? {
         text += &target(&state, counts, style);
     }
     if text.is_empty() {
@@ -65,7 +70,7 @@ fn dead_letters(queue: &Queue, style: &Style<'_>) -> Result<String, Error> {
     let (letters, count) = queue.dead_letters(SHOWN_LIMIT)?;
     let mut text = String::new();
     if !letters.is_empty() {
-        text += "\ndead letters (`retry ID` sends one again, `drop ID` discards it):\n";
+        text += "\ndead letters (`retry ID` sends one again, `drop ID` discards it, `--all` means all):\n";
     }
     for letter in &letters {
         let _ = writeln!(text, "{:>6}  {}  {}", letter.id, letter.target, style.line(&letter.event));

@@ -1,12 +1,14 @@
 //! A target's backlog: what is left to deliver to it, and when.
 
+use std::ops::ControlFlow;
+
 use rusqlite::{Connection, params};
 
 use crate::clock::Stamp;
-use crate::queue::EventId;
-use crate::queue::cursors::newest;
-use crate::queue::sql::{SqlResult, every};
+use crate::queue::cursors::{PENDING, newest};
+use crate::queue::sql::{SqlResult, each, every};
 use crate::queue::targets::{TargetState, Wait, state, wait};
+use crate::queue::{EventId, Row, row};
 
 /// When there is something to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,6 +41,17 @@ pub struct Exception {
     pub error: String,
     /// When it was first tried.
     pub first: Stamp,
+}
+
+/// Calls `take` with each event that is pending for `target` beyond `after`, oldest first, until it has enough.
+pub fn each_pending(
+    connection: &Connection,
+    target: &str,
+    after: EventId,
+    take: &mut dyn FnMut(Row) -> rusqlite::Result<ControlFlow<()>>,
+) -> SqlResult<()> {
+    let sql = format!("SELECT {} FROM event WHERE {PENDING} ORDER BY event.id", row::columns());
+    each(connection, &sql, params![target, after], &mut |row| take(row::read(row)?))
 }
 
 impl Backlog {

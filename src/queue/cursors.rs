@@ -12,6 +12,11 @@ const NEWEST: &str = "(SELECT ifnull(max(id), 0) FROM event)";
 /// The last event that is judged.
 const JUDGED: &str = "ifnull((SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'judged'), 0)";
 
+/// Which events are pending for the target `?1` beyond its cursor, `?2`. Those that were taken out of their turn,
+/// such as dead letters, have a row of their own.
+pub const PENDING: &str =
+    "event.id > ?2 AND NOT EXISTS (SELECT 1 FROM delivery WHERE delivery.target = ?1 AND delivery.event = event.id)";
+
 impl Queue {
     /// Moves back each cursor that is beyond the newest event, which is damage: somebody deleted events or
     /// put an older copy in the database's place. It goes on with the first event that was recorded after
@@ -60,5 +65,7 @@ pub fn set_judged(connection: &Connection, id: EventId) -> SqlResult<()> {
 /// Moves a target's cursor. It never moves back.
 pub fn advance(connection: &Connection, target: &str, upto: EventId) -> SqlResult<()> {
     execute(connection, "UPDATE target SET cursor = max(cursor, ?) WHERE name = ?", params![upto, target])?;
-    execute(connection, "DELETE FROM attempt WHERE target = ? AND upto <= ?", params![target, upto]).map(drop)
+    execute(connection, "DELETE FROM attempt WHERE target = ? AND upto <= ?", params![target, upto])?;
+    let marks = "DELETE FROM delivery WHERE target = ? AND event <= ? AND dead = 2";
+    execute(connection, marks, params![target, upto]).map(drop)
 }

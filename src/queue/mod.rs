@@ -13,6 +13,7 @@ mod deliveries;
 mod go_database;
 mod judging;
 mod open;
+mod overflow;
 mod repair;
 mod row;
 mod schema;
@@ -33,6 +34,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 pub use backlog::Due;
 pub use connection::Role;
+pub use dead_letters::Loss;
 pub use deliveries::{Batch, Failure, Take};
 pub use row::{EventId, Row};
 pub use settings::{Limits, ORPHANS, Paths};

@@ -146,9 +146,14 @@ fn readable<T>(result: SqlResult<T>) -> SqlResult<Option<T>> {
     }
 }
 
-/// `session_events.db.damaged-2026-04-25T100000Z`
+/// `session_events.db.damaged-2026-04-25T100000Z`, and the second one within a second `…Z-2`.
 fn name_aside(path: &Path) -> PathBuf {
     let now = Zone::utc().format(Stamp::now().utc_ms).replace(':', "").replace(' ', "T");
     let stem = now.split_once('+').map_or(now.as_str(), |(stem, _)| stem);
-    beside(path, &format!(".damaged-{stem}Z"))
+    let name = |number: u32| {
+        let number = if number == 1 { String::new() } else { format!("-{number}") };
+        beside(path, &format!(".damaged-{stem}Z{number}"))
+    };
+    let is_free = |name: &PathBuf| FILES.iter().all(|suffix| !beside(name, suffix).exists());
+    (1..).map(name).find(is_free).unwrap_or_else(|| name(1))
 }

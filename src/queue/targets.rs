@@ -1,12 +1,16 @@
 //! Targets: how far each has come, and when it is tried next.
 
+use std::ops::ControlFlow;
+
 use rusqlite::{Connection, Row, params};
 
 use crate::clock::Stamp;
 use crate::error::Error;
-use crate::queue::cursors::newest;
-use crate::queue::sql::{SqlResult, every, execute};
-use crate::queue::{EventId, Queue};
+use crate::event::Action;
+use crate::queue::cursors::{PENDING, newest};
+use crate::queue::sql::{SqlResult, each, every, execute, value};
+use crate::queue::{EventId, Queue, row};
+use crate::rules::Verdict;
 
 /// A moment, and how long to wait from it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,6 +37,9 @@ pub struct TargetState {
     /// When the target last accepted something, in UTC milliseconds.
     pub success_ms: Option<i64>,
 }
+
+/// Whether a target, by its name, wants an event.
+pub type Wants<'w> = &'w dyn Fn(&str, Option<Action>, &Verdict) -> bool;
 
 /// How much is pending and how much was given up for a target.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,7 +81,7 @@ impl Queue {
             for name in names {
                 execute(connection, "INSERT OR IGNORE INTO target (name, cursor) VALUES (?, ?)", params![name, start])?;
             }
-            let mut gone = counted(connection)?;
+            let mut gone = counted(connection, &|_, _, _| true)?;
             gone.retain(|(state, _)| !names.contains(&state.name.as_str()));
             for (state, _) in &gone {
                 for table in ["delivery WHERE target = ?", "attempt WHERE target = ?", "target WHERE name = ?"] {
@@ -85,22 +92,28 @@ impl Queue {
         })
     }
 
-    /// Every target's state, and how much is pending for it.
-    pub fn targets(&self) -> Result<Vec<(TargetState, Counts)>, Error> {
-        self.read(counted)
+    /// Every target's state, and how much that it `wants` is pending for it.
+    pub fn targets(&self, wants: Wants<'_>) -> Result<Vec<(TargetState, Counts)>, Error> {
+        self.read(|connection| counted(connection, wants))
     }
 }
 
-/// Reads every target's state and counts what is pending, which reads all of it.
-fn counted(connection: &Connection) -> SqlResult<Vec<(TargetState, Counts)>> {
-    let sql = format!(
-        "SELECT {STATE},
-           (SELECT count(*) FROM event WHERE id > cursor) + (SELECT count(*) FROM delivery
-              WHERE delivery.target = name AND dead = 0 AND event IN (SELECT id FROM event)),
-           (SELECT count(*) FROM delivery WHERE delivery.target = name AND dead = 1)
-         FROM target ORDER BY name"
-    );
-    every(connection, &sql, &[], |row| Ok((read(row)?, Counts { waiting: row.get(7)?, dead: row.get(8)? })))
+/// Reads every target's state and counts what is pending, which reads all of it, though little at a time.
+fn counted(connection: &Connection, wants: Wants<'_>) -> SqlResult<Vec<(TargetState, Counts)>> {
+    let states = every(connection, &format!("SELECT {STATE} FROM target ORDER BY name"), &[], read)?;
+    let exceptions = "SELECT count(*) FROM delivery WHERE target = ? AND dead = ? AND event IN (SELECT id FROM event)";
+    let pending = format!("SELECT {} FROM event WHERE {PENDING}", row::BRIEF_COLUMNS);
+    let count = |state: TargetState| {
+        let mut waiting = value(connection, exceptions, params![state.name, 0])?;
+        each(connection, &pending, params![state.name, state.cursor], &mut |row| {
+            let (action, verdict) = row::read_briefly(row)?;
+            waiting += i64::from(wants(&state.name, action, &verdict));
+            Ok(ControlFlow::Continue(()))
+        })?;
+        let dead = value(connection, exceptions, params![state.name, 1])?;
+        Ok((state, Counts { waiting, dead }))
+    };
+    states.into_iter().map(count).collect()
 }
 
 /// Reads a target's state.

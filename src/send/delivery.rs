@@ -18,7 +18,7 @@ use crate::http;
 use crate::log::{self, Level};
 use crate::notice::Style;
 use crate::notifier::{Detail, Digest, Draft, Message, Notice, Notifier, Outcome};
-use crate::queue::{Batch, Due, EventId, Failure, Queue, Row, Take, Wait};
+use crate::queue::{Batch, Due, EventId, Failure, Loss, Queue, Row, Take, Wait};
 use crate::send::deadline::{Deadline, SHORTEST_REQUEST};
 use crate::send::{backoff, judge};
 
@@ -87,7 +87,7 @@ pub fn run(config: &Config, queue: Queue, deadline: &Deadline<'_>) -> Result<Hea
     };
     let mut health = run.every_target()?;
     // A notice about what was given up is an event like others, and need not wait for the next run.
-    if run.queue().report_dead_letters(dead_letter_notice)? {
+    if run.queue().report_dead_letters(&run.now, dead_letter_notice)? {
         health = health.and(run.every_target()?);
     }
     run.queue.into_inner().unwrap_or_else(PoisonError::into_inner).close();
@@ -273,7 +273,7 @@ impl Run<'_> {
                 course.is_ill = true;
                 let why = target.conceal(&why);
                 log::write(Level::Error, &format!("{name} rejects an event, which becomes a dead letter: {why}"));
-                self.queue().rejected(batch, &why)?;
+                self.queue().rejected(batch, &why, &now)?;
                 return Ok(Next::Go);
             }
             Outcome::Rejected { why } => {
@@ -357,9 +357,16 @@ fn limit_memory(targets: usize) {
     let _ = setrlimit(Resource::RLIMIT_DATA, limit, limit);
 }
 
-fn dead_letter_notice(target: &str, count: i64, why: &str) -> Event {
+fn dead_letter_notice(target: &str, count: i64, loss: Loss<'_>) -> Event {
     let events = count_of(usize::try_from(count).unwrap_or(0));
-    Event::notice(&format!("{target} did not get {events}, kept as dead letters (see `status`): {why}"))
+    Event::notice(&match loss {
+        Loss::GivenUp(why) => {
+            format!("{target} did not get {events}, kept as dead letters (see `status`): {why}")
+        }
+        Loss::Discarded => {
+            format!("{target} did not get {events}, whose dead letters are now discarded: too many, or 90 days old")
+        }
+    })
 }
 
 fn count_of(events: usize) -> String {

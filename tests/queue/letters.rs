@@ -34,11 +34,11 @@ fn shape(request: &Request) -> (usize, bool) {
     (message.lines().count(), message.contains("'mallory'"))
 }
 
-/// Records `count` logins, of which one is `mallory`'s, all short enough for one message.
+/// Records `count` logins of as many users, one of them `mallory`, all short enough for one message.
 fn record(home: &Home, count: usize, guilty: usize) {
     home.hook(&[("PAM_SERVICE", "s"), ("PAM_USER", "a"), ("PAM_TYPE", "open_session")]);
     home.queue().multiply_events(count);
-    home.queue().rename_users(|id, user| if id == guilty + 1 { "mallory" } else { user }.into());
+    home.queue().rename_users(|id, user| if id == guilty + 1 { "mallory".into() } else { format!("{user}{id}") });
 }
 
 fn number(count: usize) -> f64 {

@@ -107,8 +107,9 @@ impl Queue {
     /// Every event that was set aside or is a dead letter, in order.
     pub fn deliveries(&self) -> Vec<Delivery> {
         let connection = self.open();
-        let mut statement =
-            connection.prepare("SELECT event, dead, error FROM delivery ORDER BY event, target").expect("our table");
+        let statement =
+            connection.prepare("SELECT event, dead, error FROM delivery WHERE dead < 2 ORDER BY event, target");
+        let mut statement = statement.expect("our table");
         let delivery = |row: &rusqlite::Row<'_>| {
             Ok(Delivery { event: row.get::<_, u32>(0)? as usize, is_dead: row.get(1)?, error: row.get(2)? })
         };

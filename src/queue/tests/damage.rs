@@ -85,7 +85,7 @@ fn a_repair_saves_what_stands_apart_too() {
     queue.quarantined(pair, &failure(0), &now(0)).expect("settled");
     let mut dead = batch(&queue, "a", 0);
     dead.shorten(1);
-    queue.rejected(dead, "HTTP 400").expect("settled");
+    queue.rejected(dead, "HTTP 400", &now(0)).expect("settled");
     drop(queue);
     let (mut queue, _) = Queue::repair(&home.0.join("q.db"), "for a test").expect("a repair");
     queue.set_targets(&["a"]).expect("targets");
@@ -178,7 +178,7 @@ fn a_target_that_can_not_be_read_is_damage_that_a_repair_mends() {
     queue.set_targets(&["a"]).expect("targets");
     for spoil in ["cursor = 'x'", "failures = -1", "since = x'ff'", "wait_ms = 'x'", "success_ms = 'x'"] {
         queue.connection.execute_batch(&format!("UPDATE target SET {spoil}")).expect("writable");
-        let Err(why) = queue.targets() else { panic!("{spoil} was read") };
+        let Err(why) = queue.targets(&|_, _, _| true) else { panic!("{spoil} was read") };
         assert!(matches!(why.kind(), ErrorKind::Damaged { .. }), "{spoil}: {why}");
         drop(queue);
         queue = Queue::repair(&home.path(), &why.to_string()).expect("a repair").0;
@@ -215,4 +215,20 @@ fn what_an_earlier_repair_saved_is_salvaged_by_the_next_one() {
     let count = queue.count().expect("readable");
     assert!((300..400).contains(&count), "{count} of 401");
     assert!(!saved.exists());
+}
+
+/// P2
+#[test]
+fn two_repairs_within_one_second_keep_two_damaged_files() {
+    let home = Home::new();
+    for round in 1..=3 {
+        fill(&mut home.queue(), 1);
+        drop(Queue::repair(&home.path(), "for a test").expect("a repair"));
+        let names = fs::read_dir(&home.0).expect("ours").flatten().map(|entry| entry.file_name());
+        let aside = names.filter(|name| {
+            let name = name.to_string_lossy();
+            name.contains(".damaged-") && !["-wal", "-shm", "-journal"].iter().any(|suffix| name.ends_with(suffix))
+        });
+        assert_eq!(aside.count(), round);
+    }
 }
