@@ -58,9 +58,11 @@ impl Backlog {
     /// Reads what is left for a target; `None` if it isn't known.
     pub fn read(connection: &Connection, target: &str) -> SqlResult<Option<Self>> {
         let Some(state) = state(connection, target)? else { return Ok(None) };
-        // An event that somebody deleted is nothing to do.
+        // An event that somebody deleted is nothing to do. `+` keeps SQLite from the primary key: by that, it would
+        // read every dead letter.
         let sql = "SELECT event, wait_ms, since, failures, error, first FROM delivery
-             WHERE target = ? AND dead = 0 AND event IN (SELECT id FROM event) ORDER BY event";
+             WHERE +target = ? AND dead = 0 AND EXISTS (SELECT 1 FROM event WHERE id = delivery.event)
+             ORDER BY event";
         let exceptions = every(connection, sql, params![target], |row| {
             let first = Stamp::parse(&row.get::<_, String>(5)?);
             Ok(Exception { id: row.get(0)?, wait: wait(row, 1)?, failures: row.get(3)?, error: row.get(4)?, first })

@@ -154,7 +154,7 @@ impl Queue {
                 let Row { id, event, .. } = row::read(row)?;
                 Ok(DeadLetter { id, event, target: row.get("target")?, error: row.get("reason")? })
             })?;
-            let count = "SELECT count(*) FROM delivery WHERE dead = 1 AND event IN (SELECT id FROM event)";
+            let count = "SELECT count(*) FROM delivery JOIN event ON event.id = delivery.event WHERE dead = 1";
             Ok((letters, value(connection, count, &[])?))
         })
     }

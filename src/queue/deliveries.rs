@@ -86,7 +86,7 @@ impl Queue {
                 source: BatchSource::Exceptions,
                 failures: 0,
             };
-            let again = "id IN (SELECT event FROM delivery WHERE target = ? AND dead = 0 AND failures = 0)";
+            let again = "id IN (SELECT event FROM delivery WHERE +target = ? AND dead = 0 AND failures = 0)";
             batch.read(connection, again, params![target], take)?;
             if batch.is_empty() {
                 (batch.source, batch.failures) = (BatchSource::Pending, state.failures);

@@ -69,7 +69,8 @@ const ROLLBACK_JOURNAL: &str = "PRAGMA journal_mode = TRUNCATE";
 
 /// Finds the few deliveries that a look asks for among a thousand dead letters. A login writes nothing into it,
 /// and an older program uses it too: it is no step of the schema, because to make it reads every row.
-const EXCEPTIONS: &str = "CREATE INDEX IF NOT EXISTS exception ON delivery (target, event) WHERE dead = 0 OR told = 0";
+const EXCEPTIONS: &str =
+    "CREATE INDEX IF NOT EXISTS exception ON delivery (dead, target, event) WHERE dead = 0 OR told = 0";
 
 /// Bytes of a page in a database that is created here. A login writes one page, and now and then two
 /// more: with 1 KiB that is a third of what it is with `SQLite`'s 4 KiB, and with 512 bytes, where

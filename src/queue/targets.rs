@@ -101,7 +101,8 @@ impl Queue {
 /// Reads every target's state and counts what is pending, which reads all of it, though little at a time.
 fn counted(connection: &Connection, wants: Wants<'_>) -> SqlResult<Vec<(TargetState, Counts)>> {
     let states = every(connection, &format!("SELECT {STATE} FROM target ORDER BY name"), &[], read)?;
-    let exceptions = "SELECT count(*) FROM delivery WHERE target = ? AND dead = ? AND event IN (SELECT id FROM event)";
+    let exceptions =
+        "SELECT count(*) FROM delivery JOIN event ON event.id = delivery.event WHERE target = ? AND dead = ?";
     let pending = format!("SELECT {} FROM event WHERE {PENDING}", row::BRIEF_COLUMNS);
     let count = |state: TargetState| {
         let mut waiting = value(connection, exceptions, params![state.name, 0])?;
