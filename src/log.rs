@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::error::{Error, Health};
+use crate::text::visible;
 
 /// Where the C library's syslog(3) writes too.
 const SOCKET: &str = "/dev/log";
@@ -51,7 +52,7 @@ pub fn failed(why: &Error) -> Health {
 pub fn write(level: Level, message: &str) {
     to_syslog(level, message);
     for line in message.lines() {
-        let mut text = format!("ssh-session-notifier: {line}");
+        let mut text = format!("ssh-session-notifier: {}", visible(line));
         text.truncate(text.floor_char_boundary(LINE_LIMIT - 1));
         text.push('\n');
         to_stderr(text.as_bytes());
@@ -62,7 +63,8 @@ fn to_syslog(level: Level, message: &str) {
     let Some(socket) = connect() else { return };
     let ends = Instant::now() + if level == Level::Critical { PATIENCE } else { Duration::ZERO };
     for line in message.lines() {
-        let mut packet = format!("<{}>ssh-session-notifier[{}]: {line}", FACILITY | level as u8, process::id());
+        let (priority, id, line) = (FACILITY | level as u8, process::id(), visible(line));
+        let mut packet = format!("<{priority}>ssh-session-notifier[{id}]: {line}");
         packet.truncate(packet.floor_char_boundary(PACKET_LIMIT));
         let mut ready = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
         let left = ends.saturating_duration_since(Instant::now());

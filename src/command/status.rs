@@ -9,6 +9,7 @@ use crate::notice::Style;
 use crate::queue::{Counts, Queue, TargetState, spool};
 use crate::rules::Verdict;
 use crate::send;
+use crate::text::visible;
 
 /// Dead letters that are shown; the count has all of them.
 const SHOWN_LIMIT: i64 = 100;
@@ -30,7 +31,8 @@ pub fn report(config: &Config) -> Result<String, Error> {
     for directory in send::spools(config) {
         let count = spool::count(directory)?;
         if count > 0 {
-            let _ = writeln!(text, "{count} in {}, which the next `send` imports", directory.display());
+            let _ =
+                writeln!(text, "{count} in {}, which the next `send` imports", visible(&directory.to_string_lossy()));
         }
     }
     if let Some(queue) = &queue {
@@ -58,7 +60,7 @@ fn targets(queue: &Queue, config: &Config, style: &Style<'_>) -> Result<String, 
 fn target(state: &TargetState, Counts { waiting, dead }: Counts, style: &Style<'_>) -> String {
     let worked =
         state.success_ms.map_or_else(|| "never worked".into(), |ms| format!("last worked {}", style.zone.format(ms)));
-    let mut text = format!("{}: {waiting} waiting, {dead} dead, {worked}", state.name);
+    let mut text = format!("{}: {waiting} waiting, {dead} dead, {worked}", visible(&state.name));
     if !state.error.is_empty() && waiting > 0 {
         let minutes = (state.wait.left(style.now) + 59_999) / 60_000;
         let _ = write!(text, "; next try in {minutes} min: {}", state.error);

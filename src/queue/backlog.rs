@@ -9,6 +9,7 @@ use crate::queue::cursors::{PENDING, newest};
 use crate::queue::sql::{SqlResult, each, every};
 use crate::queue::targets::{TargetState, Wait, state, wait};
 use crate::queue::{EventId, Row, row};
+use crate::text::visible;
 
 /// When there is something to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,7 +66,13 @@ impl Backlog {
              ORDER BY event";
         let exceptions = every(connection, sql, params![target], |row| {
             let first = Stamp::parse(&row.get::<_, String>(5)?);
-            Ok(Exception { id: row.get(0)?, wait: wait(row, 1)?, failures: row.get(3)?, error: row.get(4)?, first })
+            Ok(Exception {
+                id: row.get(0)?,
+                wait: wait(row, 1)?,
+                failures: row.get(3)?,
+                error: visible(&row.get::<_, String>(4)?).into(),
+                first,
+            })
         })?;
         Ok(Some(Self { state, newest: newest(connection)?, exceptions }))
     }

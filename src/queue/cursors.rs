@@ -5,6 +5,7 @@ use rusqlite::{Connection, params};
 use crate::error::Error;
 use crate::queue::sql::{SqlResult, every, execute, value};
 use crate::queue::{EventId, Queue};
+use crate::text::visible;
 
 /// The newest event; 0 when there never was one.
 const NEWEST: &str = "(SELECT ifnull(max(id), 0) FROM event)";
@@ -32,7 +33,7 @@ impl Queue {
                 "SELECT name, ifnull((SELECT min(id) - 1 FROM event WHERE utc_ms > success_ms OR success_ms IS NULL),
                  {NEWEST}) FROM target WHERE cursor > {NEWEST}"
             );
-            let mended = every(connection, &sql, &[], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let mended: Vec<(String, EventId)> = every(connection, &sql, &[], |row| Ok((row.get(0)?, row.get(1)?)))?;
             for (name, cursor) in &mended {
                 execute(connection, "UPDATE target SET cursor = ? WHERE name = ?", params![cursor, name])?;
                 for table in ["attempt WHERE target = ?1 AND upto > ?2", "delivery WHERE target = ?1 AND event > ?2"] {
@@ -42,7 +43,7 @@ impl Queue {
             if judged(connection)? > newest(connection)? {
                 set_judged(connection, value(connection, "SELECT ifnull(min(cursor), 0) FROM target", &[])?)?;
             }
-            Ok(mended)
+            Ok(mended.into_iter().map(|(name, cursor)| (visible(&name).into(), cursor)).collect())
         })
     }
 }

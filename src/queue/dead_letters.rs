@@ -13,6 +13,7 @@ use crate::queue::cursors::advance;
 use crate::queue::overflow::{BATCH, Overflow};
 use crate::queue::sql::{SqlResult, Values, each, every, execute, value};
 use crate::queue::{EventId, Limits, Queue, Row, row};
+use crate::text::visible;
 
 /// Delivered events stay at least this long, however short the history is: a second copy of one may still
 /// come, and is known by the first. A late login's comes within half a minute, and what a login that was
@@ -34,7 +35,7 @@ pub enum Loss<'a> {
     Discarded,
 }
 
-/// A delivery that was given up.
+/// A delivery that was given up. Its texts are visible lines.
 #[derive(Clone, Debug)]
 pub struct DeadLetter {
     /// The event's id, for `retry` and `drop`.
@@ -152,7 +153,8 @@ impl Queue {
             );
             let letters = every(connection, &sql, params![most], |row| {
                 let Row { id, event, .. } = row::read(row)?;
-                Ok(DeadLetter { id, event, target: row.get("target")?, error: row.get("reason")? })
+                let text = |column| Ok::<_, rusqlite::Error>(visible(&row.get::<_, String>(column)?).into());
+                Ok(DeadLetter { id, event, target: text("target")?, error: text("reason")? })
             })?;
             let count = "SELECT count(*) FROM delivery JOIN event ON event.id = delivery.event WHERE dead = 1";
             Ok((letters, value(connection, count, &[])?))

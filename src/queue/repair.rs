@@ -15,6 +15,7 @@ use crate::event::Event;
 use crate::queue::schema::beside;
 use crate::queue::sql::{SqlResult, each, value};
 use crate::queue::{Queue, Role, Row, failed, open, row};
+use crate::text::visible;
 use crate::tz::Zone;
 
 /// Events that are saved at most: the bound of what may wait, with room for the history.
@@ -56,7 +57,8 @@ impl Queue {
         restore(&mut queue)?;
         let (path, aside, count) = (path.display(), aside.display(), events.len());
         let moved = format!("{path} was damaged ({why}); it was moved to {aside}");
-        Ok((queue, format!("{moved}, and {count} events of it were saved and will be sent, perhaps again")))
+        let report = format!("{moved}, and {count} events of it were saved and will be sent, perhaps again");
+        Ok((queue, visible(&report).into()))
     }
 }
 

@@ -2,8 +2,8 @@
 //! one.
 
 use std::ffi::OsString;
-use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{self, OpenOptions, Permissions};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
@@ -97,11 +97,22 @@ pub fn open(path: &Path, role: Role, sharing: Sharing) -> SqlResult<Connection> 
         }
     }
     if role == Role::Sender {
+        keep_from_others(path);
         go_database::import(&mut connection)?;
         // What is slow without it still works, and the next sender tries again.
         let _ = connection.execute_batch(EXCEPTIONS);
     }
     Ok(connection)
+}
+
+/// Lets nobody else read the database, whoever made it.
+fn keep_from_others(path: &Path) {
+    for file in ["", "-wal", "-shm", "-journal"].map(|suffix| beside(path, suffix)) {
+        let is_open = file.symlink_metadata().is_ok_and(|file| file.is_file() && file.mode() & 0o077 != 0);
+        if is_open {
+            let _ = fs::set_permissions(file, Permissions::from_mode(0o600));
+        }
+    }
 }
 
 /// Whether the database has our tables. An error for those of another version; `false` for none at all.

@@ -11,6 +11,7 @@ use crate::queue::cursors::{PENDING, newest};
 use crate::queue::sql::{SqlResult, each, every, execute, value};
 use crate::queue::{EventId, Queue, row};
 use crate::rules::Verdict;
+use crate::text::visible;
 
 /// A moment, and how long to wait from it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,7 +33,7 @@ pub struct TargetState {
     pub failures: u32,
     /// Not to be tried before this is over.
     pub wait: Wait,
-    /// Why the last attempt failed; empty after a success.
+    /// Why the last attempt failed, as one visible line; empty after a success.
     pub error: String,
     /// When the target last accepted something, in UTC milliseconds.
     pub success_ms: Option<i64>,
@@ -63,6 +64,9 @@ impl Wait {
     }
 }
 
+/// Targets that are read at a time. A configuration has fewer; somebody may have written more into the database.
+const LIMIT: usize = 1000;
+
 /// The columns of a target's state.
 const STATE: &str = "name, cursor, failures, wait_ms, since, error, success_ms";
 
@@ -71,8 +75,8 @@ impl Queue {
     /// that waits, one that is added later gets events from then on, and one that is gone takes its
     /// pending deliveries with it: its name and their number are returned.
     pub fn set_targets(&mut self, names: &[&str]) -> Result<Vec<(String, i64)>, Error> {
-        let sql = "SELECT name FROM target";
-        let known: Vec<String> = self.read(|connection| every(connection, sql, &[], |row| row.get(0)))?;
+        let sql = format!("SELECT name FROM target LIMIT {LIMIT}");
+        let known: Vec<String> = self.read(|connection| every(connection, &sql, &[], |row| row.get(0)))?;
         if known.len() == names.len() && known.iter().all(|name| names.contains(&name.as_str())) {
             return Ok(Vec::new());
         }
@@ -88,7 +92,9 @@ impl Queue {
                     execute(connection, &format!("DELETE FROM {table}"), params![state.name])?;
                 }
             }
-            Ok(gone.into_iter().map(|(state, Counts { waiting, dead })| (state.name, waiting + dead)).collect())
+            let told =
+                |(state, Counts { waiting, dead }): (TargetState, _)| (visible(&state.name).into(), waiting + dead);
+            Ok(gone.into_iter().map(told).collect())
         })
     }
 
@@ -100,7 +106,7 @@ impl Queue {
 
 /// Reads every target's state and counts what is pending, which reads all of it, though little at a time.
 fn counted(connection: &Connection, wants: Wants<'_>) -> SqlResult<Vec<(TargetState, Counts)>> {
-    let states = every(connection, &format!("SELECT {STATE} FROM target ORDER BY name"), &[], read)?;
+    let states = every(connection, &format!("SELECT {STATE} FROM target ORDER BY name LIMIT {LIMIT}"), &[], read)?;
     let exceptions =
         "SELECT count(*) FROM delivery JOIN event ON event.id = delivery.event WHERE target = ? AND dead = ?";
     let pending = format!("SELECT {} FROM event WHERE {PENDING}", row::BRIEF_COLUMNS);
@@ -129,7 +135,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<TargetState> {
         cursor: row.get(1)?,
         failures: row.get(2)?,
         wait: wait(row, 3)?,
-        error: row.get(5)?,
+        error: visible(&row.get::<_, String>(5)?).into(),
         success_ms: row.get(6)?,
     })
 }

@@ -21,6 +21,7 @@ use crate::notifier::{Detail, Digest, Draft, Message, Notice, Notifier, Outcome}
 use crate::queue::{Batch, Due, EventId, Failure, Loss, Queue, Row, Take, Wait};
 use crate::send::deadline::{Deadline, SHORTEST_REQUEST};
 use crate::send::{backoff, judge};
+use crate::text::visible;
 
 /// Bytes of memory for everything but the requests; a run needs a tenth of it.
 const MEMORY_LIMIT: u64 = 32 << 20;
@@ -232,7 +233,7 @@ impl Run<'_> {
             let other = other.min(notices.len() - 1);
             if other > 0 && matches!(self.attempt(target, &notices[other..=other]), Outcome::Delivered { .. }) {
                 let count = count_of(other);
-                let why = target.conceal(why);
+                let why = visible(&target.conceal(why)).into_owned();
                 let text = format!("{}: {count} quarantined, to be tried alone from now on: {why}", target.name);
                 log::write(Level::Error, &text);
                 let now = Stamp::now();
@@ -271,7 +272,7 @@ impl Run<'_> {
             Outcome::Rejected { why } if course.rejected + 1 < REJECTED_LIMIT => {
                 course.rejected += 1;
                 course.is_ill = true;
-                let why = target.conceal(&why);
+                let why = visible(&target.conceal(&why)).into_owned();
                 log::write(Level::Error, &format!("{name} rejects an event, which becomes a dead letter: {why}"));
                 self.queue().rejected(batch, &why, &now)?;
                 return Ok(Next::Go);
@@ -281,7 +282,7 @@ impl Run<'_> {
             }
         };
         course.is_ill = true;
-        let why = target.conceal(&why);
+        let why = visible(&target.conceal(&why)).into_owned();
         let minutes = pause.as_secs().div_ceil(60);
         log::write(Level::Error, &format!("{name}: {why}; everything is kept, and tried again in {minutes} min"));
         self.queue().postponed(batch, &Failure { is_throttled, ..failure(&now, pause, &why) }, &now)?;

@@ -24,8 +24,8 @@ const ROOMS: [&str; 20] = [
     "tz",
     "files",
     "log",
-    "text",
     "error",
+    "text",
 ];
 
 type Imports = BTreeMap<String, BTreeSet<String>>;

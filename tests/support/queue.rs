@@ -2,6 +2,7 @@
 //! schema is made in one place.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -163,6 +164,31 @@ impl Queue {
         );
         self.open().execute(&sql, [id(count)]).expect("events to copy");
         assert_eq!(self.count_events(), count);
+    }
+
+    /// Writes a text wherever one is stored that isn't an event's own, and adds a target of that name.
+    pub fn write_everywhere(&self, text: &str) {
+        let connection = self.open();
+        for sql in [
+            "UPDATE target SET error = ?1, since = ?1, hint = ?1, settings = ?1",
+            "INSERT INTO target (name, cursor, error, failures) VALUES (?1, 999, ?1, 1)",
+            "UPDATE delivery SET error = ?1, since = ?1, told = 0",
+            "INSERT INTO delivery (target, event, dead, error) SELECT ?1, max(id), 1, ?1 FROM event",
+            "UPDATE event SET user = ?1, remote_host = ?1, tty = ?1, service = ?1, boot_id = ?1, judged = ?1",
+        ] {
+            assert!(connection.execute(sql, [text]).is_ok_and(|rows| rows > 0), "{sql}");
+        }
+    }
+
+    /// The permissions of the database's files, in octal.
+    pub fn modes(&self) -> Vec<String> {
+        let files =
+            ["", "-wal", "-shm", "-journal"].map(|suffix| PathBuf::from(format!("{}{suffix}", self.0.display())));
+        files
+            .iter()
+            .filter_map(|file| fs::metadata(file).ok())
+            .map(|file| format!("{:o}", file.mode() & 0o777))
+            .collect()
     }
 
     /// Settles every event for every target, each as a dead letter that was reported.
