@@ -157,5 +157,5 @@ fn name_aside(path: &Path) -> PathBuf {
         beside(path, &format!(".damaged-{stem}Z{number}"))
     };
     let is_free = |name: &PathBuf| FILES.iter().all(|suffix| !beside(name, suffix).exists());
-    (1..).map(name).find(is_free).unwrap_or_else(|| name(1))
+    (1..=u32::MAX).map(name).find(is_free).unwrap_or_else(|| name(1))
 }
