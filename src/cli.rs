@@ -23,6 +23,8 @@ Usage: ssh-session-notifier [--config FILE] COMMAND
   status           what is waiting, what failed and why, when each target last worked
   retry ID|--all   put dead letters back in the queue
   drop ID|--all    discard dead letters
+  drop --target NAME
+                   forget a target that is no longer in the configuration
 
   -c, --config FILE  (default /etc/ssh-session-notifier/config.toml)
   -h, --help
@@ -53,6 +55,8 @@ pub enum Command {
     Retry(Option<EventId>),
     /// Discard one dead letter (`Some(id)`) or all.
     Drop(Option<EventId>),
+    /// Forget a target that is not in the configuration.
+    DropTarget(String),
     /// Print the usage.
     Help,
     /// Print the version.
@@ -65,7 +69,7 @@ impl Args {
         let mut parser = lexopt::Parser::from_iter(arguments);
         let mut config = PathBuf::from(CONFIG);
         let mut words: Vec<OsString> = Vec::new();
-        let (mut watch, mut all) = (false, false);
+        let (mut watch, mut all, mut target) = (false, false, None);
         let misuse = |why: lexopt::Error| Error::from(Kind::Usage(why.to_string()));
         while let Some(argument) = parser.next().map_err(misuse)? {
             match argument {
@@ -74,11 +78,16 @@ impl Args {
                 Short('c') | Long("config") => config = parser.value().map_err(misuse)?.into(),
                 Long("watch") => watch = true,
                 Long("all") => all = true,
+                Long("target") => target = Some(parser.value().map_err(misuse)?.to_string_lossy().into_owned()),
                 Value(word) => words.push(word),
                 Short(_) | Long(_) => return Err(misuse(argument.unexpected())),
             }
         }
-        let command = command(&words, watch, all)?;
+        let command = match target {
+            Some(name) if words == ["drop"] && !watch && !all => Command::DropTarget(name),
+            Some(_) => return Err(Kind::Usage("--target is for `drop` alone; see --help".into()).into()),
+            None => command(&words, watch, all)?,
+        };
         Ok(Self { config, command })
     }
 }
@@ -125,6 +134,7 @@ mod tests {
         assert_eq!(parse("retry 7").ok(), Some(Command::Retry(Some(EventId(7)))));
         assert_eq!(parse("drop 7").ok(), Some(Command::Drop(Some(EventId(7)))));
         assert_eq!(parse("drop --all").ok(), Some(Command::Drop(None)));
+        assert_eq!(parse("drop --target phone").ok(), Some(Command::DropTarget("phone".into())));
         assert_eq!(parse("-h").ok(), Some(Command::Help));
         assert_eq!(parse("--version send").ok(), Some(Command::Version));
         for line in [
@@ -135,6 +145,9 @@ mod tests {
             "drop",
             "drop x",
             "drop 7 --all",
+            "drop 7 --target x",
+            "send --target x",
+            "drop --target",
             "retry",
             "--conf x send",
             "send -c",

@@ -16,6 +16,16 @@ pub fn drop(config: &Config, id: Option<EventId>) -> Result<String, Error> {
     some(count).map(|count| format!("{count} discarded\n"))
 }
 
+/// Forgets a target that is no longer in the configuration, and what waits for it.
+pub fn drop_target(config: &Config, name: &str) -> Result<String, Error> {
+    if config.target_names().contains(&name) {
+        return Err(Kind::Impossible("that target is in the configuration; take it out first").into());
+    }
+    let dropped = open(config)?.drop_target(name)?;
+    let count = dropped.ok_or_else(|| Kind::Impossible("there is no such target; `status` lists them"))?;
+    Ok(format!("{count} deliveries discarded\n"))
+}
+
 /// Opens the queue for a change, but creates none.
 fn open(config: &Config) -> Result<Queue, Error> {
     if !config.paths.database.exists() {

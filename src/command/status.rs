@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::clock::Stamp;
+use crate::clock::{Stamp, milliseconds};
 use crate::config::Config;
 use crate::error::Error;
 use crate::notice::Style;
@@ -48,7 +48,15 @@ fn targets(queue: &Queue, config: &Config, style: &Style<'_>) -> Result<String, 
         target.is_none_or(|target| target.filter.wants(action, verdict))
     };
     for (state, counts) in queue.targets(&wants)? {
-        text += &target(&state, counts, style);
+        text += &match &state.gone {
+            None => target(&state, counts, style),
+            Some(gone) => {
+                let end =
+                    style.zone.format(gone.corrected(style.now).saturating_add(milliseconds(config.limits.give_up)));
+                let (name, Counts { waiting, dead }) = (visible(&state.name), counts);
+                format!("{name} (not configured): {waiting} waiting until {end}, {dead} dead\n")
+            }
+        };
     }
     if text.is_empty() {
         text = format!("{} waiting for the first `send`\n", queue.count()?);

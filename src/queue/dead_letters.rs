@@ -230,7 +230,7 @@ fn surplus(connection: &Connection, now: &Stamp) -> SqlResult<Vec<(String, Vec<E
 }
 
 /// Whether so much time is over since a moment, as far as the clocks can be believed.
-fn is_over(since: &Stamp, time: Duration, now: &Stamp) -> bool {
+pub fn is_over(since: &Stamp, time: Duration, now: &Stamp) -> bool {
     now.utc_ms >= EARLIEST_MS && since.until(now).is_some_and(|ms| ms >= milliseconds(time))
 }
 

@@ -15,6 +15,7 @@ mod judging;
 mod open;
 mod overflow;
 mod repair;
+mod roster;
 mod row;
 mod schema;
 mod settings;

@@ -7,8 +7,8 @@ use rusqlite::{Connection, Row, params};
 use crate::clock::Stamp;
 use crate::error::Error;
 use crate::event::Action;
-use crate::queue::cursors::{PENDING, newest};
-use crate::queue::sql::{SqlResult, each, every, execute, value};
+use crate::queue::cursors::PENDING;
+use crate::queue::sql::{SqlResult, each, every, value};
 use crate::queue::{EventId, Queue, row};
 use crate::rules::Verdict;
 use crate::text::visible;
@@ -37,6 +37,8 @@ pub struct TargetState {
     pub error: String,
     /// When the target last accepted something, in UTC milliseconds.
     pub success_ms: Option<i64>,
+    /// Since when it is not in the configuration.
+    pub gone: Option<Stamp>,
 }
 
 /// Whether a target, by its name, wants an event.
@@ -65,39 +67,12 @@ impl Wait {
 }
 
 /// Targets that are read at a time. A configuration has fewer; somebody may have written more into the database.
-const LIMIT: usize = 1000;
+pub const LIMIT: usize = 1000;
 
 /// The columns of a target's state.
-const STATE: &str = "name, cursor, failures, wait_ms, since, error, success_ms";
+const STATE: &str = "name, cursor, failures, wait_ms, since, error, success_ms, gone";
 
 impl Queue {
-    /// Makes the known targets those of the configuration. The first ones of all get every event
-    /// that waits, one that is added later gets events from then on, and one that is gone takes its
-    /// pending deliveries with it: its name and their number are returned.
-    pub fn set_targets(&mut self, names: &[&str]) -> Result<Vec<(String, i64)>, Error> {
-        let sql = format!("SELECT name FROM target LIMIT {LIMIT}");
-        let known: Vec<String> = self.read(|connection| every(connection, &sql, &[], |row| row.get(0)))?;
-        if known.len() == names.len() && known.iter().all(|name| names.contains(&name.as_str())) {
-            return Ok(Vec::new());
-        }
-        self.write("change the targets of", |connection| {
-            let start = if known.is_empty() { EventId::default() } else { newest(connection)? };
-            for name in names {
-                execute(connection, "INSERT OR IGNORE INTO target (name, cursor) VALUES (?, ?)", params![name, start])?;
-            }
-            let mut gone = counted(connection, &|_, _, _| true)?;
-            gone.retain(|(state, _)| !names.contains(&state.name.as_str()));
-            for (state, _) in &gone {
-                for table in ["delivery WHERE target = ?", "attempt WHERE target = ?", "target WHERE name = ?"] {
-                    execute(connection, &format!("DELETE FROM {table}"), params![state.name])?;
-                }
-            }
-            let told =
-                |(state, Counts { waiting, dead }): (TargetState, _)| (visible(&state.name).into(), waiting + dead);
-            Ok(gone.into_iter().map(told).collect())
-        })
-    }
-
     /// Every target's state, and how much that it `wants` is pending for it.
     pub fn targets(&self, wants: Wants<'_>) -> Result<Vec<(TargetState, Counts)>, Error> {
         self.read(|connection| counted(connection, wants))
@@ -107,20 +82,22 @@ impl Queue {
 /// Reads every target's state and counts what is pending, which reads all of it, though little at a time.
 fn counted(connection: &Connection, wants: Wants<'_>) -> SqlResult<Vec<(TargetState, Counts)>> {
     let states = every(connection, &format!("SELECT {STATE} FROM target ORDER BY name LIMIT {LIMIT}"), &[], read)?;
+    let count = |state| counts(connection, &state, wants).map(|counts| (state, counts));
+    states.into_iter().map(count).collect()
+}
+
+/// Counts what is pending and what was given up for one target.
+pub fn counts(connection: &Connection, state: &TargetState, wants: Wants<'_>) -> SqlResult<Counts> {
     let exceptions =
         "SELECT count(*) FROM delivery JOIN event ON event.id = delivery.event WHERE target = ? AND dead = ?";
     let pending = format!("SELECT {} FROM event WHERE {PENDING}", row::BRIEF_COLUMNS);
-    let count = |state: TargetState| {
-        let mut waiting = value(connection, exceptions, params![state.name, 0])?;
-        each(connection, &pending, params![state.name, state.cursor], &mut |row| {
-            let (action, verdict) = row::read_briefly(row)?;
-            waiting += i64::from(wants(&state.name, action, &verdict));
-            Ok(ControlFlow::Continue(()))
-        })?;
-        let dead = value(connection, exceptions, params![state.name, 1])?;
-        Ok((state, Counts { waiting, dead }))
-    };
-    states.into_iter().map(count).collect()
+    let mut waiting = value(connection, exceptions, params![state.name, 0])?;
+    each(connection, &pending, params![state.name, state.cursor], &mut |row| {
+        let (action, verdict) = row::read_briefly(row)?;
+        waiting += i64::from(wants(&state.name, action, &verdict));
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(Counts { waiting, dead: value(connection, exceptions, params![state.name, 1])? })
 }
 
 /// Reads a target's state.
@@ -137,6 +114,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<TargetState> {
         wait: wait(row, 3)?,
         error: visible(&row.get::<_, String>(5)?).into(),
         success_ms: row.get(6)?,
+        gone: Some(row.get::<_, String>(7)?).filter(|gone| !gone.is_empty()).map(|gone| Stamp::parse(&gone)),
     })
 }
 

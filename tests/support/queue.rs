@@ -323,6 +323,14 @@ impl Queue {
         self.end_waits();
     }
 
+    /// Moves the moment when each target left the configuration back by this many days.
+    pub fn let_targets_be_gone_for(&self, days: u32) {
+        let time = Duration::from_hours(24) * days;
+        for gone in self.ask_all("SELECT gone FROM target WHERE gone <> ''") {
+            self.change("UPDATE target SET gone = ? WHERE gone = ?", [earlier(&gone, time, time), gone]);
+        }
+    }
+
     /// Adds a column to our table, with a default that `SQLite` computes.
     pub fn add_a_column(&self) {
         let sql = "ALTER TABLE event ADD COLUMN seen TEXT DEFAULT CURRENT_TIMESTAMP";

@@ -18,7 +18,7 @@ fn a_rejected_event_is_a_dead_letter_that_is_told_of_once_and_can_be_sent_again_
     let home = Home::new();
     let mut queue = home.queue();
     fill(&mut queue, 2);
-    queue.set_targets(&["a"]).expect("targets");
+    set_targets(&mut queue, &["a"]);
     let mut bad = batch(&queue, "a", 0);
     bad.shorten(1);
     queue.rejected(bad, "HTTP 400", &now(0)).expect("settled");
@@ -46,7 +46,7 @@ fn a_delivery_is_given_up_seven_days_after_its_first_attempt_and_not_after_the_e
     let home = Home::new();
     let mut queue = home.queue();
     fill(&mut queue, 2);
-    queue.set_targets(&["a"]).expect("targets");
+    set_targets(&mut queue, &["a"]);
     // The host was off for a year before the first attempt.
     let (first, week) = (9_000, 168);
     for hours in [first, first + 1] {
@@ -69,7 +69,7 @@ fn a_clock_that_jumps_gives_nothing_up() {
     let home = Home::new();
     let mut queue = home.queue();
     fill(&mut queue, 1);
-    queue.set_targets(&["a"]).expect("targets");
+    set_targets(&mut queue, &["a"]);
     let unset = Stamp { utc_ms: 5_000, boot_ms: 5_000, boot_id: "a".into() };
     let (due, _) = rows(&queue, "a", &unset).expect("an event is due");
     let failed = Failure { wait: Wait { since: unset.clone(), ms: 60_000 }, ..failure(0) };
@@ -86,7 +86,7 @@ fn a_clock_that_jumps_gives_nothing_up() {
 fn what_stands_beyond_the_bound_is_set_aside_oldest_first() {
     let home = Home::new();
     let mut queue = home.queue();
-    queue.set_targets(&["a"]).expect("targets");
+    set_targets(&mut queue, &["a"]);
     fill(&mut queue, 10);
     give_up(&mut queue, &now(0));
     assert_eq!(dead(&queue), NONE);
@@ -101,7 +101,7 @@ fn what_stands_beyond_the_bound_is_set_aside_oldest_first() {
 fn whoever_has_the_most_events_waiting_loses_the_oldest_of_them() {
     let home = Home::new();
     let mut queue = home.queue();
-    queue.set_targets(&["a"]).expect("targets");
+    set_targets(&mut queue, &["a"]);
     fill(&mut queue, 3);
     queue.append(&(4..=15).map(|second| event("m", EARLIEST_MS + second)).collect::<Vec<_>>()).expect("room");
     judge(&mut queue);
@@ -131,7 +131,7 @@ fn whoever_has_the_most_events_waiting_loses_the_oldest_of_them() {
 fn a_target_for_which_everything_was_dropped_is_not_due_for_ever() {
     let home = Home::new();
     let mut queue = home.queue();
-    queue.set_targets(&["a"]).expect("targets");
+    set_targets(&mut queue, &["a"]);
     fill(&mut queue, 2);
     let limits = Limits { waiting: 0, ..LIMITS };
     queue.give_up("a", &|_| true, &limits, &now(0)).expect("room");
@@ -147,7 +147,7 @@ fn a_target_for_which_everything_was_dropped_is_not_due_for_ever() {
 fn the_newest_thousand_dead_letters_are_kept_for_ninety_days_and_the_others_are_reported() {
     let home = Home::new();
     let mut queue = home.queue();
-    queue.set_targets(&["a"]).expect("targets");
+    set_targets(&mut queue, &["a"]);
     fill(&mut queue, 4002);
     let limits = Limits { waiting: 2, ..LIMITS };
     queue.give_up("a", &|_| true, &limits, &now(0)).expect("room");
@@ -171,7 +171,7 @@ fn only_what_every_target_has_and_is_old_is_deleted() {
     let home = Home::new();
     let mut queue = home.queue();
     fill(&mut queue, 4);
-    queue.set_targets(&["a", "b"]).expect("targets");
+    set_targets(&mut queue, &["a", "b"]);
     for (target, count) in [("a", 4), ("b", 3)] {
         let mut due = batch(&queue, target, 0);
         due.shorten(count);
@@ -196,7 +196,7 @@ fn a_quarantined_event_that_somebody_deleted_is_neither_due_nor_overdue() {
     let home = Home::new();
     let mut queue = home.queue();
     fill(&mut queue, 3);
-    queue.set_targets(&["a"]).expect("targets");
+    set_targets(&mut queue, &["a"]);
     let all = batch(&queue, "a", 0);
     queue.quarantined(all, &failure(0), &now(0)).expect("settled");
     queue.connection.execute("DELETE FROM event WHERE id = 1", []).expect("writable");
@@ -220,7 +220,7 @@ fn without_a_history_an_event_still_stays_long_enough_to_know_its_copy() {
     let home = Home::new();
     let mut queue = home.queue();
     fill(&mut queue, 2);
-    queue.set_targets(&["a"]).expect("targets");
+    set_targets(&mut queue, &["a"]);
     let all = batch(&queue, "a", 0);
     queue.delivered(all, 0, &now(0)).expect("settled");
     let limits = Limits { history: Duration::ZERO, ..LIMITS };

@@ -18,7 +18,7 @@ fn snapshot(home: &Home) -> Vec<(String, Vec<u8>)> {
 
 fn recorded(home: &Home) {
     fill(&mut home.queue(), 3);
-    home.queue().set_targets(&["a"]).expect("targets");
+    set_targets(&mut home.queue(), &["a"]);
 }
 
 /// `SQLite`'s own way to close a database moves the log into it, and deletes the log.
