@@ -22,7 +22,7 @@ pub fn drop_target(config: &Config, name: &str) -> Result<String, Error> {
         return Err(Kind::Impossible("that target is in the configuration; take it out first").into());
     }
     let dropped = open(config)?.drop_target(name)?;
-    let count = dropped.ok_or_else(|| Kind::Impossible("there is no such target; `status` lists them"))?;
+    let count = dropped.ok_or(Kind::Impossible("there is no such target; `status` lists them"))?;
     Ok(format!("{count} deliveries discarded\n"))
 }
 

@@ -50,11 +50,9 @@ fn targets(queue: &Queue, config: &Config, style: &Style<'_>) -> Result<String, 
     for (state, counts) in queue.targets(&wants)? {
         text += &match &state.gone {
             None => target(&state, counts, style),
-            Some(gone) => {
-                let end =
-                    style.zone.format(gone.corrected(style.now).saturating_add(milliseconds(config.limits.give_up)));
-                let (name, Counts { waiting, dead }) = (visible(&state.name), counts);
-                format!("{name} (not configured): {waiting} waiting until {end}, {dead} dead\n")
+            Some(since) => {
+                let end = since.corrected(style.now).saturating_add(milliseconds(config.limits.give_up));
+                gone(&state.name, end, counts, style)
             }
         };
     }
@@ -74,6 +72,12 @@ fn target(state: &TargetState, Counts { waiting, dead }: Counts, style: &Style<'
         let _ = write!(text, "; next try in {minutes} min: {}", state.error);
     }
     text + "\n"
+}
+
+/// `phone (not configured): 3 waiting until 2026-04-25 10:00:00+12:00, 0 dead`
+fn gone(name: &str, end_ms: i64, Counts { waiting, dead }: Counts, style: &Style<'_>) -> String {
+    let (name, end) = (visible(name), style.zone.format(end_ms));
+    format!("{name} (not configured): {waiting} waiting until {end}, {dead} dead\n")
 }
 
 fn dead_letters(queue: &Queue, style: &Style<'_>) -> Result<String, Error> {

@@ -38,12 +38,11 @@ impl Changes {
             let since = Stamp::parse(&gone);
             let is_lost = now.utc_ms >= EARLIEST_MS && since.until(now).is_none();
             match (names.contains(&name.as_str()), gone.is_empty()) {
-                (true, true) => {}
                 (true, false) => changes.back.push(name),
                 (false, true) => changes.left.push(name),
                 (false, false) if is_lost => changes.left.push(name),
                 (false, false) if is_over(&since, limits.give_up, now) => changes.over.push(name),
-                (false, false) => {}
+                (true, true) | (false, false) => {}
             }
         }
         Ok(changes)

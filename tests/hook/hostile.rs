@@ -77,11 +77,13 @@ fn sentence([service, user, tty, remote_host]: [&str; 4]) -> String {
     format!("'{user}'{from} logged in to host.example {via}({service})")
 }
 
-/// Records a login for every name in the place of every item, and answers what is to be said of them.
+/// Records a login for every name in the place of every item, and answers what is to be said of them. They are
+/// logins of many users, because one who has many is summed up.
 fn record_all(home: &Home) -> Vec<String> {
     let mut expected = Vec::new();
-    let usual = ["sshd", "amanda", "ssh", "192.0.2.7"];
-    for (bytes, shown) in names() {
+    for (number, (bytes, shown)) in names().into_iter().enumerate() {
+        let user = format!("amanda{number}");
+        let usual = ["sshd", &user, "ssh", "192.0.2.7"];
         for place in 0..usual.len() {
             let mut items = usual.map(|text| Some(text.as_bytes()));
             let mut fields = usual;
@@ -90,6 +92,7 @@ fn record_all(home: &Home) -> Vec<String> {
             expected.push(sentence(fields));
         }
     }
+    let usual = ["sshd", "amanda", "ssh", "192.0.2.7"];
     for place in 1..usual.len() {
         let mut items = usual.map(|text| Some(text.as_bytes()));
         let mut fields = usual;

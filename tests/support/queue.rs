@@ -361,8 +361,9 @@ impl Queue {
         self.open().execute_batch(sql).expect("SQLite takes it");
     }
 
-    /// Overwrites the file's header.
+    /// Overwrites the file's header. (The log, which may have another one, is moved into the database first.)
     pub fn damage_header(&self) {
+        self.count_events();
         let mut bytes = fs::read(&self.0).expect("a database");
         bytes[..100].fill(0xa5);
         fs::write(&self.0, bytes).expect("ours");
