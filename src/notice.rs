@@ -26,8 +26,9 @@ const SESSION_WORDS: usize = "'' (by '') () logged out from  via  () at ".len();
 /// Characters of a notice of the program's own that are neither its text nor the host nor the time.
 const OWN_WORDS: usize = "ssh-session-notifier on  at : ".len();
 
-/// Characters of the line for the rest of an actor's sessions that are none of that either.
-const REST_WORDS: usize = "'': 9223372036854775807 more logins and logouts on  from  to ".len();
+/// Characters of the line for the rest of an actor's events that are none of that either.
+const REST_WORDS: usize =
+    "ssh-session-notifier on : 18446744073709551615 more notices of its own from  to ; see `status`".len();
 
 /// Characters of the longest notice. Each service's limit is checked against it when this is compiled.
 pub const LONGEST: usize = {
@@ -52,10 +53,10 @@ pub struct Style<'a> {
     pub now: &'a Stamp,
 }
 
-/// Sessions of one actor that share a line.
+/// Events of one actor that share a line.
 #[derive(Clone, Copy, Debug)]
 pub struct Rest {
-    /// How many logins and logouts there are.
+    /// How many there are.
     pub count: usize,
     /// When the first one happened, and the last one, in UTC milliseconds.
     span: (i64, i64),
@@ -64,7 +65,7 @@ pub struct Rest {
 }
 
 impl Style<'_> {
-    /// Adds a session event to those that share a line, or begins with it.
+    /// Adds an event to those that share a line, or begins with it.
     pub fn add(&self, rest: Option<Rest>, event: &Event) -> Rest {
         let utc_ms = event.at.corrected(self.now);
         let Rest { count, span, is_uncertain } =
@@ -73,14 +74,19 @@ impl Style<'_> {
         Rest { count: count + 1, span, is_uncertain: is_uncertain || event.at.is_uncertain(utc_ms) }
     }
 
-    /// Writes the line that they share:
+    /// Writes the line that they share; `actor` is `None` for notices of the program's own:
     ///
     /// `'amanda': 10990 more logins and logouts on example.com from 2026-04-25 10:00:00+12:00 to 2026-…`
-    pub fn rest(&self, actor: &Field, rest: &Rest) -> String {
-        let (actor, host) = (actor.shown(ACTOR_WIDTH), self.host.shown(HOST_WIDTH));
+    pub fn rest(&self, actor: Option<&Field>, rest: &Rest) -> String {
+        let (host, count) = (self.host.shown(HOST_WIDTH), rest.count);
         let (first, last) = (self.zone.format(rest.span.0), self.zone.format(rest.span.1));
-        let doubt = if rest.is_uncertain { DOUBT } else { "" };
-        format!("'{actor}': {} more logins and logouts on {host} from {first} to {last}{doubt}", rest.count)
+        let time = format!("from {first} to {last}{}", if rest.is_uncertain { DOUBT } else { "" });
+        match actor {
+            Some(actor) => {
+                format!("'{}': {count} more logins and logouts on {host} {time}", actor.shown(ACTOR_WIDTH))
+            }
+            None => format!("ssh-session-notifier on {host}: {count} more notices of its own {time}; see `status`"),
+        }
     }
 
     /// Writes one line, without a line break:

@@ -36,7 +36,8 @@ pub struct Draft<'a> {
 
 /// Somebody who has lines in the message.
 struct Actor {
-    name: Field,
+    /// `None` for the program itself: its reports of a flood must bury nobody either.
+    name: Option<Field>,
     /// Lines in full, and how long they are together.
     lines: usize,
     length: usize,
@@ -52,13 +53,13 @@ impl<'a> Draft<'a> {
 
     /// Adds an event if there is room for it, and says whether there was.
     pub fn add(&mut self, event: &Event, urgency: Urgency) -> bool {
-        let Some(name) = event.actor().filter(|_| self.detail == Detail::Digest) else {
+        if self.detail == Detail::EveryEvent {
             return self.add_line(event, urgency).is_some();
-        };
-        let known = self.actors.iter().position(|actor| actor.name == *name);
+        }
+        let known = self.actors.iter().position(|actor| actor.name.as_ref() == event.actor());
         let place = known.unwrap_or(self.actors.len());
         if known.is_none() {
-            self.actors.push(Actor { name: name.clone(), lines: 0, length: 0, rest: None });
+            self.actors.push(Actor { name: event.actor().cloned(), lines: 0, length: 0, rest: None });
         }
         if let Some((line, rest)) = self.actors[place].rest {
             return self.add_to_rest(place, line, rest, event, urgency);
@@ -92,7 +93,7 @@ impl<'a> Draft<'a> {
 
     fn add_to_rest(&mut self, place: usize, line: usize, rest: Rest, event: &Event, urgency: Urgency) -> bool {
         let rest = self.style.add(Some(rest), event);
-        let text = self.style.rest(&self.actors[place].name, &rest);
+        let text = self.style.rest(self.actors[place].name.as_ref(), &rest);
         let notice = &mut self.notices[line];
         let fits = self.room.replace(&notice.text, &text);
         if fits {
@@ -158,13 +159,21 @@ mod tests {
         assert!(digest.last().is_some_and(|line| line.starts_with("'amanda'")), "{digest:?}");
     }
 
-    /// P3: nobody hides behind the name under which the program reports.
+    /// P3: its reports of a flood bury nobody, and nobody hides among them.
     #[test]
-    fn notices_of_the_programs_own_have_no_actor() {
+    fn the_programs_own_notices_are_an_actor_of_their_own() {
         let (host, zone, now) = (Field::new(b"h"), Zone::utc(), Stamp::default());
         let style = Style { host: &host, zone: &zone, now: &now };
         let mut draft = Draft::new(CAPACITY, Detail::Digest, &style);
-        assert!((0..15).all(|_| draft.add(&Event::notice("a dead letter"), Urgency::Normal)));
-        assert_eq!(draft.finish().len(), 15);
+        let own = Event { at: Stamp::default(), ..Event::notice("a dead letter") };
+        assert!((0..500).all(|_| draft.add(&own, Urgency::Normal)));
+        let mut nameless = Event::session(Action::Open, Facts::default());
+        nameless.at = Stamp::default();
+        assert!(draft.add(&nameless, Urgency::Normal));
+        let lines: Vec<String> = draft.finish().into_iter().map(|notice| notice.text).collect();
+        let time = "1970-01-01 00:00:00+00:00";
+        let rest = format!("ssh-session-notifier on h: 490 more notices of its own from {time} to {time}");
+        assert_eq!((lines.len(), lines[10].as_str()), (12, format!("{rest}; time uncertain; see `status`").as_str()));
+        assert!(lines[11].starts_with("'' logged in"), "{lines:?}");
     }
 }
