@@ -22,7 +22,9 @@ Usage: ssh-session-notifier [--config FILE] COMMAND
   send --watch     stay, and deliver each event as it comes
   status           what is waiting, what failed and why, when each target last worked
   retry ID|--all   put dead letters back in the queue
-  drop ID          discard a dead letter
+  drop ID|--all    discard dead letters
+  drop --target NAME
+                   forget a target that is no longer in the configuration
 
   -c, --config FILE  (default /etc/ssh-session-notifier/config.toml)
   -h, --help
@@ -51,8 +53,10 @@ pub enum Command {
     Status,
     /// Put one dead letter (`Some(id)`) or all back in the queue.
     Retry(Option<EventId>),
-    /// Discard one dead letter.
-    Drop(EventId),
+    /// Discard one dead letter (`Some(id)`) or all.
+    Drop(Option<EventId>),
+    /// Forget a target that is not in the configuration.
+    DropTarget(String),
     /// Print the usage.
     Help,
     /// Print the version.
@@ -65,7 +69,7 @@ impl Args {
         let mut parser = lexopt::Parser::from_iter(arguments);
         let mut config = PathBuf::from(CONFIG);
         let mut words: Vec<OsString> = Vec::new();
-        let (mut watch, mut all) = (false, false);
+        let (mut watch, mut all, mut target) = (false, false, None);
         let misuse = |why: lexopt::Error| Error::from(Kind::Usage(why.to_string()));
         while let Some(argument) = parser.next().map_err(misuse)? {
             match argument {
@@ -74,11 +78,16 @@ impl Args {
                 Short('c') | Long("config") => config = parser.value().map_err(misuse)?.into(),
                 Long("watch") => watch = true,
                 Long("all") => all = true,
+                Long("target") => target = Some(parser.value().map_err(misuse)?.to_string_lossy().into_owned()),
                 Value(word) => words.push(word),
                 Short(_) | Long(_) => return Err(misuse(argument.unexpected())),
             }
         }
-        let command = command(&words, watch, all)?;
+        let command = match target {
+            Some(name) if words == ["drop"] && !watch && !all => Command::DropTarget(name),
+            Some(_) => return Err(Kind::Usage("--target is for `drop` alone; see --help".into()).into()),
+            None => command(&words, watch, all)?,
+        };
         Ok(Self { config, command })
     }
 }
@@ -92,9 +101,12 @@ fn command(words: &[OsString], watch: bool, all: bool) -> Result<Command, Error>
         (["status"], false, false) => Ok(Command::Status),
         (["retry"], false, true) => Ok(Command::Retry(None)),
         (["retry", id], false, false) => Ok(Command::Retry(Some(number(id)?))),
-        (["drop", id], false, false) => Ok(Command::Drop(number(id)?)),
+        (["drop"], false, true) => Ok(Command::Drop(None)),
+        (["drop", id], false, false) => Ok(Command::Drop(Some(number(id)?))),
         ([], ..) => Err(Kind::Usage("which command? see --help".into()).into()),
-        ([name @ ("retry" | "drop"), ..], ..) => Err(Kind::Usage(format!("{name} takes one ID; see --help")).into()),
+        ([name @ ("retry" | "drop"), ..], ..) => {
+            Err(Kind::Usage(format!("{name} takes one ID, or --all; see --help")).into())
+        }
         ([first, ..], ..) => Err(Kind::Usage(format!("cannot do {first:?} with these arguments; see --help")).into()),
     }
 }
@@ -120,10 +132,26 @@ mod tests {
         assert_eq!(parse("send --config=/x --watch").ok(), Some(Command::Watch));
         assert_eq!(parse("retry --all").ok(), Some(Command::Retry(None)));
         assert_eq!(parse("retry 7").ok(), Some(Command::Retry(Some(EventId(7)))));
-        assert_eq!(parse("drop 7").ok(), Some(Command::Drop(EventId(7))));
+        assert_eq!(parse("drop 7").ok(), Some(Command::Drop(Some(EventId(7)))));
+        assert_eq!(parse("drop --all").ok(), Some(Command::Drop(None)));
+        assert_eq!(parse("drop --target phone").ok(), Some(Command::DropTarget("phone".into())));
         assert_eq!(parse("-h").ok(), Some(Command::Help));
         assert_eq!(parse("--version send").ok(), Some(Command::Version));
-        for line in ["", "sned", "send now", "queue --watch", "drop", "drop x", "retry", "--conf x send", "send -c"] {
+        for line in [
+            "",
+            "sned",
+            "send now",
+            "queue --watch",
+            "drop",
+            "drop x",
+            "drop 7 --all",
+            "drop 7 --target x",
+            "send --target x",
+            "drop --target",
+            "retry",
+            "--conf x send",
+            "send -c",
+        ] {
             assert!(parse(line).is_err_and(|why| matches!(why.kind(), Kind::Usage(_))), "{line}");
         }
     }

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::text::visible;
+
 /// A failure to report to a person. `main` and `log` alone decide where it is shown.
 ///
 /// In a box, because every `?` would move it.
@@ -69,16 +71,21 @@ impl From<Kind> for Error {
     }
 }
 
+/// What a person reads: one line, or one for each mistake in a configuration, whatever is in the names.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.kind() {
-            Kind::Usage(what) => f.write_str(what),
-            Kind::File { doing, path, why } => write!(f, "cannot {doing} {}: {why}", path.display()),
-            Kind::Config(mistakes) => f.write_str(&mistakes.join("\n")),
-            Kind::Queue { doing, path, why } => write!(f, "cannot {doing} {}: {why}", path.display()),
-            Kind::Damaged { path, why } => write!(f, "{} is damaged: {why}; `send` repairs it", path.display()),
-            Kind::Impossible(what) => f.write_str(what),
-            Kind::System { doing, why } => write!(f, "cannot {doing}: {why}"),
-        }
+        let line = match self.kind() {
+            Kind::Config(mistakes) => {
+                let lines: Vec<_> = mistakes.iter().map(|mistake| visible(mistake)).collect();
+                return f.write_str(&lines.join("\n"));
+            }
+            Kind::Usage(what) => what.clone(),
+            Kind::File { doing, path, why } => format!("cannot {doing} {}: {why}", path.display()),
+            Kind::Queue { doing, path, why } => format!("cannot {doing} {}: {why}", path.display()),
+            Kind::Damaged { path, why } => format!("{} is damaged: {why}; `send` repairs it", path.display()),
+            Kind::Impossible(what) => (*what).into(),
+            Kind::System { doing, why } => format!("cannot {doing}: {why}"),
+        };
+        f.write_str(&visible(&line))
     }
 }

@@ -76,6 +76,9 @@ fn run(args: &Args) -> Result<Health, Error> {
         Command::Status => with_config(Missing::Leave, &|config| print(&status::report(config)?)),
         Command::Retry(id) => with_config(Missing::Create, &|config| print(&letters::retry(config, id)?)),
         Command::Drop(id) => with_config(Missing::Create, &|config| print(&letters::drop(config, id)?)),
+        Command::DropTarget(ref name) => {
+            with_config(Missing::Create, &|config| print(&letters::drop_target(config, name)?))
+        }
         Command::Help => print(cli::USAGE),
         Command::Version => print(concat!("ssh-session-notifier ", env!("CARGO_PKG_VERSION"), "\n")),
     }

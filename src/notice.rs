@@ -28,12 +28,21 @@ const UNOPENED: &str = "; no login was recorded";
 
 /// Characters of the longest duration.
 const DURATION_WIDTH: usize = "106751991167d 23h 59m 59s".len();
+/// Characters shown of an actor's name, as of a user's.
+const ACTOR_WIDTH: usize = 64;
+
+/// Follows a time that can't be right.
+const DOUBT: &str = "; time uncertain";
 
 /// Characters of a session's notice that are neither facts nor the host nor the time.
 const SESSION_WORDS: usize = "'' (by '') () logged out from  via  () at ".len();
 
 /// Characters of a notice of the program's own that are neither its text nor the host nor the time.
 const OWN_WORDS: usize = "ssh-session-notifier on  at : ".len();
+
+/// Characters of the line for the rest of an actor's events that are none of that either.
+const REST_WORDS: usize =
+    "ssh-session-notifier on : 18446744073709551615 more notices of its own from  to ; see `status`".len();
 
 /// Characters of the longest notice. Each service's limit is checked against it when this is compiled.
 pub const LONGEST: usize = {
@@ -49,6 +58,7 @@ pub const LONGEST: usize = {
     }
     if session > own { session } else { own }
 };
+const _: () = assert!(REST_WORDS + ACTOR_WIDTH + HOST_WIDTH + 2 * TIME_WIDTH <= LONGEST);
 
 /// What every notice of this host needs.
 pub struct Style<'a> {
@@ -60,7 +70,42 @@ pub struct Style<'a> {
     pub now: &'a Stamp,
 }
 
+/// Events of one actor that share a line.
+#[derive(Clone, Copy, Debug)]
+pub struct Rest {
+    /// How many there are.
+    pub count: usize,
+    /// When the first one happened, and the last one, in UTC milliseconds.
+    span: (i64, i64),
+    /// Whether a time of them can't be right.
+    is_uncertain: bool,
+}
+
 impl Style<'_> {
+    /// Adds an event to those that share a line, or begins with it.
+    pub fn add(&self, rest: Option<Rest>, event: &Event) -> Rest {
+        let utc_ms = event.at.corrected(self.now);
+        let Rest { count, span, is_uncertain } =
+            rest.unwrap_or(Rest { count: 0, span: (utc_ms, utc_ms), is_uncertain: false });
+        let span = (span.0.min(utc_ms), span.1.max(utc_ms));
+        Rest { count: count + 1, span, is_uncertain: is_uncertain || event.at.is_uncertain(utc_ms) }
+    }
+
+    /// Writes the line that they share; `actor` is `None` for notices of the program's own:
+    ///
+    /// `'amanda': 10990 more logins and logouts on example.com from 2026-04-25 10:00:00+12:00 to 2026-…`
+    pub fn rest(&self, actor: Option<&Field>, rest: &Rest) -> String {
+        let (host, count) = (self.host.shown(HOST_WIDTH), rest.count);
+        let (first, last) = (self.zone.format(rest.span.0), self.zone.format(rest.span.1));
+        let time = format!("from {first} to {last}{}", if rest.is_uncertain { DOUBT } else { "" });
+        match actor {
+            Some(actor) => {
+                format!("'{}': {count} more logins and logouts on {host} {time}", actor.shown(ACTOR_WIDTH))
+            }
+            None => format!("ssh-session-notifier on {host}: {count} more notices of its own {time}; see `status`"),
+        }
+    }
+
     /// Writes one line, without a line break:
     ///
     /// `'root' (by 'amanda') logged in to example.com via /dev/pts/0 (su) at 2026-04-25 10:00:00+12:00`
@@ -68,7 +113,7 @@ impl Style<'_> {
         let host = self.host.shown(HOST_WIDTH);
         let utc_ms = event.at.corrected(self.now);
         let time = self.zone.format(utc_ms);
-        let doubt = if event.at.is_uncertain(utc_ms) { "; time uncertain" } else { "" };
+        let doubt = if event.at.is_uncertain(utc_ms) { DOUBT } else { "" };
         match event.kind {
             Kind::Session(action) => {
                 let mut text = sentence(action, &event.facts, &host);

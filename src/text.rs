@@ -33,7 +33,7 @@ impl Field {
         let decoded = String::from_utf8_lossy(head);
         let mut text = String::new();
         for (count, character) in decoded.trim().chars().enumerate() {
-            let shown = if is_visible(character) { character } else { char::REPLACEMENT_CHARACTER };
+            let shown = shown(character);
             if count == limit || text.len() + shown.len_utf8() > byte_limit {
                 text.truncate(text.floor_char_boundary(byte_limit - CUT.len_utf8()));
                 if count == limit {
@@ -71,6 +71,20 @@ impl fmt::Display for Field {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// The same text as one line that a terminal shows as it is: control, bidirectional and invisible characters,
+/// line breaks too, are replaced by U+FFFD. For texts that were not made by us: names of files, errors, and
+/// whatever a database holds.
+pub fn visible(text: &str) -> Cow<'_, str> {
+    if text.chars().all(is_visible) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.chars().map(shown).collect())
+}
+
+fn shown(character: char) -> char {
+    if is_visible(character) { character } else { char::REPLACEMENT_CHARACTER }
 }
 
 /// Whether a character shows as itself and moves nothing around it.
@@ -161,6 +175,12 @@ mod tests {
         for (bytes, expected) in rows {
             assert_eq!(Field::new(bytes).as_str(), expected, "{bytes:?}");
         }
+    }
+
+    #[test]
+    fn a_text_is_made_visible_and_a_visible_one_is_left_alone() {
+        assert_eq!(visible("a\n\x1b[2J\u{202e}b\tc\u{9b}"), "a\u{fffd}\u{fffd}[2J\u{fffd}b\u{fffd}c\u{fffd}");
+        assert!(matches!(visible("/srv/Zoë 王"), Cow::Borrowed("/srv/Zoë 王")));
     }
 
     #[test]

@@ -10,10 +10,20 @@ pub fn retry(config: &Config, id: Option<EventId>) -> Result<String, Error> {
     some(count).map(|count| format!("{count} will be sent again\n"))
 }
 
-/// Discards one dead letter.
-pub fn drop(config: &Config, id: EventId) -> Result<String, Error> {
+/// Discards one dead letter, or all of them.
+pub fn drop(config: &Config, id: Option<EventId>) -> Result<String, Error> {
     let count = open(config)?.drop_dead_letters(id)?;
     some(count).map(|count| format!("{count} discarded\n"))
+}
+
+/// Forgets a target that is no longer in the configuration, and what waits for it.
+pub fn drop_target(config: &Config, name: &str) -> Result<String, Error> {
+    if config.target_names().contains(&name) {
+        return Err(Kind::Impossible("that target is in the configuration; take it out first").into());
+    }
+    let dropped = open(config)?.drop_target(name)?;
+    let count = dropped.ok_or(Kind::Impossible("there is no such target; `status` lists them"))?;
+    Ok(format!("{count} deliveries discarded\n"))
 }
 
 /// Opens the queue for a change, but creates none.

@@ -2,12 +2,14 @@
 
 use std::fmt::Write;
 
-use crate::clock::Stamp;
+use crate::clock::{Stamp, milliseconds};
 use crate::config::Config;
 use crate::error::Error;
 use crate::notice::Style;
 use crate::queue::{Counts, Queue, TargetState, spool};
+use crate::rules::Verdict;
 use crate::send;
+use crate::text::visible;
 
 /// Dead letters that are shown; the count has all of them.
 const SHOWN_LIMIT: i64 = 100;
@@ -19,7 +21,7 @@ pub fn report(config: &Config) -> Result<String, Error> {
     let queue = Queue::open_to_read(&config.paths.database)?;
     let is_being_repaired = Queue::is_being_repaired(&config.paths.database);
     let mut text = match &queue {
-        Some(queue) => targets(queue, &style)?,
+        Some(queue) => targets(queue, config, &style)?,
         None if is_being_repaired => String::new(),
         None => "nothing was recorded yet\n".into(),
     };
@@ -29,7 +31,8 @@ pub fn report(config: &Config) -> Result<String, Error> {
     for directory in send::spools(config) {
         let count = spool::count(directory)?;
         if count > 0 {
-            let _ = writeln!(text, "{count} in {}, which the next `send` imports", directory.display());
+            let _ =
+                writeln!(text, "{count} in {}, which the next `send` imports", visible(&directory.to_string_lossy()));
         }
     }
     if let Some(queue) = &queue {
@@ -38,10 +41,20 @@ pub fn report(config: &Config) -> Result<String, Error> {
     Ok(text)
 }
 
-fn targets(queue: &Queue, style: &Style<'_>) -> Result<String, Error> {
+fn targets(queue: &Queue, config: &Config, style: &Style<'_>) -> Result<String, Error> {
     let mut text = String::new();
-    for (state, counts) in queue.targets()? {
-        text += &target(&state, counts, style);
+    let wants = |name: &str, action, verdict: &Verdict| {
+        let target = config.targets.iter().find(|target| target.name.as_str() == name);
+        target.is_none_or(|target| target.filter.wants(action, verdict))
+    };
+    for (state, counts) in queue.targets(&wants)? {
+        text += &match &state.gone {
+            None => target(&state, counts, style),
+            Some(since) => {
+                let end = since.corrected(style.now).saturating_add(milliseconds(config.limits.give_up));
+                gone(&state.name, end, counts, style)
+            }
+        };
     }
     if text.is_empty() {
         text = format!("{} waiting for the first `send`\n", queue.count()?);
@@ -53,7 +66,7 @@ fn targets(queue: &Queue, style: &Style<'_>) -> Result<String, Error> {
 fn target(state: &TargetState, Counts { waiting, dead }: Counts, style: &Style<'_>) -> String {
     let worked =
         state.success_ms.map_or_else(|| "never worked".into(), |ms| format!("last worked {}", style.zone.format(ms)));
-    let mut text = format!("{}: {waiting} waiting, {dead} dead, {worked}", state.name);
+    let mut text = format!("{}: {waiting} waiting, {dead} dead, {worked}", visible(&state.name));
     if !state.error.is_empty() && waiting > 0 {
         let minutes = (state.wait.left(style.now) + 59_999) / 60_000;
         let _ = write!(text, "; next try in {minutes} min: {}", state.error);
@@ -61,11 +74,17 @@ fn target(state: &TargetState, Counts { waiting, dead }: Counts, style: &Style<'
     text + "\n"
 }
 
+/// `phone (not configured): 3 waiting until 2026-04-25 10:00:00+12:00, 0 dead`
+fn gone(name: &str, end_ms: i64, Counts { waiting, dead }: Counts, style: &Style<'_>) -> String {
+    let (name, end) = (visible(name), style.zone.format(end_ms));
+    format!("{name} (not configured): {waiting} waiting until {end}, {dead} dead\n")
+}
+
 fn dead_letters(queue: &Queue, style: &Style<'_>) -> Result<String, Error> {
     let (letters, count) = queue.dead_letters(SHOWN_LIMIT)?;
     let mut text = String::new();
     if !letters.is_empty() {
-        text += "\ndead letters (`retry ID` sends one again, `drop ID` discards it):\n";
+        text += "\ndead letters (`retry ID` sends one again, `drop ID` discards it, `--all` means all):\n";
     }
     for letter in &letters {
         let _ = writeln!(text, "{:>6}  {}  {}", letter.id, letter.target, style.line(&letter.event, &letter.verdict));

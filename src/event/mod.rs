@@ -74,6 +74,12 @@ impl Event {
         }
     }
 
+    /// Who did it: the user who became another one, otherwise the user. `None` for a notice of the program's own.
+    pub fn actor(&self) -> Option<&Field> {
+        let by = &self.facts[BY];
+        self.action().map(|_| if by.is_empty() { &self.facts[USER] } else { by })
+    }
+
     /// The text of a notice.
     pub fn text(&self) -> &Field {
         &self.facts[TEXT]

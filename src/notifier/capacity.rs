@@ -40,6 +40,14 @@ impl Capacity {
         self.around + self.per_line + characters * most <= self.limit
     }
 
+    /// How long a line is, in units.
+    pub fn length(self, line: &str) -> usize {
+        match self.unit {
+            Unit::Utf16 => line.encode_utf16().count(),
+            Unit::Bytes => line.len(),
+        }
+    }
+
     /// The room in a message without lines.
     pub fn room(self) -> Room {
         Room { capacity: self, used: None }
@@ -50,13 +58,19 @@ impl Room {
     /// Takes a line if it fits, and says whether it did. The first line is always taken: every notice fits
     /// into every service's message.
     pub fn take(&mut self, line: &str) -> bool {
-        let Capacity { limit, unit, around, per_line } = self.capacity;
-        let length = match unit {
-            Unit::Utf16 => line.encode_utf16().count(),
-            Unit::Bytes => line.len(),
-        };
-        let used = self.used.unwrap_or(around) + per_line + length;
+        let Capacity { limit, around, per_line, .. } = self.capacity;
+        let used = self.used.unwrap_or(around) + per_line + self.capacity.length(line);
         let fits = used <= limit || self.used.is_none();
+        if fits {
+            self.used = Some(used);
+        }
+        fits
+    }
+
+    /// Puts another line in the place of one that was taken, if it fits, and says whether it did.
+    pub fn replace(&mut self, old: &str, new: &str) -> bool {
+        let used = self.used.unwrap_or_default() + self.capacity.length(new) - self.capacity.length(old);
+        let fits = used <= self.capacity.limit;
         if fits {
             self.used = Some(used);
         }
@@ -89,6 +103,13 @@ mod tests {
         let bytes = Capacity { unit: Unit::Bytes, ..SMALL };
         assert_eq!(fitting(bytes, &["éé", "éé", "x"]), 2);
         assert_eq!(fitting(bytes, &["ééé", "éé", "x"]), 1);
+    }
+
+    #[test]
+    fn a_line_is_replaced_by_one_that_fits() {
+        let mut room = SMALL.room();
+        assert!(room.take("aaaa") && !room.replace("aaaa", "aaaaaaaaaaaa") && room.replace("aaaa", "aaaaaaaaaaa"));
+        assert!(!room.take("") && room.replace("aaaaaaaaaaa", "") && room.take("aaaaaaaa"));
     }
 
     #[test]

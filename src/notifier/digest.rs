@@ -8,10 +8,10 @@ use crate::text::Field;
 const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 const FNV_PRIME: u64 = 0x0100_0000_01b3;
 
-/// One event as it is reported.
+/// One line of a message: an event as it is reported, or the rest of an actor's events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
-    /// The event's random number, the same in each of its copies.
+    /// The event's random number, the same in each of its copies; or what was made of several events' numbers.
     pub uid: u64,
     /// How urgent it is.
     pub urgency: Urgency,
@@ -37,9 +37,7 @@ impl Digest<'_> {
     /// Identifies the message to `target`, so that a relay can drop a second copy. A digest that grew between
     /// two attempts is another message, and so is the same digest to another target.
     pub fn key(&self, target: &Name) -> u64 {
-        let uids = self.notices.iter().flat_map(|notice| notice.uid.to_le_bytes());
-        let bytes = target.as_str().bytes().chain(uids);
-        bytes.fold(FNV_OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(FNV_PRIME))
+        self.notices.iter().fold(hash(FNV_OFFSET, target.as_str().as_bytes()), |key, notice| key_with(key, notice.uid))
     }
 
     /// The texts, one a line, each after `bullet`.
@@ -47,6 +45,15 @@ impl Digest<'_> {
         let lines: Vec<String> = self.notices.iter().map(|notice| format!("{bullet}{}", notice.text)).collect();
         lines.join("\n")
     }
+}
+
+/// The key of the same message with one more event.
+pub fn key_with(key: u64, uid: u64) -> u64 {
+    hash(key, &uid.to_le_bytes())
+}
+
+fn hash(start: u64, bytes: &[u8]) -> u64 {
+    bytes.iter().fold(start, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(FNV_PRIME))
 }
 
 #[cfg(test)]

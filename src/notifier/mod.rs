@@ -5,6 +5,7 @@
 mod capacity;
 mod digest;
 mod discord;
+mod draft;
 mod json;
 mod ntfy;
 mod outcome;
@@ -15,6 +16,7 @@ mod tests;
 
 pub use capacity::{Capacity, Unit};
 pub use digest::{Digest, Notice};
+pub use draft::{Detail, Draft};
 pub use outcome::Outcome;
 pub use targets::{Name, configure};
 
@@ -33,9 +35,9 @@ const SHORTEST_SECRET: usize = 6;
 
 /// Every service.
 const SERVICES: &[Row] = &[
-    Row { name: "discord", capacity: discord::CAPACITY, configure: discord::configure },
-    Row { name: "ntfy", capacity: ntfy::CAPACITY, configure: ntfy::configure },
-    Row { name: "stdout", capacity: stdout::CAPACITY, configure: stdout::configure },
+    Row { name: "discord", capacity: discord::CAPACITY, detail: Detail::Digest, configure: discord::configure },
+    Row { name: "ntfy", capacity: ntfy::CAPACITY, detail: Detail::Digest, configure: ntfy::configure },
+    Row { name: "stdout", capacity: stdout::CAPACITY, detail: Detail::EveryEvent, configure: stdout::configure },
 ];
 
 /// Every service can carry every notice.
@@ -56,6 +58,8 @@ pub struct Notifier {
     pub filter: Filter,
     /// How much text one message holds.
     pub capacity: Capacity,
+    /// Whether its messages may leave out lines of somebody who has many.
+    pub detail: Detail,
     setup: Setup,
 }
 
@@ -92,6 +96,8 @@ struct Setup {
 struct Row {
     name: &'static str,
     capacity: Capacity,
+    /// What a person reads is a digest; what a program reads has every event.
+    detail: Detail,
     /// Reads the section of a target that uses the service. `None`: it is incomplete, which was noted.
     configure: fn(&mut Section<'_>) -> Option<Setup>,
 }

@@ -68,11 +68,11 @@ fn listed(section: &mut Section<'_>) -> Vec<Name> {
 /// Reads one target's section.
 fn target(parent: &mut Section<'_>, name: Name) -> Option<Notifier> {
     let mut section = parent.section(name.as_str());
-    let Row { capacity, configure, .. } = service_of(&mut section, &name)?;
+    let Row { capacity, detail, configure, .. } = service_of(&mut section, &name)?;
     let filter = Filter::configure(&mut section);
     let setup = configure(&mut section);
     section.finish();
-    Some(Notifier { name, filter, capacity: *capacity, setup: setup? })
+    Some(Notifier { name, filter, capacity: *capacity, detail: *detail, setup: setup? })
 }
 
 /// The service that a target uses: the one that it is named after, or the one that its section names.

@@ -1,12 +1,15 @@
 //! A target's backlog: what is left to deliver to it, and when.
 
+use std::ops::ControlFlow;
+
 use rusqlite::{Connection, params};
 
 use crate::clock::Stamp;
-use crate::queue::EventId;
-use crate::queue::cursors::newest;
-use crate::queue::sql::{SqlResult, every};
+use crate::queue::cursors::{PENDING, newest};
+use crate::queue::sql::{SqlResult, each, every};
 use crate::queue::targets::{TargetState, Wait, state, wait};
+use crate::queue::{EventId, Row, row};
+use crate::text::visible;
 
 /// When there is something to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,16 +44,35 @@ pub struct Exception {
     pub first: Stamp,
 }
 
+/// Calls `take` with each event that is pending for `target` beyond `after`, oldest first, until it has enough.
+pub fn each_pending(
+    connection: &Connection,
+    target: &str,
+    after: EventId,
+    take: &mut dyn FnMut(Row) -> rusqlite::Result<ControlFlow<()>>,
+) -> SqlResult<()> {
+    let sql = format!("SELECT {} FROM event WHERE {PENDING} ORDER BY event.id", row::columns());
+    each(connection, &sql, params![target, after], &mut |row| take(row::read(row)?))
+}
+
 impl Backlog {
     /// Reads what is left for a target; `None` if it isn't known.
     pub fn read(connection: &Connection, target: &str) -> SqlResult<Option<Self>> {
         let Some(state) = state(connection, target)? else { return Ok(None) };
-        // An event that somebody deleted is nothing to do.
+        // An event that somebody deleted is nothing to do. `+` keeps SQLite from the primary key: by that, it would
+        // read every dead letter.
         let sql = "SELECT event, wait_ms, since, failures, error, first FROM delivery
-             WHERE target = ? AND dead = 0 AND event IN (SELECT id FROM event) ORDER BY event";
+             WHERE +target = ? AND dead = 0 AND EXISTS (SELECT 1 FROM event WHERE id = delivery.event)
+             ORDER BY event";
         let exceptions = every(connection, sql, params![target], |row| {
             let first = Stamp::parse(&row.get::<_, String>(5)?);
-            Ok(Exception { id: row.get(0)?, wait: wait(row, 1)?, failures: row.get(3)?, error: row.get(4)?, first })
+            Ok(Exception {
+                id: row.get(0)?,
+                wait: wait(row, 1)?,
+                failures: row.get(3)?,
+                error: visible(&row.get::<_, String>(4)?).into(),
+                first,
+            })
         })?;
         Ok(Some(Self { state, newest: newest(connection)?, exceptions }))
     }

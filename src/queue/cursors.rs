@@ -5,12 +5,18 @@ use rusqlite::{Connection, params};
 use crate::error::Error;
 use crate::queue::sql::{SqlResult, every, execute, value};
 use crate::queue::{EventId, Queue};
+use crate::text::visible;
 
 /// The newest event; 0 when there never was one.
 const NEWEST: &str = "(SELECT ifnull(max(id), 0) FROM event)";
 
 /// The last event that is judged.
 const JUDGED: &str = "ifnull((SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'judged'), 0)";
+
+/// Which events are pending for the target `?1` beyond its cursor, `?2`. Those that were taken out of their turn,
+/// such as dead letters, have a row of their own.
+pub const PENDING: &str =
+    "event.id > ?2 AND NOT EXISTS (SELECT 1 FROM delivery WHERE delivery.target = ?1 AND delivery.event = event.id)";
 
 impl Queue {
     /// Moves back each cursor that is beyond the newest event, which is damage: somebody deleted events or
@@ -27,7 +33,7 @@ impl Queue {
                 "SELECT name, ifnull((SELECT min(id) - 1 FROM event WHERE utc_ms > success_ms OR success_ms IS NULL),
                  {NEWEST}) FROM target WHERE cursor > {NEWEST}"
             );
-            let mended = every(connection, &sql, &[], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let mended: Vec<(String, EventId)> = every(connection, &sql, &[], |row| Ok((row.get(0)?, row.get(1)?)))?;
             for (name, cursor) in &mended {
                 execute(connection, "UPDATE target SET cursor = ? WHERE name = ?", params![cursor, name])?;
                 for table in ["attempt WHERE target = ?1 AND upto > ?2", "delivery WHERE target = ?1 AND event > ?2"] {
@@ -37,7 +43,7 @@ impl Queue {
             if judged(connection)? > newest(connection)? {
                 set_judged(connection, value(connection, "SELECT ifnull(min(cursor), 0) FROM target", &[])?)?;
             }
-            Ok(mended)
+            Ok(mended.into_iter().map(|(name, cursor)| (visible(&name).into(), cursor)).collect())
         })
     }
 }
@@ -60,5 +66,7 @@ pub fn set_judged(connection: &Connection, id: EventId) -> SqlResult<()> {
 /// Moves a target's cursor. It never moves back.
 pub fn advance(connection: &Connection, target: &str, upto: EventId) -> SqlResult<()> {
     execute(connection, "UPDATE target SET cursor = max(cursor, ?) WHERE name = ?", params![upto, target])?;
-    execute(connection, "DELETE FROM attempt WHERE target = ? AND upto <= ?", params![target, upto]).map(drop)
+    execute(connection, "DELETE FROM attempt WHERE target = ? AND upto <= ?", params![target, upto])?;
+    let marks = "DELETE FROM delivery WHERE target = ? AND event <= ? AND dead = 2";
+    execute(connection, marks, params![target, upto]).map(drop)
 }

@@ -1,5 +1,6 @@
 //! Dead letters: deliveries that were given up, kept for an operator with the reason.
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use rusqlite::{Connection, params};
@@ -7,19 +8,36 @@ use rusqlite::{Connection, params};
 use crate::clock::{EARLIEST_MS, Stamp, milliseconds};
 use crate::error::Error;
 use crate::event::{Event, Kind};
-use crate::queue::backlog::Backlog;
+use crate::queue::backlog::{Backlog, each_pending};
 use crate::queue::cursors::advance;
+use crate::queue::overflow::{BATCH, Overflow};
 use crate::queue::sessions::IS_OPEN;
-use crate::queue::sql::{SqlResult, every, execute, value};
+use crate::queue::sql::{SqlResult, Values, each, every, execute, value};
 use crate::queue::{EventId, Limits, Queue, Row, row};
 use crate::rules::Verdict;
+use crate::text::visible;
 
 /// Delivered events stay at least this long, however short the history is: a second copy of one may still
 /// come, and is known by the first. A late login's comes within half a minute, and what a login that was
 /// killed left in the spool is imported after a minute.
 const SHORTEST_HISTORY: Duration = Duration::from_mins(10);
 
-/// A delivery that was given up.
+/// Dead letters of a target that are kept, the newest ones.
+const KEPT: usize = 1000;
+
+/// How long they are kept.
+const KEPT_FOR: Duration = Duration::from_hours(90 * 24);
+
+/// What a target lost.
+#[derive(Clone, Copy, Debug)]
+pub enum Loss<'a> {
+    /// Deliveries to it became dead letters, for this reason.
+    GivenUp(&'a str),
+    /// Dead letters were discarded, because they were too many or too old.
+    Discarded,
+}
+
+/// A delivery that was given up. Its texts are visible lines.
 #[derive(Clone, Debug)]
 pub struct DeadLetter {
     /// The event's id, for `retry` and `drop`.
@@ -45,42 +63,74 @@ impl Queue {
         now: &Stamp,
     ) -> Result<(), Error> {
         let Some(backlog) = self.read(|connection| Backlog::read(connection, target))? else { return Ok(()) };
+        let mut after = backlog.state.cursor;
         for (id, error) in self.read(|connection| overdue(connection, &backlog, limits, now))? {
             self.write("give up deliveries in", |connection| {
                 if id <= backlog.state.cursor {
-                    return move_to_dead_letters(connection, target, id, &error);
+                    return move_to_dead_letters(connection, target, id, &error, now);
                 }
-                let sql = format!(
-                    "SELECT {} FROM event WHERE id > (SELECT cursor FROM target WHERE name = ?) AND id <= ?",
-                    row::columns()
-                );
-                let wanted = every(connection, &sql, params![target, id], |row| {
-                    let row = row::read(row)?;
-                    Ok(wants(&row).then_some(row.id))
+                let mut wanted = Vec::new();
+                each_pending(connection, target, after, &mut |row| {
+                    if row.id <= id && wants(&row) {
+                        wanted.push(row.id);
+                    }
+                    Ok(if row.id < id { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
                 })?;
-                for wanted in wanted.into_iter().flatten() {
-                    move_to_dead_letters(connection, target, wanted, &error)?;
-                }
+                wanted.into_iter().try_for_each(|id| move_to_dead_letters(connection, target, id, &error, now))?;
+                after = id;
                 advance(connection, target, id)
             })?;
         }
-        Ok(())
+        let most = usize::try_from(limits.waiting).unwrap_or(usize::MAX);
+        if backlog.newest.0 - after.0 <= limits.waiting {
+            return Ok(());
+        }
+        let mut overflow = self.read(|connection| Overflow::count(connection, target, after, wants, most))?;
+        let error = format!("more than {most} events were waiting");
+        loop {
+            let chosen = self.read(|connection| overflow.next(connection))?;
+            if chosen.is_empty() {
+                return Ok(());
+            }
+            self.write("give up deliveries in", |connection| {
+                chosen.iter().try_for_each(|id| move_to_dead_letters(connection, target, *id, &error, now))
+            })?;
+        }
     }
 
-    /// Reports dead letters that were not reported yet, by target and reason: `notice` makes the event to
-    /// record, in the transaction that marks them as reported. Whether there were any.
-    pub fn report_dead_letters(&mut self, notice: impl Fn(&str, i64, &str) -> Event) -> Result<bool, Error> {
+    /// Reports dead letters that were not reported yet, by target and reason, and discards those that are too
+    /// many or too old, by target: `notice` makes the event to record, in the same transaction. Whether there
+    /// was anything to report.
+    pub fn report_dead_letters(
+        &mut self,
+        now: &Stamp,
+        notice: impl Fn(&str, i64, Loss<'_>) -> Event,
+    ) -> Result<bool, Error> {
         let unreported = self.read(unreported)?;
-        if unreported.is_empty() {
+        let surplus = self.read(|connection| surplus(connection, now))?;
+        if unreported.is_empty() && surplus.is_empty() {
             return Ok(false);
         }
         self.write("record a notice in", |connection| {
             for (target, count, error) in &unreported {
-                row::insert(connection, &notice(target, *count, error))?;
+                row::insert(connection, &notice(target, *count, Loss::GivenUp(error)))?;
             }
-            execute(connection, "UPDATE delivery SET told = 1 WHERE dead = 1", &[])?;
-            Ok(true)
-        })
+            execute(connection, "UPDATE delivery SET told = 1 WHERE dead = 1 AND told = 0", &[])?;
+            for (target, ids) in &surplus {
+                let count = i64::try_from(ids.len()).unwrap_or(i64::MAX);
+                row::insert(connection, &notice(target, count, Loss::Discarded))?;
+            }
+            Ok(())
+        })?;
+        // A run that is cut off here reports the others twice.
+        for (target, ids) in &surplus {
+            for some in ids.chunks(BATCH) {
+                self.write("discard dead letters in", |connection| {
+                    some.iter().try_for_each(|id| forget(connection, target, *id).map(drop))
+                })?;
+            }
+        }
+        Ok(true)
     }
 
     /// Deletes events that are settled for every target and older than the history is long.
@@ -91,7 +141,11 @@ impl Queue {
             "DELETE FROM event WHERE utc_ms < ? AND id <= (SELECT min(cursor) FROM target)
              AND id < (SELECT max(id) FROM event) AND id NOT IN (SELECT event FROM delivery) AND NOT {IS_OPEN}"
         );
-        self.write("delete delivered events in", |connection| execute(connection, &sql, params![before])).map(drop)
+        self.write("delete delivered events in", |connection| {
+            execute(connection, &sql, params![before])?;
+            // Of what somebody deleted, there is nothing left to deliver.
+            execute(connection, "DELETE FROM delivery WHERE event NOT IN (SELECT id FROM event)", &[]).map(drop)
+        })
     }
 
     /// The oldest dead letters, at most `most`, and how many there are.
@@ -105,9 +159,11 @@ impl Queue {
             );
             let letters = every(connection, &sql, params![most], |row| {
                 let Row { id, event, verdict } = row::read(row)?;
-                Ok(DeadLetter { id, event, verdict, target: row.get("target")?, error: row.get("reason")? })
+                let text = |column| Ok::<_, rusqlite::Error>(visible(&row.get::<_, String>(column)?).into());
+                Ok(DeadLetter { id, event, verdict, target: text("target")?, error: text("reason")? })
             })?;
-            Ok((letters, value(connection, "SELECT count(*) FROM delivery WHERE dead = 1", &[])?))
+            let count = "SELECT count(*) FROM delivery JOIN event ON event.id = delivery.event WHERE dead = 1";
+            Ok((letters, value(connection, count, &[])?))
         })
     }
 
@@ -120,20 +176,68 @@ impl Queue {
         })
     }
 
-    /// Discards the dead letters of one event; returns how many.
-    pub fn drop_dead_letters(&mut self, id: EventId) -> Result<usize, Error> {
-        self.write("drop a dead letter in", |connection| {
-            execute(connection, "DELETE FROM delivery WHERE dead = 1 AND event = ?", params![id])
+    /// Discards the dead letters of one event, or all; returns how many.
+    pub fn drop_dead_letters(&mut self, id: Option<EventId>) -> Result<usize, Error> {
+        self.write("drop dead letters in", |connection| {
+            remove(connection, "dead = 1 AND (?1 IS NULL OR event = ?1)", params![id])
         })
     }
 }
 
+/// Takes an event off a target's list of exceptions; returns how many that were.
+pub fn forget(connection: &Connection, target: &str, id: EventId) -> SqlResult<usize> {
+    remove(connection, "target = ?1 AND event = ?2", params![target, id])
+}
+
+/// Removes exceptions. One beyond its target's cursor leaves a mark there, without which it would be pending
+/// again; the cursor takes the mark with it.
+fn remove(connection: &Connection, choice: &str, values: Values<'_>) -> SqlResult<usize> {
+    let behind = "event <= (SELECT cursor FROM target WHERE name = delivery.target)";
+    let removed = execute(connection, &format!("DELETE FROM delivery WHERE {choice} AND {behind}"), values)?;
+    let mark = format!("UPDATE delivery SET dead = 2, told = 1, error = '' WHERE {choice}");
+    Ok(removed + execute(connection, &mark, values)?)
+}
+
 /// Makes one event a dead letter. The death of a notice is not reported: that would be one more notice, and
 /// so on.
-pub fn move_to_dead_letters(connection: &Connection, target: &str, id: EventId, error: &str) -> SqlResult<()> {
-    let sql = "INSERT OR REPLACE INTO delivery (target, event, dead, error, told)
-         SELECT ?1, id, 1, ?3, kind = ?4 FROM event WHERE id = ?2";
-    execute(connection, sql, params![target, id, error, Kind::Notice.number()]).map(drop)
+pub fn move_to_dead_letters(
+    connection: &Connection,
+    target: &str,
+    id: EventId,
+    error: &str,
+    now: &Stamp,
+) -> SqlResult<()> {
+    let sql = "INSERT OR REPLACE INTO delivery (target, event, dead, error, told, since)
+         SELECT ?1, id, 1, ?3, kind = ?4, ?5 FROM event WHERE id = ?2";
+    execute(connection, sql, params![target, id, error, Kind::Notice.number(), now.to_string()]).map(drop)
+}
+
+/// Dead letters of each target that are too many or too old, newest first.
+fn surplus(connection: &Connection, now: &Stamp) -> SqlResult<Vec<(String, Vec<EventId>)>> {
+    let targets: Vec<String> = every(connection, "SELECT name FROM target", &[], |row| row.get(0))?;
+    let mut all = Vec::new();
+    for target in targets {
+        let (mut kept, mut surplus) = (0, Vec::new());
+        let sql = "SELECT event, since FROM delivery WHERE target = ? AND dead = 1 ORDER BY event DESC";
+        each(connection, sql, params![target], &mut |row| {
+            let is_old = is_over(&Stamp::parse(&row.get::<_, String>(1)?), KEPT_FOR, now);
+            if kept < KEPT && !is_old {
+                kept += 1;
+            } else {
+                surplus.push(row.get(0)?);
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        if !surplus.is_empty() {
+            all.push((target, surplus));
+        }
+    }
+    Ok(all)
+}
+
+/// Whether so much time is over since a moment, as far as the clocks can be believed.
+pub fn is_over(since: &Stamp, time: Duration, now: &Stamp) -> bool {
+    now.utc_ms >= EARLIEST_MS && since.until(now).is_some_and(|ms| ms >= milliseconds(time))
 }
 
 /// Dead letters that were not reported yet: target, number and reason.
@@ -150,10 +254,8 @@ pub fn overdue(
     limits: &Limits,
     now: &Stamp,
 ) -> SqlResult<Vec<(EventId, String)>> {
-    let Backlog { state, newest, exceptions } = backlog;
-    let patience = milliseconds(limits.give_up);
-    // As far as the clocks can be believed.
-    let is_over = |first: &Stamp| now.utc_ms >= EARLIEST_MS && first.until(now).is_some_and(|ms| ms >= patience);
+    let Backlog { state, exceptions, .. } = backlog;
+    let is_over = |first: &Stamp| is_over(first, limits.give_up, now);
     let days = limits.give_up.as_secs() / 86_400;
     let too_old = |error: &str| format!("still failing after {days} days: {error}");
     let exceptions = exceptions.iter().filter(|exception| is_over(&exception.first));
@@ -163,22 +265,6 @@ pub fn overdue(
     let attempts: Vec<(EventId, String)> =
         every(connection, sql, params![state.name], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let expired = attempts.into_iter().rfind(|(upto, first)| *upto > state.cursor && is_over(&Stamp::parse(first)));
-    let mut after = state.cursor;
-    if let Some((upto, _)) = expired {
-        after = upto;
-        found.push((upto, too_old(&state.error)));
-    }
-    if newest.0 - after.0 > limits.waiting
-        && let Some(upto) = excess(connection, after, limits.waiting)?
-    {
-        found.push((upto, format!("more than {} events were waiting", limits.waiting)));
-    }
+    found.extend(expired.map(|(upto, _)| (upto, too_old(&state.error))));
     Ok(found)
-}
-
-/// The last of the oldest events beyond `after` that are too many. Notices don't count: one about what was
-/// given up would push out the next event, about which there would be a notice, and so on.
-fn excess(connection: &Connection, after: EventId, most: i64) -> SqlResult<Option<EventId>> {
-    let sql = "SELECT (SELECT id FROM event WHERE id > ? AND kind <> ? ORDER BY id DESC LIMIT 1 OFFSET ?)";
-    value(connection, sql, params![after, Kind::Notice.number(), most])
 }

@@ -11,8 +11,8 @@ use rusqlite::{Connection, params};
 use crate::clock::Stamp;
 use crate::error::Error;
 use crate::queue::backlog::{Backlog, Due, Exception};
-use crate::queue::cursors::{advance, judged};
-use crate::queue::dead_letters::move_to_dead_letters;
+use crate::queue::cursors::{PENDING, advance, judged};
+use crate::queue::dead_letters::{forget, move_to_dead_letters};
 use crate::queue::sql::{SqlResult, Values, each, execute};
 use crate::queue::{EventId, Queue, Row, Wait, row};
 
@@ -22,7 +22,7 @@ pub struct Batch {
     target: String,
     /// Those that were taken, in order.
     ids: Vec<EventId>,
-    /// Those that the target doesn't want. They are settled with the others.
+    /// Those exceptions that the target doesn't want. They are settled with the others.
     passed: Vec<EventId>,
     /// The last event that was looked at.
     last: EventId,
@@ -40,6 +40,13 @@ enum BatchSource {
     Pending,
     /// Behind it, each with a row of its own: an operator sends them again, or they are quarantined.
     Exceptions,
+}
+
+/// Whether there is more than the message holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rest {
+    None,
+    Some,
 }
 
 /// What becomes of an event that is offered for a batch.
@@ -83,7 +90,7 @@ impl Queue {
     pub fn batch(&self, target: &str, now: &Stamp, take: &mut dyn FnMut(&Row) -> Take) -> Result<Option<Batch>, Error> {
         self.read(|connection| {
             let backlog = Backlog::read(connection, target)?.filter(|backlog| backlog.due(now) == Due::Now);
-            let Some(Backlog { state, exceptions, .. }) = backlog else { return Ok(None) };
+            let Some(Backlog { state, exceptions, newest }) = backlog else { return Ok(None) };
             let mut batch = Batch {
                 target: target.into(),
                 ids: Vec::new(),
@@ -93,12 +100,16 @@ impl Queue {
                 failures: 0,
                 tried_ms: None,
             };
-            let again = "id IN (SELECT event FROM delivery WHERE target = ? AND dead = 0 AND failures = 0)";
+            let again = "id IN (SELECT event FROM delivery WHERE +target = ? AND dead = 0 AND failures = 0)";
             batch.read(connection, again, params![target], take)?;
             if batch.is_empty() {
                 (batch.source, batch.failures) = (BatchSource::Pending, state.failures);
                 // As far as events are judged.
-                batch.read(connection, "id > ? AND id <= ?", params![state.cursor, judged(connection)?], take)?;
+                let end = judged(connection)?.min(newest);
+                let choice = format!("{PENDING} AND event.id <= ?3");
+                let rest = batch.read(connection, &choice, params![target, state.cursor, end], take)?;
+                // Of what is behind the last one, nothing is pending.
+                batch.last = if rest == Rest::None && end > state.cursor { end } else { batch.last };
             }
             let is_ready = |exception: &&Exception| exception.failures > 0 && exception.wait.left(now) == 0;
             if batch.is_empty()
@@ -151,12 +162,12 @@ impl Queue {
     }
 
     /// Settles a batch of one event by making it a dead letter.
-    pub fn rejected(&mut self, batch: Batch, error: &str) -> Result<(), Error> {
+    pub fn rejected(&mut self, batch: Batch, error: &str, now: &Stamp) -> Result<(), Error> {
         self.write("make a dead letter in", |connection| {
             batch.settle(connection)?;
             let sql = "UPDATE target SET rejected = rejected + 1 WHERE name = ?";
             execute(connection, sql, params![batch.target])?;
-            batch.ids.iter().try_for_each(|id| move_to_dead_letters(connection, &batch.target, *id, error))
+            batch.ids.iter().try_for_each(|id| move_to_dead_letters(connection, &batch.target, *id, error, now))
         })
     }
 
@@ -214,28 +225,34 @@ impl Batch {
         choice: &str,
         values: Values<'_>,
         take: &mut dyn FnMut(&Row) -> Take,
-    ) -> SqlResult<()> {
+    ) -> SqlResult<Rest> {
+        let mut rest = Rest::None;
         let sql = format!("SELECT {} FROM event WHERE {choice} ORDER BY id", row::columns());
         each(connection, &sql, values, &mut |row| {
             let row = row::read(row)?;
             match take(&row) {
                 Take::Taken => self.ids.push(row.id),
-                Take::Passed => self.passed.push(row.id),
-                Take::Full => return Ok(ControlFlow::Break(())),
+                Take::Passed if self.source == BatchSource::Exceptions => self.passed.push(row.id),
+                Take::Passed => {}
+                Take::Full => {
+                    rest = Rest::Some;
+                    return Ok(ControlFlow::Break(()));
+                }
             }
             self.last = row.id;
             Ok(ControlFlow::Continue(()))
-        })
+        })?;
+        Ok(rest)
     }
 
     /// Takes its events off the list of what is due.
     fn settle(&self, connection: &Connection) -> SqlResult<()> {
         match self.source {
             BatchSource::Pending => advance(connection, &self.target, self.last),
-            BatchSource::Exceptions => self.ids.iter().chain(&self.passed).try_for_each(|event| {
-                let sql = "DELETE FROM delivery WHERE target = ? AND event = ?";
-                execute(connection, sql, params![self.target, event]).map(drop)
-            }),
+            BatchSource::Exceptions => {
+                let mut all = self.ids.iter().chain(&self.passed);
+                all.try_for_each(|event| forget(connection, &self.target, *event).map(drop))
+            }
         }
     }
 }

@@ -14,7 +14,9 @@ mod go_database;
 mod judging;
 mod known;
 mod open;
+mod overflow;
 mod repair;
+mod roster;
 mod row;
 mod schema;
 mod sessions;
@@ -35,6 +37,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 pub use backlog::Due;
 pub use connection::Role;
+pub use dead_letters::Loss;
 pub use deliveries::{Batch, Cause, Failure, Take};
 pub use row::{EventId, Row};
 pub use sessions::OpenSession;

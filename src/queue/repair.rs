@@ -15,6 +15,7 @@ use crate::event::Event;
 use crate::queue::schema::beside;
 use crate::queue::sql::{SqlResult, each, value};
 use crate::queue::{Queue, Role, Row, failed, open, row};
+use crate::text::visible;
 use crate::tz::Zone;
 
 /// Events that are saved at most: the bound of what may wait, with room for the history.
@@ -56,7 +57,8 @@ impl Queue {
         restore(&mut queue)?;
         let (path, aside, count) = (path.display(), aside.display(), events.len());
         let moved = format!("{path} was damaged ({why}); it was moved to {aside}");
-        Ok((queue, format!("{moved}, and {count} events of it were saved and will be sent, perhaps again")))
+        let report = format!("{moved}, and {count} events of it were saved and will be sent, perhaps again");
+        Ok((queue, visible(&report).into()))
     }
 }
 
@@ -146,9 +148,14 @@ fn readable<T>(result: SqlResult<T>) -> SqlResult<Option<T>> {
     }
 }
 
-/// `session_events.db.damaged-2026-04-25T100000Z`
+/// `session_events.db.damaged-2026-04-25T100000Z`, and the second one within a second `…Z-2`.
 fn name_aside(path: &Path) -> PathBuf {
     let now = Zone::utc().format(Stamp::now().utc_ms).replace(':', "").replace(' ', "T");
     let stem = now.split_once('+').map_or(now.as_str(), |(stem, _)| stem);
-    beside(path, &format!(".damaged-{stem}Z"))
+    let name = |number: u32| {
+        let number = if number == 1 { String::new() } else { format!("-{number}") };
+        beside(path, &format!(".damaged-{stem}Z{number}"))
+    };
+    let is_free = |name: &PathBuf| FILES.iter().all(|suffix| !beside(name, suffix).exists());
+    (1..=u32::MAX).map(name).find(is_free).unwrap_or_else(|| name(1))
 }

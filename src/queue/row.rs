@@ -7,7 +7,7 @@ use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, params, params_from_iter};
 
 use crate::clock::Stamp;
-use crate::event::{Event, Fact, Facts, Kind, Spec, Store, Uid, text_form};
+use crate::event::{Action, Event, Fact, Facts, Kind, Spec, Store, Uid, text_form};
 use crate::queue::sql::{SqlResult, every};
 use crate::rules::Verdict;
 use crate::text::Field;
@@ -55,16 +55,25 @@ pub fn uids_at_the_moments_of(connection: &Connection, events: &[Event]) -> SqlR
     Ok(uids.into_iter().collect())
 }
 
+/// What decides whether a target wants an event, in the order that [`read_briefly`] expects.
+pub const BRIEF_COLUMNS: &str = "kind, judged";
+
+/// Reads one row of [`BRIEF_COLUMNS`].
+pub fn read_briefly(row: &rusqlite::Row<'_>) -> rusqlite::Result<(Option<Action>, Verdict)> {
+    let action = match kind(row, 0) {
+        Kind::Session(action) => Some(action),
+        Kind::Notice => None,
+    };
+    Ok((action, Verdict::parse(&String::from_utf8_lossy(bytes(row, 1)?))))
+}
+
 /// Reads one row of [`columns`]. Its texts are made safe again, and a value that isn't of its column's type
 /// counts as missing, because the file may have been edited, or flash have changed a bit of it: one bad row
 /// must not stop the others.
 pub fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
     let text = |column| bytes(row, column).map(String::from_utf8_lossy);
     let number = |column: usize| row.get_ref(column).map(|value| value.as_i64().unwrap_or_default());
-    // A notice is the least that a row with an unknown kind can be: its text is better than nothing.
-    let known =
-        Kind::ALL.into_iter().find(|(_, _, known)| row.get_ref(2).is_ok_and(|kind| kind.as_i64() == Ok(*known)));
-    let kind = known.map_or(Kind::Notice, |(kind, ..)| kind);
+    let kind = kind(row, 2);
     let boot_id = Field::new(bytes(row, 5)?).as_str().into();
     let at = Stamp { utc_ms: number(3)?, boot_ms: number(4)?, boot_id };
     let mut facts = Facts::default();
@@ -73,6 +82,12 @@ pub fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
     }
     let event = text_form::parse_rest(kind, at, facts, &text(6)?);
     Ok(Row { id: row.get(0)?, event, verdict: Verdict::parse(&text(1)?) })
+}
+
+/// Reads a kind. A notice is the least that a row with an unknown one can be: its text is better than nothing.
+fn kind(row: &rusqlite::Row<'_>, column: usize) -> Kind {
+    let number = row.get_ref(column).ok().and_then(|kind| kind.as_i64().ok());
+    Kind::ALL.into_iter().find(|(_, _, known)| Some(*known) == number).map_or(Kind::Notice, |(kind, ..)| kind)
 }
 
 /// Reads a text, or bytes; anything else counts as empty.

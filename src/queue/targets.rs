@@ -1,12 +1,17 @@
 //! Targets: how far each has come, and when it is tried next.
 
+use std::ops::ControlFlow;
+
 use rusqlite::{Connection, Row, params};
 
 use crate::clock::Stamp;
 use crate::error::Error;
-use crate::queue::cursors::newest;
-use crate::queue::sql::{SqlResult, every, execute};
-use crate::queue::{EventId, Queue};
+use crate::event::Action;
+use crate::queue::cursors::PENDING;
+use crate::queue::sql::{SqlResult, each, every, execute, value};
+use crate::queue::{EventId, Queue, row};
+use crate::rules::Verdict;
+use crate::text::visible;
 
 /// A moment, and how long to wait from it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,7 +33,7 @@ pub struct TargetState {
     pub failures: u32,
     /// Not to be tried before this is over.
     pub wait: Wait,
-    /// Why the last attempt failed; empty after a success.
+    /// Why the last attempt failed, as one visible line; empty after a success.
     pub error: String,
     /// When the target last accepted something, in UTC milliseconds.
     pub success_ms: Option<i64>,
@@ -36,7 +41,12 @@ pub struct TargetState {
     pub rejected: u32,
     /// How it is reached, if not as usual; what that means is the service's business.
     pub hint: String,
+    /// Since when it is not in the configuration.
+    pub gone: Option<Stamp>,
 }
+
+/// Whether a target, by its name, wants an event.
+pub type Wants<'w> = &'w dyn Fn(&str, Option<Action>, &Verdict) -> bool;
 
 /// How much is pending and how much was given up for a target.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,38 +70,16 @@ impl Wait {
     }
 }
 
+/// Targets that are read at a time. A configuration has fewer; somebody may have written more into the database.
+pub const LIMIT: usize = 1000;
+
 /// The columns of a target's state.
-const STATE: &str = "name, cursor, failures, wait_ms, since, error, success_ms, rejected, hint";
+const STATE: &str = "name, cursor, failures, wait_ms, since, error, success_ms, rejected, hint, gone";
 
 impl Queue {
-    /// Makes the known targets those of the configuration. The first ones of all get every event
-    /// that waits, one that is added later gets events from then on, and one that is gone takes its
-    /// pending deliveries with it: its name and their number are returned.
-    pub fn set_targets(&mut self, names: &[&str]) -> Result<Vec<(String, i64)>, Error> {
-        let sql = "SELECT name FROM target";
-        let known: Vec<String> = self.read(|connection| every(connection, sql, &[], |row| row.get(0)))?;
-        if known.len() == names.len() && known.iter().all(|name| names.contains(&name.as_str())) {
-            return Ok(Vec::new());
-        }
-        self.write("change the targets of", |connection| {
-            let start = if known.is_empty() { EventId::default() } else { newest(connection)? };
-            for name in names {
-                execute(connection, "INSERT OR IGNORE INTO target (name, cursor) VALUES (?, ?)", params![name, start])?;
-            }
-            let mut gone = counted(connection)?;
-            gone.retain(|(state, _)| !names.contains(&state.name.as_str()));
-            for (state, _) in &gone {
-                for table in ["delivery WHERE target = ?", "attempt WHERE target = ?", "target WHERE name = ?"] {
-                    execute(connection, &format!("DELETE FROM {table}"), params![state.name])?;
-                }
-            }
-            Ok(gone.into_iter().map(|(state, Counts { waiting, dead })| (state.name, waiting + dead)).collect())
-        })
-    }
-
-    /// Every target's state, and how much is pending for it.
-    pub fn targets(&self) -> Result<Vec<(TargetState, Counts)>, Error> {
-        self.read(counted)
+    /// Every target's state, and how much that it `wants` is pending for it.
+    pub fn targets(&self, wants: Wants<'_>) -> Result<Vec<(TargetState, Counts)>, Error> {
+        self.read(|connection| counted(connection, wants))
     }
 
     /// How one target stands; as a new one, if there is none of this name.
@@ -107,16 +95,25 @@ impl Queue {
     }
 }
 
-/// Reads every target's state and counts what is pending, which reads all of it.
-fn counted(connection: &Connection) -> SqlResult<Vec<(TargetState, Counts)>> {
-    let sql = format!(
-        "SELECT {STATE},
-           (SELECT count(*) FROM event WHERE id > cursor) + (SELECT count(*) FROM delivery
-              WHERE delivery.target = name AND dead = 0 AND event IN (SELECT id FROM event)),
-           (SELECT count(*) FROM delivery WHERE delivery.target = name AND dead = 1)
-         FROM target ORDER BY name"
-    );
-    every(connection, &sql, &[], |row| Ok((read(row)?, Counts { waiting: row.get(9)?, dead: row.get(10)? })))
+/// Reads every target's state and counts what is pending, which reads all of it, though little at a time.
+fn counted(connection: &Connection, wants: Wants<'_>) -> SqlResult<Vec<(TargetState, Counts)>> {
+    let states = every(connection, &format!("SELECT {STATE} FROM target ORDER BY name LIMIT {LIMIT}"), &[], read)?;
+    let count = |state| counts(connection, &state, wants).map(|counts| (state, counts));
+    states.into_iter().map(count).collect()
+}
+
+/// Counts what is pending and what was given up for one target.
+pub fn counts(connection: &Connection, state: &TargetState, wants: Wants<'_>) -> SqlResult<Counts> {
+    let exceptions =
+        "SELECT count(*) FROM delivery JOIN event ON event.id = delivery.event WHERE target = ? AND dead = ?";
+    let pending = format!("SELECT {} FROM event WHERE {PENDING}", row::BRIEF_COLUMNS);
+    let mut waiting = value(connection, exceptions, params![state.name, 0])?;
+    each(connection, &pending, params![state.name, state.cursor], &mut |row| {
+        let (action, verdict) = row::read_briefly(row)?;
+        waiting += i64::from(wants(&state.name, action, &verdict));
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(Counts { waiting, dead: value(connection, exceptions, params![state.name, 1])? })
 }
 
 /// Reads a target's state.
@@ -131,10 +128,11 @@ fn read(row: &Row<'_>) -> rusqlite::Result<TargetState> {
         cursor: row.get(1)?,
         failures: row.get(2)?,
         wait: wait(row, 3)?,
-        error: row.get(5)?,
+        error: visible(&row.get::<_, String>(5)?).into(),
         success_ms: row.get(6)?,
         rejected: row.get(7)?,
         hint: row.get(8)?,
+        gone: Some(row.get::<_, String>(9)?).filter(|gone| !gone.is_empty()).map(|gone| Stamp::parse(&gone)),
     })
 }
 

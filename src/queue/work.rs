@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::queue::backlog::{Backlog, Due};
 use crate::queue::cursors::{judged, newest};
 use crate::queue::dead_letters::{overdue, unreported};
-use crate::queue::sql::value;
+use crate::queue::roster::Changes;
 use crate::queue::{Limits, Queue, repair};
 
 /// What there is to do.
@@ -26,9 +26,9 @@ impl Queue {
             work.due = Due::Now;
         }
         self.read(|connection| {
-            let known: i64 = value(connection, "SELECT count(*) FROM target", &[])?;
+            let is_changed = !Changes::read(connection, targets, limits, now)?.is_empty();
             let is_judged = judged(connection)? == newest(connection)?;
-            if usize::try_from(known) != Ok(targets.len()) || !is_judged || !unreported(connection)?.is_empty() {
+            if is_changed || !is_judged || !unreported(connection)?.is_empty() {
                 work.due = Due::Now;
             }
             for name in targets {

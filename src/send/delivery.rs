@@ -18,11 +18,11 @@ use crate::event::{Event, NOT_FOR};
 use crate::http;
 use crate::log::{self, Level};
 use crate::notice::Style;
-use crate::notifier::{Digest, Message, Notice, Notifier, Outcome};
-use crate::queue::{Batch, Cause, Due, EventId, Failure, Queue, Row, Take, TargetState, Wait};
+use crate::notifier::{Detail, Digest, Draft, Message, Notice, Notifier, Outcome};
+use crate::queue::{Batch, Cause, Due, EventId, Failure, Loss, Queue, Row, Take, TargetState, Wait};
 use crate::send::deadline::{Deadline, SHORTEST_REQUEST};
 use crate::send::{backoff, judge};
-use crate::text::Field;
+use crate::text::{Field, visible};
 
 /// Bytes of memory for everything but the requests; a run needs a tenth of it.
 const MEMORY_LIMIT: u64 = 32 << 20;
@@ -44,6 +44,9 @@ const ISOLATE_AFTER: u32 = 2;
 
 /// How many events behind a suspected poison message are tried in turn as the other one.
 const OTHERS: u32 = 8;
+
+/// Events that one message covers: by default no more wait. Their ids are in memory.
+const MESSAGE_EVENTS: usize = 10_000;
 
 /// One run over one queue.
 struct Run<'a> {
@@ -93,7 +96,7 @@ pub fn run(config: &Config, queue: Queue, deadline: &Deadline<'_>) -> Result<Hea
     };
     let mut health = run.every_target()?;
     // A notice about what was given up is an event like others, and need not wait for the next run.
-    if run.queue().report_dead_letters(dead_letter_notice)? {
+    if run.queue().report_dead_letters(&run.now, dead_letter_notice)? {
         health = health.and(run.every_target()?);
     }
     run.queue.into_inner().unwrap_or_else(PoisonError::into_inner).close();
@@ -178,16 +181,14 @@ impl Run<'_> {
         let TargetState { rejected, hint, success_ms, .. } = self.queue().target(target.name.as_str())?;
         let mut course = Course { rejected, hint, success_ms, ..Course::default() };
         while self.deadline.left() >= SHORTEST_REQUEST {
-            let Some((mut batch, notices)) = self.batch(target)? else { break };
+            let Some((batch, notices)) = self.batch(target, target.detail, MESSAGE_EVENTS)? else { break };
             let next = if notices.is_empty() {
                 self.queue().delivered(batch, 0, &Stamp::now())?;
                 Next::Go
             } else if batch.failures >= ISOLATE_AFTER || course.is_in_doubt {
-                self.isolate(target, batch, &notices, &mut course)?
+                self.isolate(target, &mut course)?
             } else {
-                batch.shorten(course.bisect(batch.ids()));
-                let outcome = self.attempt(target, &notices[..batch.ids().len()], &mut course)?;
-                self.settle(target, batch, outcome, &mut course)?
+                self.deliver(target, batch, &notices, &mut course)?
             };
             if next == Next::Stop {
                 break;
@@ -196,44 +197,52 @@ impl Run<'_> {
         Ok(if course.is_ill { Health::Failed } else { Health::Well })
     }
 
-    /// Reads as many due events as one message carries, each with its notice.
-    fn batch(&self, target: &Notifier) -> Result<Option<(Batch, Vec<Notice>)>, Error> {
+    /// Reads as many due events as one message carries, `most` at most, and the lines that report them.
+    fn batch(&self, target: &Notifier, detail: Detail, most: usize) -> Result<Option<(Batch, Vec<Notice>)>, Error> {
         let now = Stamp::now();
         let style = Style { host: &self.config.host, zone: &self.config.zone, now: &now };
-        let mut room = target.capacity.room();
-        let mut notices = Vec::new();
+        let mut draft = Draft::new(target.capacity, detail, &style);
+        let mut left = most;
         let batch = self.queue().batch(target.name.as_str(), &now, &mut |row| {
             if !self.wants(target, row) {
                 return Take::Passed;
             }
-            let text = style.line(&row.event, &row.verdict);
-            if !room.take(&text) {
+            if left == 0 || !draft.add(&row.event, &row.verdict) {
                 return Take::Full;
             }
-            notices.push(Notice { uid: row.event.uid.0, urgency: row.verdict.urgency, text });
+            left -= 1;
             Take::Taken
         })?;
-        Ok(batch.map(|batch| (batch, notices)))
+        Ok(batch.map(|batch| (batch, draft.finish())))
+    }
+
+    /// Sends one message, shorter than it could be while a poison message is looked for.
+    fn deliver(&self, target: &Notifier, batch: Batch, notices: &[Notice], course: &mut Course) -> Result<Next, Error> {
+        let count = course.bisect(batch.ids());
+        if count == batch.ids().len() {
+            let outcome = self.attempt(target, notices, course)?;
+            return self.settle(target, batch, outcome, course);
+        }
+        // Fewer events have other lines: less of them is summed up.
+        let Some((batch, notices)) = self.batch(target, target.detail, count)? else { return Ok(Next::Stop) };
+        let outcome = self.attempt(target, &notices, course)?;
+        self.settle(target, batch, outcome, course)
     }
 
     /// Tries the first event alone, because the target has failed over it (or over all) before. If it fails
     /// again, and another one that is tried alone is accepted, the cause is the first, and perhaps those
     /// between: they are quarantined. Which other one changes from time to time, because what is wrong with
     /// a log-in is wrong with its log-out too.
-    fn isolate(
-        &self,
-        target: &Notifier,
-        mut batch: Batch,
-        notices: &[Notice],
-        course: &mut Course,
-    ) -> Result<Next, Error> {
+    fn isolate(&self, target: &Notifier, course: &mut Course) -> Result<Next, Error> {
+        let most = OTHERS as usize + 1;
+        let Some((mut batch, notices)) = self.batch(target, Detail::EveryEvent, most)? else { return Ok(Next::Stop) };
         let outcome = self.attempt(target, &notices[..1], course)?;
         if let Outcome::Failed { why } | Outcome::Refused { why } | Outcome::Rejected { why } = &outcome {
             let other = usize::try_from(1 + batch.failures.saturating_sub(ISOLATE_AFTER) % OTHERS).unwrap_or(1);
             let other = other.min(notices.len() - 1);
             if other > 0 && self.is_accepted(target, &notices[other], course)? {
                 let count = count_of(other);
-                let why = target.conceal(why);
+                let why = visible(&target.conceal(why)).into_owned();
                 let text = format!("{}: {count} quarantined, to be tried alone from now on: {why}", target.name);
                 log::write(Level::Error, &text);
                 let now = Stamp::now();
@@ -291,9 +300,9 @@ impl Run<'_> {
             Outcome::Rejected { why } if course.rejected + 1 < REJECTED_LIMIT => {
                 course.rejected += 1;
                 course.is_ill = true;
-                let why = target.conceal(&why);
+                let why = visible(&target.conceal(&why)).into_owned();
                 log::write(Level::Error, &format!("{name} rejects an event, which becomes a dead letter: {why}"));
-                self.queue().rejected(batch, &why)?;
+                self.queue().rejected(batch, &why, &now)?;
                 return Ok(Next::Go);
             }
             Outcome::Rejected { why } => {
@@ -301,7 +310,7 @@ impl Run<'_> {
             }
         };
         course.is_ill = true;
-        let why = target.conceal(&why);
+        let why = visible(&target.conceal(&why)).into_owned();
         let minutes = pause.as_secs().div_ceil(60);
         log::write(Level::Error, &format!("{name}: {why}; everything is kept, and tried again in {minutes} min"));
         self.queue().postponed(batch, &Failure { cause, ..failure(&now, pause, &why) }, &now)?;
@@ -406,10 +415,16 @@ fn limit_memory(targets: usize) {
     let _ = setrlimit(Resource::RLIMIT_DATA, limit, limit);
 }
 
-fn dead_letter_notice(target: &str, count: i64, why: &str) -> Event {
+fn dead_letter_notice(target: &str, count: i64, loss: Loss<'_>) -> Event {
     let events = count_of(usize::try_from(count).unwrap_or(0));
-    let mut notice =
-        Event::notice(&format!("{target} did not get {events}, kept as dead letters (see `status`): {why}"));
+    let mut notice = Event::notice(&match loss {
+        Loss::GivenUp(why) => {
+            format!("{target} did not get {events}, kept as dead letters (see `status`): {why}")
+        }
+        Loss::Discarded => {
+            format!("{target} did not get {events}, whose dead letters are now discarded: too many, or 90 days old")
+        }
+    });
     notice.facts[NOT_FOR] = Field::new(target.as_bytes());
     notice
 }

@@ -56,8 +56,17 @@ pub fn due(config: &Config, queue: &Queue) -> Result<Due, Error> {
 fn deliver(config: &Config, queue: Result<Queue, Error>, deadline: &Deadline<'_>) -> Result<Health, Error> {
     let mut queue = queue?;
     let health = import::run(config, &mut queue)?;
-    for (gone, count) in queue.set_targets(&config.target_names())? {
-        let text = format!("{gone} is no longer a target; {count} deliveries to it are dropped");
+    let days = config.limits.give_up.as_secs() / 86_400;
+    let notice = |gone: &str, count| {
+        let text = format!("{gone} has not been a target for {days} days; {count} deliveries to it are dropped");
+        log::write(Level::Warning, &text);
+        Event::notice(&text)
+    };
+    for (gone, count) in queue.set_targets(&config.target_names(), &config.limits, &Stamp::now(), notice)? {
+        let text = format!(
+            "{gone} is no longer a target; {count} deliveries to it are kept for {days} days, should it come back \
+             (`drop --target {gone}` forgets them)"
+        );
         log::write(Level::Warning, &text);
     }
     for (target, id) in queue.mend_cursors()? {

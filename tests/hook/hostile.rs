@@ -77,13 +77,16 @@ fn sentence([service, user, tty, remote_host]: [&str; 4]) -> String {
     format!("'{user}'{from} logged in to host.example {via}({service})")
 }
 
-/// Records a login for every name in the place of every item, and answers what is to be said of them.
+/// Records a login for every name in the place of every item, and answers what is to be said of them. They are
+/// logins of many users, because one who has many is summed up.
 fn record_all(home: &Home) -> Vec<String> {
     let mut expected = Vec::new();
-    // One process of an FTP server may have the same session twice.
-    let usual = ["vsftpd", "amanda", "ssh", "192.0.2.7"];
     // Nobody from nowhere is no event.
-    for (bytes, shown) in names().into_iter().filter(|(bytes, _)| !bytes.is_empty()) {
+    let names = names().into_iter().filter(|(bytes, _)| !bytes.is_empty());
+    for (number, (bytes, shown)) in names.enumerate() {
+        let user = format!("amanda{number}");
+        // One process of an FTP server may have the same session twice.
+        let usual = ["vsftpd", &user, "ssh", "192.0.2.7"];
         for place in 0..usual.len() {
             let mut items = usual.map(|text| Some(text.as_bytes()));
             let mut fields = usual;
@@ -92,6 +95,7 @@ fn record_all(home: &Home) -> Vec<String> {
             expected.push(sentence(fields));
         }
     }
+    let usual = ["sshd", "amanda", "ssh", "192.0.2.7"];
     for place in 1..usual.len() {
         let mut items = usual.map(|text| Some(text.as_bytes()));
         let mut fields = usual;

@@ -191,3 +191,29 @@ fn ten_thousand_waiting_events_are_sent_with_less_than_8_mib() {
     assert!((100..limit(8)).contains(&peak), "{peak} KiB");
     assert_eq!(home.queue().count_waiting(), 0);
 }
+
+/// P6
+#[test]
+fn a_status_of_300_000_rows_needs_less_than_8_mib_and_an_idle_send_costs_no_more_than_without_them() {
+    let test = "a_status_of_300_000_rows_needs_less_than_8_mib_and_an_idle_send_costs_no_more_than_without_them";
+    if !is_possible(test) {
+        return;
+    }
+    let run = |mut command: Command| command.output().expect("it starts");
+    let home = home();
+    home.sent();
+    let (few, memory_of_few) = (send(&home), memory(&home, run, &["send"]));
+    home.queue().multiply_events(300_000);
+    let waiting = memory(&home, run, &["status"]);
+    assert!((100..limit(8)).contains(&waiting), "of what waits: {waiting} KiB");
+    home.queue().bury_everything();
+    let dead = memory(&home, run, &["status"]);
+    assert!((100..limit(8)).contains(&dead), "of what is dead: {dead} KiB");
+    // The sender keeps a thousand of them once it has something to do, and reports that.
+    home.login("bob");
+    home.send().succeeds().prints("stdout did not get 299000 events");
+    assert!(home.status().starts_with("stdout: 0 waiting, 1000 dead"), "{}", home.status());
+    let (many, memory_of_many) = (send(&home), memory(&home, run, &["send"]));
+    assert!(many.calls <= few.calls + 10 && many.bytes == 0, "{many:?}, and without them {few:?}");
+    assert!(memory_of_many <= memory_of_few + 200, "{memory_of_many} KiB, and without them {memory_of_few} KiB");
+}

@@ -25,8 +25,8 @@ const ROOMS: [&str; 21] = [
     "process",
     "files",
     "log",
-    "text",
     "error",
+    "text",
 ];
 
 type Imports = BTreeMap<String, BTreeSet<String>>;

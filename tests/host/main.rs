@@ -3,6 +3,7 @@
 mod clock;
 mod config;
 mod cost;
+mod escapes;
 mod install;
 mod layers;
 mod looks;

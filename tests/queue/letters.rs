@@ -33,11 +33,11 @@ fn shape(request: &Request) -> (usize, bool) {
     (message.lines().count(), message.contains("'mallory'"))
 }
 
-/// Records `count` logins, of which one is `mallory`'s, all short enough for one message.
+/// Records `count` logins of as many users, one of them `mallory`, all short enough for one message.
 fn record(home: &Home, count: usize, guilty: usize) {
     home.hook(&[("PAM_SERVICE", "s"), ("PAM_USER", "a"), ("PAM_TYPE", "open_session")]);
     home.queue().multiply_events(count);
-    home.queue().rename_users(|id, user| if id == guilty + 1 { "mallory" } else { user }.into());
+    home.queue().rename_users(|id, user| if id == guilty + 1 { "mallory".into() } else { format!("{user}{id}") });
 }
 
 fn number(count: usize) -> f64 {
@@ -372,4 +372,36 @@ fn of_dead_letters_that_are_retried_together_only_the_bad_one_stays() {
 /// The notices of a message.
 fn lines(request: &Request) -> Vec<String> {
     request.json()["message"].as_str().expect("a message").lines().map(Into::into).collect()
+}
+
+/// P3: what a server says of an event goes to other services, too.
+#[test]
+fn the_reason_of_a_dead_letter_is_plain_text_for_every_service_that_is_told_of_it() {
+    const REASON: &str = "```@everyone <@&1> **bold** [x](http://192.0.2.1)```\u{202e}";
+    let body = serde_json::json!({ "code": 40011, "error": REASON }).to_string();
+    let ntfy =
+        Server::new(
+            move |_, request, stream| {
+                if request.body.contains("'mallory'") { reply(stream, 400, "", &body) } else { taken(stream) }
+            },
+        );
+    let (discord, phone) = (Server::well(), Server::well());
+    let services = "[notification]\nservice = [\"ntfy\", \"discord\", \"phone\"]\n";
+    let of_phone = phone.ntfy().replace("[notification.ntfy]", "[notification.phone]\nservice = \"ntfy\"");
+    let home = Home::new(&format!("{services}{}{}{of_phone}", ntfy.ntfy(), discord.discord()));
+    home.login("mallory");
+    home.login("anna");
+    home.send().fails();
+    let shown = "@everyone <@&1> **bold** [x](http://192.0.2.1)";
+    let told = "ntfy did not get 1 event, kept as dead letters (see `status`): HTTP 400: ";
+    let to_discord = discord.requests().pop().expect("a request").json();
+    let content = to_discord["content"].as_str().expect("text");
+    let inside = content.strip_prefix("```- ").and_then(|rest| rest.strip_suffix("```")).expect("a code block");
+    assert!(inside.ends_with(&format!("{}{shown}\u{fffd}", told.replace('`', ""))), "{inside}");
+    assert!(!inside.contains('`') && !inside.contains('\n'), "{inside}");
+    assert_eq!(to_discord["allowed_mentions"], serde_json::json!({ "parse": [] }));
+    let to_ntfy = phone.requests().pop().expect("a request").json();
+    let message = to_ntfy["message"].as_str().expect("text");
+    assert!(message.ends_with(&format!("{told}```{shown}```\u{fffd}")), "{message}");
+    assert!(to_ntfy["markdown"].is_null() && !message.contains('\n'), "{to_ntfy}");
 }

@@ -133,6 +133,8 @@ fn long_and_hostile_names_are_whole_within_what_each_service_counts() {
         }
     }
     home.queue().multiply_events(200);
+    // As many users: somebody who has many lines is summed up.
+    home.queue().rename_users(|id, user| format!("{id}{user}"));
     let sent = home.sent();
     let lines: Vec<String> = sent.lines().map(Into::into).collect();
     assert_eq!(lines.len(), 200, "no name makes a line");

@@ -1,6 +1,7 @@
 //! The sender: when it runs, what it puts into one message, and how targets stay independent.
 
 mod digest;
+mod flood;
 mod schedule;
 #[path = "../support/mod.rs"]
 mod support;

@@ -109,7 +109,7 @@ fn a_target_that_is_added_gets_what_comes_from_then_on() {
 }
 
 #[test]
-fn a_target_that_is_removed_takes_its_deliveries_with_it_and_that_is_said_once() {
+fn a_target_that_is_taken_out_keeps_its_place_and_goes_on_when_it_comes_back() {
     let (ntfy, discord) = (Server::well(), Server::scripted(&[(500, "")]));
     let home = Home::new(&both(&discord, &ntfy));
     home.login("anna");
@@ -117,17 +117,56 @@ fn a_target_that_is_removed_takes_its_deliveries_with_it_and_that_is_said_once()
     home.send().fails();
     home.configure(&only_ntfy(&ntfy));
     let output = home.send();
-    let said = "ssh-session-notifier: discord is no longer a target; 2 deliveries to it are dropped\n";
-    output.exits(0).says_only(said);
+    let kept = "discord is no longer a target; 2 deliveries to it are kept for 7 days, should it come back";
+    output.exits(0).says(kept);
     home.send().succeeds();
-    assert!(!home.status().contains("discord"));
-    // It comes back as a new one.
+    let status = home.status();
+    assert!(status.starts_with("discord (not configured): 2 waiting until 20"), "{status}");
+    home.run(&["drop", "--target", "ntfy"]).fails().says("that target is in the configuration");
+    home.run(&["drop", "--target", "disc"]).fails().says("there is no such target");
+    home.queue().end_waits();
+    let discord = Server::well();
+    home.configure(&both(&discord, &ntfy));
+    home.login("carl");
+    home.send().succeeds();
+    assert_eq!((users(&discord), users(&ntfy).len()), (vec!["anna".into(), "ben".into(), "carl".into()], 3));
+    assert!(home.status().starts_with("discord: 0 waiting"), "{}", home.status());
+}
+
+/// P2
+#[test]
+fn a_target_that_does_not_come_back_ends_with_one_note_or_when_it_is_dropped() {
+    let (ntfy, discord) = (Server::well(), Server::scripted(&[(500, "")]));
+    let home = Home::new(&both(&discord, &ntfy));
+    home.login("anna");
+    home.send().fails();
+    home.configure(&only_ntfy(&ntfy));
+    home.send().exits(0).says("discord is no longer a target");
+    home.queue().let_targets_be_gone_for(6);
+    home.send().succeeds();
+    home.queue().let_targets_be_gone_for(1);
+    let ended = "discord has not been a target for 7 days; 1 deliveries to it are dropped";
+    home.send().exits(0).says(ended);
+    home.send().succeeds();
+    assert!(!home.status().contains("discord"), "{}", home.status());
+    let told = ntfy.requests().iter().filter(|request| request.body.contains(ended)).count();
+    assert_eq!(told, 1);
+    // What comes back now is a new target.
     let discord = Server::well();
     home.configure(&both(&discord, &ntfy));
     home.send().succeeds();
     home.login("carl");
     home.send().succeeds();
-    assert_eq!((users(&discord), users(&ntfy).len()), (vec!["carl".into()], 3));
+    assert_eq!(users(&discord), ["carl"]);
+
+    home.configure(&both(&Server::scripted(&[(500, "")]), &ntfy));
+    home.login("dora");
+    home.send().fails();
+    home.configure(&only_ntfy(&ntfy));
+    home.send().exits(0).says("`drop --target discord` forgets them");
+    home.run(&["drop", "--target", "discord"]).succeeds().prints_only("1 deliveries discarded\n");
+    home.send().succeeds();
+    assert!(!home.status().contains("discord"), "{}", home.status());
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! schema is made in one place.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -114,8 +115,9 @@ impl Queue {
     /// Every event that was set aside or is a dead letter, in order.
     pub fn deliveries(&self) -> Vec<Delivery> {
         let connection = self.open();
-        let mut statement =
-            connection.prepare("SELECT event, dead, error FROM delivery ORDER BY event, target").expect("our table");
+        let statement =
+            connection.prepare("SELECT event, dead, error FROM delivery WHERE dead < 2 ORDER BY event, target");
+        let mut statement = statement.expect("our table");
         let delivery = |row: &rusqlite::Row<'_>| {
             Ok(Delivery { event: row.get::<_, u32>(0)? as usize, is_dead: row.get(1)?, error: row.get(2)? })
         };
@@ -169,6 +171,40 @@ impl Queue {
         );
         self.open().execute(&sql, [id(count)]).expect("events to copy");
         assert_eq!(self.count_events(), count);
+    }
+
+    /// Writes a text wherever one is stored that isn't an event's own, and adds a target of that name.
+    pub fn write_everywhere(&self, text: &str) {
+        let connection = self.open();
+        for sql in [
+            "UPDATE target SET error = ?1, since = ?1, hint = ?1, settings = ?1",
+            "INSERT INTO target (name, cursor, error, failures) VALUES (?1, 999, ?1, 1)",
+            "UPDATE delivery SET error = ?1, since = ?1, told = 0",
+            "INSERT INTO delivery (target, event, dead, error) SELECT ?1, max(id), 1, ?1 FROM event",
+            "UPDATE event SET user = ?1, remote_host = ?1, tty = ?1, service = ?1, boot_id = ?1, judged = ?1",
+        ] {
+            assert!(connection.execute(sql, [text]).is_ok_and(|rows| rows > 0), "{sql}");
+        }
+    }
+
+    /// The permissions of the database's files, in octal.
+    pub fn modes(&self) -> Vec<String> {
+        let files =
+            ["", "-wal", "-shm", "-journal"].map(|suffix| PathBuf::from(format!("{}{suffix}", self.0.display())));
+        files
+            .iter()
+            .filter_map(|file| fs::metadata(file).ok())
+            .map(|file| format!("{:o}", file.mode() & 0o777))
+            .collect()
+    }
+
+    /// Settles every event for every target, each as a dead letter that was reported.
+    pub fn bury_everything(&self) {
+        let sql = "INSERT INTO delivery (target, event, dead, error, told) SELECT name, id, 1, 'HTTP 400: no', 1
+                     FROM target, event;
+                   UPDATE target SET cursor = (SELECT max(id) FROM event);
+                   INSERT OR REPLACE INTO meta SELECT 'judged', max(id) FROM event";
+        self.open().execute_batch(sql).expect("nobody else writes");
     }
 
     /// The same in the first version of the schema. Every target's cursor is behind what it has not got yet,
@@ -303,6 +339,14 @@ impl Queue {
         self.end_waits();
     }
 
+    /// Moves the moment when each target left the configuration back by this many days.
+    pub fn let_targets_be_gone_for(&self, days: u32) {
+        let time = Duration::from_hours(24) * days;
+        for gone in self.ask_all("SELECT gone FROM target WHERE gone <> ''") {
+            self.change("UPDATE target SET gone = ? WHERE gone = ?", [earlier(&gone, time, time), gone]);
+        }
+    }
+
     /// Adds a column to our table, with a default that `SQLite` computes.
     pub fn add_a_column(&self) {
         let sql = "ALTER TABLE event ADD COLUMN seen TEXT DEFAULT CURRENT_TIMESTAMP";
@@ -333,8 +377,9 @@ impl Queue {
         self.open().execute_batch(sql).expect("SQLite takes it");
     }
 
-    /// Overwrites the file's header.
+    /// Overwrites the file's header. (The log, which may have another one, is moved into the database first.)
     pub fn damage_header(&self) {
+        self.count_events();
         let mut bytes = fs::read(&self.0).expect("a database");
         bytes[..100].fill(0xa5);
         fs::write(&self.0, bytes).expect("ours");

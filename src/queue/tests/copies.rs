@@ -24,13 +24,13 @@ fn a_queue_of_the_first_schema_is_taken_over_whole_whoever_opens_it_first() {
         queue.append(&[event("zoe", EARLIEST_MS)]).expect("room");
         drop(queue);
         let mut queue = home.queue();
-        assert!(queue.set_targets(&["discord", "ntfy"]).expect("the same targets").is_empty());
+        assert!(set_targets(&mut queue, &["discord", "ntfy"]).is_empty());
         judge(&mut queue);
         assert_eq!(queue.count().expect("readable"), 10);
         let discord = rows(&queue, "discord", &now(0)).expect("due").1;
         assert_eq!(discord, ["erin", "zoe"], "{role:?}");
         assert_eq!(dead(&queue), [2]);
-        let [_, (ntfy, counts)] = &queue.targets().expect("readable")[..] else { panic!("two targets") };
+        let [_, (ntfy, counts)] = &queue.targets(&|_, _, _| true).expect("readable")[..] else { panic!("two targets") };
         assert_eq!((ntfy.failures, ntfy.error.as_str(), counts.waiting, counts.dead), (1, "HTTP 503", 5, 1));
         let later = Stamp { utc_ms: ntfy.wait.since.utc_ms + 60_000, ..Stamp::default() };
         assert_eq!(rows(&queue, "ntfy", &later).expect("due").1, ["carol", "dave", "carol", "erin", "zoe"]);
@@ -59,7 +59,7 @@ fn copies_of_an_event_of_the_first_version_are_one() {
 fn an_event_that_reaches_the_queue_behind_its_copy_keeps_its_uid() {
     let home = Home::new();
     let mut queue = home.queue();
-    queue.set_targets(&["a"]).expect("targets");
+    set_targets(&mut queue, &["a"]);
     let late = event("amanda", 1);
     queue.import(slice::from_ref(&late)).expect("room");
     judge(&mut queue);

@@ -19,7 +19,7 @@ fn a_damaged_database_is_kept_aside_and_what_waits_in_it_is_saved() {
     let path = home.0.join("q.db");
     let mut queue = home.queue();
     fill(&mut queue, 500);
-    queue.set_targets(&["a"]).expect("targets");
+    set_targets(&mut queue, &["a"]);
     let mut due = batch(&queue, "a", 0);
     due.shorten(2);
     queue.delivered(due, 0, &now(0)).expect("settled");
@@ -58,7 +58,7 @@ fn one_row_that_flash_has_spoilt_stops_no_other() {
     let home = Home::new();
     let mut queue = home.queue();
     fill(&mut queue, 3);
-    queue.set_targets(&["a"]).expect("targets");
+    set_targets(&mut queue, &["a"]);
     let spoil = "UPDATE event SET kind = 'x', user = 5, boot_ms = 'y', boot_id = x'ff', session = 1 WHERE id = 2";
     queue.connection.execute(spoil, []).expect("an event");
     let mut kinds = Vec::new();
@@ -79,16 +79,16 @@ fn a_repair_saves_what_stands_apart_too() {
     let home = Home::new();
     let mut queue = home.queue();
     fill(&mut queue, 4);
-    queue.set_targets(&["a"]).expect("targets");
+    set_targets(&mut queue, &["a"]);
     let mut pair = batch(&queue, "a", 0);
     pair.shorten(2);
     queue.quarantined(pair, &failure(0), &now(0)).expect("settled");
     let mut dead = batch(&queue, "a", 0);
     dead.shorten(1);
-    queue.rejected(dead, "HTTP 400").expect("settled");
+    queue.rejected(dead, "HTTP 400", &now(0)).expect("settled");
     drop(queue);
     let (mut queue, _) = Queue::repair(&home.0.join("q.db"), "for a test").expect("a repair");
-    queue.set_targets(&["a"]).expect("targets");
+    set_targets(&mut queue, &["a"]);
     judge(&mut queue);
     assert_eq!(rows(&queue, "a", &now(0)).expect("due").1, ["u0", "u2", "u3"]);
 }
@@ -99,7 +99,7 @@ fn a_cursor_beyond_the_newest_event_is_damage_that_is_mended() {
     let home = Home::new();
     let mut queue = home.queue();
     fill(&mut queue, 5);
-    queue.set_targets(&["a", "b"]).expect("targets");
+    set_targets(&mut queue, &["a", "b"]);
     let due = batch(&queue, "a", 0);
     queue.delivered(due, 0, &Stamp { utc_ms: EARLIEST_MS + 1, ..now(0) }).expect("settled");
     let due = batch(&queue, "b", 0);
@@ -125,7 +125,7 @@ fn what_is_not_judged_yet_is_judged_after_a_cursor_was_mended() {
     let home = Home::new();
     let mut queue = home.queue();
     fill(&mut queue, 2);
-    queue.set_targets(&["a", "b"]).expect("targets");
+    set_targets(&mut queue, &["a", "b"]);
     queue.connection.execute("UPDATE target SET cursor = 9 WHERE name = 'a'", []).expect("writable");
     queue.append(&[event("late", EARLIEST_MS + 2)]).expect("room");
     queue.mend_cursors().expect("writable");
@@ -156,7 +156,7 @@ fn an_event_with_an_older_time_is_delivered_when_a_cursor_is_mended() {
     let times = [EARLIEST_MS, EARLIEST_MS + 2, 5_000];
     queue.append(&times.map(|utc_ms| event(&format!("u{utc_ms}"), utc_ms))).expect("room");
     judge(&mut queue);
-    queue.set_targets(&["a"]).expect("targets");
+    set_targets(&mut queue, &["a"]);
     let set = format!("UPDATE target SET cursor = 9, success_ms = {}", EARLIEST_MS + 1);
     queue.connection.execute_batch(&set).expect("writable");
     // What was quarantined beyond the new cursor is pending again, and once.
@@ -175,15 +175,15 @@ fn a_target_that_can_not_be_read_is_damage_that_a_repair_mends() {
     let home = Home::new();
     let mut queue = home.queue();
     fill(&mut queue, 3);
-    queue.set_targets(&["a"]).expect("targets");
+    set_targets(&mut queue, &["a"]);
     for spoil in ["cursor = 'x'", "failures = -1", "since = x'ff'", "wait_ms = 'x'", "success_ms = 'x'"] {
         queue.connection.execute_batch(&format!("UPDATE target SET {spoil}")).expect("writable");
-        let Err(why) = queue.targets() else { panic!("{spoil} was read") };
+        let Err(why) = queue.targets(&|_, _, _| true) else { panic!("{spoil} was read") };
         assert!(matches!(why.kind(), ErrorKind::Damaged { .. }), "{spoil}: {why}");
         drop(queue);
         queue = Queue::repair(&home.path(), &why.to_string()).expect("a repair").0;
         assert_eq!(queue.count().expect("readable"), 3, "{spoil}");
-        queue.set_targets(&["a"]).expect("targets");
+        set_targets(&mut queue, &["a"]);
     }
 }
 
@@ -193,7 +193,7 @@ fn a_repair_does_not_believe_a_cursor_beyond_the_newest_event() {
     let home = Home::new();
     let mut queue = home.queue();
     fill(&mut queue, 3);
-    queue.set_targets(&["a"]).expect("targets");
+    set_targets(&mut queue, &["a"]);
     queue.connection.execute_batch("UPDATE target SET cursor = 1073741827").expect("writable");
     drop(queue);
     let (queue, _) = Queue::repair(&home.path(), "for a test").expect("a repair");
@@ -215,4 +215,20 @@ fn what_an_earlier_repair_saved_is_salvaged_by_the_next_one() {
     let count = queue.count().expect("readable");
     assert!((300..400).contains(&count), "{count} of 401");
     assert!(!saved.exists());
+}
+
+/// P2
+#[test]
+fn two_repairs_within_one_second_keep_two_damaged_files() {
+    let home = Home::new();
+    for round in 1..=3 {
+        fill(&mut home.queue(), 1);
+        drop(Queue::repair(&home.path(), "for a test").expect("a repair"));
+        let names = fs::read_dir(&home.0).expect("ours").flatten().map(|entry| entry.file_name());
+        let aside = names.filter(|name| {
+            let name = name.to_string_lossy();
+            name.contains(".damaged-") && !["-wal", "-shm", "-journal"].iter().any(|suffix| name.ends_with(suffix))
+        });
+        assert_eq!(aside.count(), round);
+    }
 }

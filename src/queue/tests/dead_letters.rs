@@ -1,6 +1,16 @@
 //! Dead letters, what is given up and what is deleted.
 
 use super::*;
+use crate::queue::dead_letters::Loss;
+
+/// Reports dead letters, and discards those that are too many or too old.
+fn report(queue: &mut Queue, hours: i64) -> bool {
+    let notice = |target: &str, count: i64, loss: Loss<'_>| match loss {
+        Loss::GivenUp(why) => Event::notice(&format!("{target} {count} {why}")),
+        Loss::Discarded => Event::notice(&format!("{target} {count} discarded")),
+    };
+    queue.report_dead_letters(&now(hours), notice).expect("room")
+}
 
 /// P2
 #[test]
@@ -8,14 +18,13 @@ fn a_rejected_event_is_a_dead_letter_that_is_told_of_once_and_can_be_sent_again_
     let home = Home::new();
     let mut queue = home.queue();
     fill(&mut queue, 2);
-    queue.set_targets(&["a"]).expect("targets");
+    set_targets(&mut queue, &["a"]);
     let mut bad = batch(&queue, "a", 0);
     bad.shorten(1);
-    queue.rejected(bad, "HTTP 400").expect("settled");
+    queue.rejected(bad, "HTTP 400", &now(0)).expect("settled");
     assert_eq!(ids(&batch(&queue, "a", 0)), [2]);
-    let notice = |target: &str, count: i64, why: &str| Event::notice(&format!("{target} {count} {why}"));
-    assert!(queue.report_dead_letters(notice).expect("a notice"));
-    assert!(!queue.report_dead_letters(notice).expect("no second notice"));
+    assert!(report(&mut queue, 0));
+    assert!(!report(&mut queue, 0), "no second notice");
     judge(&mut queue);
     let (waiting, users) = rows(&queue, "a", &now(0)).expect("something is due");
     assert_eq!((ids(&waiting), users[1].as_str()), (vec![2, 3], "a 1 HTTP 400"));
@@ -25,8 +34,8 @@ fn a_rejected_event_is_a_dead_letter_that_is_told_of_once_and_can_be_sent_again_
     assert_eq!(queue.retry(Some(EventId(1))).expect("one"), 1);
     let again = batch(&queue, "a", 0);
     assert_eq!(ids(&again), [1]);
-    queue.rejected(again, "HTTP 400").expect("settled");
-    assert_eq!(queue.drop_dead_letters(EventId(1)).expect("one"), 1);
+    queue.rejected(again, "HTTP 400", &now(0)).expect("settled");
+    assert_eq!(queue.drop_dead_letters(Some(EventId(1))).expect("one"), 1);
     assert_eq!(dead(&queue), NONE);
     assert_eq!(ids(&batch(&queue, "a", 0)), [2, 3]);
 }
@@ -37,7 +46,7 @@ fn a_delivery_is_given_up_seven_days_after_its_first_attempt_and_not_after_the_e
     let home = Home::new();
     let mut queue = home.queue();
     fill(&mut queue, 2);
-    queue.set_targets(&["a"]).expect("targets");
+    set_targets(&mut queue, &["a"]);
     // The host was off for a year before the first attempt.
     let (first, week) = (9_000, 168);
     for hours in [first, first + 1] {
@@ -60,7 +69,7 @@ fn a_clock_that_jumps_gives_nothing_up() {
     let home = Home::new();
     let mut queue = home.queue();
     fill(&mut queue, 1);
-    queue.set_targets(&["a"]).expect("targets");
+    set_targets(&mut queue, &["a"]);
     let unset = Stamp { utc_ms: 5_000, boot_ms: 5_000, boot_id: "a".into() };
     let (due, _) = rows(&queue, "a", &unset).expect("an event is due");
     let failed = Failure { wait: Wait { since: unset.clone(), ms: 60_000 }, ..failure(0) };
@@ -77,7 +86,7 @@ fn a_clock_that_jumps_gives_nothing_up() {
 fn what_stands_beyond_the_bound_is_set_aside_oldest_first() {
     let home = Home::new();
     let mut queue = home.queue();
-    queue.set_targets(&["a"]).expect("targets");
+    set_targets(&mut queue, &["a"]);
     fill(&mut queue, 10);
     give_up(&mut queue, &now(0));
     assert_eq!(dead(&queue), NONE);
@@ -87,13 +96,82 @@ fn what_stands_beyond_the_bound_is_set_aside_oldest_first() {
     assert_eq!(ids(&batch(&queue, "a", 0)).first(), Some(&4));
 }
 
+/// P2, P3
+#[test]
+fn whoever_has_the_most_events_waiting_loses_the_oldest_of_them() {
+    let home = Home::new();
+    let mut queue = home.queue();
+    set_targets(&mut queue, &["a"]);
+    fill(&mut queue, 3);
+    queue.append(&(4..=15).map(|second| event("m", EARLIEST_MS + second)).collect::<Vec<_>>()).expect("room");
+    judge(&mut queue);
+    give_up(&mut queue, &now(0));
+    assert_eq!(dead(&queue), [4, 5, 6, 7, 8]);
+    give_up(&mut queue, &now(0));
+    assert_eq!(dead(&queue).len(), 5, "ten are left, and ten may wait");
+    assert_eq!(queue.targets(&|_, _, _| true).expect("readable")[0].1.waiting, 10);
+    // One is sent again and one is dropped before their turn, the others stay dead letters.
+    assert_eq!(queue.retry(Some(EventId(5))).expect("one"), 1);
+    let again = batch(&queue, "a", 0);
+    assert_eq!(ids(&again), [5]);
+    queue.delivered(again, 0, &now(0)).expect("settled");
+    assert_eq!(queue.drop_dead_letters(Some(EventId(6))).expect("one"), 1);
+    assert_eq!(dead(&queue), [4, 7, 8]);
+    let rest = batch(&queue, "a", 0);
+    assert_eq!(ids(&rest), [1, 2, 3, 9, 10, 11, 12, 13, 14, 15]);
+    queue.delivered(rest, 0, &now(0)).expect("settled");
+    assert_eq!((queue.due("a", &now(0)).expect("readable"), dead(&queue)), (Due::Never, vec![4, 7, 8]));
+    let rows: i64 = queue.read(|connection| value(connection, "SELECT count(*) FROM delivery", &[])).expect("readable");
+    assert_eq!(rows, 3, "the cursor has taken the marks with it");
+    assert_eq!(queue.drop_dead_letters(None).expect("three"), 3);
+}
+
+/// P2: what is pending is nothing but what was given up.
+#[test]
+fn a_target_for_which_everything_was_dropped_is_not_due_for_ever() {
+    let home = Home::new();
+    let mut queue = home.queue();
+    set_targets(&mut queue, &["a"]);
+    fill(&mut queue, 2);
+    let limits = Limits { waiting: 0, ..LIMITS };
+    queue.give_up("a", &|_| true, &limits, &now(0)).expect("room");
+    assert_eq!(queue.drop_dead_letters(None).expect("two"), 2);
+    let nothing = batch(&queue, "a", 0);
+    assert_eq!(ids(&nothing), NONE);
+    queue.delivered(nothing, 0, &now(0)).expect("settled");
+    assert_eq!(queue.due("a", &now(0)).expect("readable"), Due::Never);
+}
+
+/// P2
+#[test]
+fn the_newest_thousand_dead_letters_are_kept_for_ninety_days_and_the_others_are_reported() {
+    let home = Home::new();
+    let mut queue = home.queue();
+    set_targets(&mut queue, &["a"]);
+    fill(&mut queue, 4002);
+    let limits = Limits { waiting: 2, ..LIMITS };
+    queue.give_up("a", &|_| true, &limits, &now(0)).expect("room");
+    assert_eq!(queue.dead_letters(1).expect("readable").1, 4000);
+    assert!(report(&mut queue, 0) && !report(&mut queue, 0));
+    let (letters, count) = queue.dead_letters(1).expect("readable");
+    assert_eq!((letters[0].id, count), (EventId(3001), 1000));
+    judge(&mut queue);
+    let (rest, users) = rows(&queue, "a", &now(0)).expect("due");
+    assert_eq!(users, ["u4000", "u4001", "a 4000 more than 2 events were waiting", "a 3000 discarded"]);
+    queue.delivered(rest, 0, &now(0)).expect("settled");
+    assert!(!report(&mut queue, 90 * 24 - 1) && report(&mut queue, 90 * 24));
+    assert_eq!(queue.dead_letters(1).expect("readable").1, 0);
+    judge(&mut queue);
+    assert_eq!(rows(&queue, "a", &now(0)).expect("due").1, ["a 1000 discarded"]);
+}
+
 /// P2, P6
 #[test]
 fn only_what_every_target_has_and_is_old_is_deleted() {
     let home = Home::new();
     let mut queue = home.queue();
     fill(&mut queue, 4);
-    queue.set_targets(&["a", "b"]).expect("targets");
+    set_targets(&mut queue, &["a", "b"]);
     for (target, count) in [("a", 4), ("b", 3)] {
         let mut due = batch(&queue, target, 0);
         due.shorten(count);
@@ -118,7 +196,7 @@ fn a_quarantined_event_that_somebody_deleted_is_neither_due_nor_overdue() {
     let home = Home::new();
     let mut queue = home.queue();
     fill(&mut queue, 3);
-    queue.set_targets(&["a"]).expect("targets");
+    set_targets(&mut queue, &["a"]);
     let all = batch(&queue, "a", 0);
     queue.quarantined(all, &failure(0), &now(0)).expect("settled");
     queue.connection.execute("DELETE FROM event WHERE id = 1", []).expect("writable");
@@ -130,10 +208,10 @@ fn a_quarantined_event_that_somebody_deleted_is_neither_due_nor_overdue() {
     queue.postponed(alone, &throttled, &late).expect("settled");
     give_up(&mut queue, &late);
     assert_eq!(dead(&queue), [2]);
-    queue.report_dead_letters(|_, _, _| Event::notice("one")).expect("room");
+    assert!(report(&mut queue, 9_000));
     judge(&mut queue);
     let work = queue.work(&["a"], &LIMITS, &late).expect("readable");
-    assert_eq!((work.due, queue.targets().expect("readable")[0].1.waiting), (Due::After(60_000), 1));
+    assert_eq!((work.due, queue.targets(&|_, _, _| true).expect("readable")[0].1.waiting), (Due::After(60_000), 1));
 }
 
 /// P2: the second copy of an event may be half a minute late.
@@ -142,7 +220,7 @@ fn without_a_history_an_event_still_stays_long_enough_to_know_its_copy() {
     let home = Home::new();
     let mut queue = home.queue();
     fill(&mut queue, 2);
-    queue.set_targets(&["a"]).expect("targets");
+    set_targets(&mut queue, &["a"]);
     let all = batch(&queue, "a", 0);
     queue.delivered(all, 0, &now(0)).expect("settled");
     let limits = Limits { history: Duration::ZERO, ..LIMITS };

@@ -8,7 +8,7 @@ fn each_target_gets_every_event_once_and_in_order_whatever_the_others_do() {
     let home = Home::new();
     let mut queue = home.queue();
     fill(&mut queue, 3);
-    queue.set_targets(&["a", "b"]).expect("targets");
+    set_targets(&mut queue, &["a", "b"]);
     let mut first = batch(&queue, "a", 0);
     assert_eq!(ids(&first), [1, 2, 3]);
     first.shorten(2);
@@ -25,18 +25,48 @@ fn each_target_gets_every_event_once_and_in_order_whatever_the_others_do() {
 
 /// P4
 #[test]
-fn a_target_added_later_gets_events_from_then_on_and_a_removed_one_takes_its_own_with_it() {
+fn a_target_added_later_gets_events_from_then_on_and_one_that_is_gone_keeps_its_own() {
     let home = Home::new();
     let mut queue = home.queue();
     fill(&mut queue, 3);
-    assert!(queue.set_targets(&["a"]).expect("targets").is_empty());
-    assert!(queue.set_targets(&["a", "b"]).expect("targets").is_empty());
+    assert!(set_targets(&mut queue, &["a"]).is_empty());
+    assert!(set_targets(&mut queue, &["a", "b"]).is_empty());
     assert_eq!(queue.due("b", &now(0)).expect("readable"), Due::Never);
     fill(&mut queue, 1);
     assert_eq!(ids(&batch(&queue, "b", 0)), [4]);
-    assert_eq!(queue.set_targets(&["b"]).expect("targets"), [("a".to_string(), 4)]);
-    assert!(queue.set_targets(&["b"]).expect("targets").is_empty());
-    assert_eq!(queue.due("a", &now(0)).expect("readable"), Due::Never);
+    assert_eq!(set_targets(&mut queue, &["b"]), [("a".to_string(), 4)]);
+    assert!(set_targets(&mut queue, &["b"]).is_empty());
+    fill(&mut queue, 1);
+    assert!(set_targets(&mut queue, &["a", "b"]).is_empty());
+    assert_eq!((ids(&batch(&queue, "a", 0)), ids(&batch(&queue, "b", 0))), (vec![1, 2, 3, 4, 5], vec![4, 5]));
+}
+
+/// P2, P6
+#[test]
+fn a_target_that_is_gone_is_given_up_after_a_time_that_is_certain() {
+    let home = Home::new();
+    let mut queue = home.queue();
+    fill(&mut queue, 3);
+    set_targets(&mut queue, &["a", "b"]);
+    let notice = |name: &str, count| Event::notice(&format!("{name} {count} gone"));
+    let mut set = |now: &Stamp| {
+        let is_due = queue.work(&["b"], &LIMITS, now).expect("readable").due == Due::Now;
+        let left = queue.set_targets(&["b"], &LIMITS, now, notice).expect("room");
+        let rest = queue.batch("b", now, &mut |_| Take::Taken).expect("readable");
+        if let Some(rest) = rest {
+            queue.delivered(rest, 0, now).expect("settled");
+        }
+        judge(&mut queue);
+        (is_due, left.len(), queue.targets(&|_, _, _| true).expect("readable").len())
+    };
+    // Nobody knows when that was, so the time begins with the first clock that can be believed.
+    let unset = Stamp { utc_ms: 5_000, boot_ms: 5_000, boot_id: "a".into() };
+    assert_eq!(set(&unset), (true, 1, 2));
+    assert_eq!(set(&unset), (false, 0, 2));
+    assert_eq!(set(&now(1000)), (true, 1, 2));
+    assert_eq!(set(&now(1167)), (false, 0, 2));
+    assert_eq!(set(&now(1168)), (true, 0, 1));
+    assert_eq!(rows(&queue, "b", &now(1168)).expect("due").1, ["a 3 gone"]);
 }
 
 /// P4
@@ -45,7 +75,7 @@ fn an_event_that_breaks_the_service_is_quarantined_while_the_others_go_on() {
     let home = Home::new();
     let mut queue = home.queue();
     fill(&mut queue, 3);
-    queue.set_targets(&["a"]).expect("targets");
+    set_targets(&mut queue, &["a"]);
     let mut pair = batch(&queue, "a", 0);
     pair.shorten(2);
     queue.quarantined(pair, &failure(0), &now(0)).expect("settled");
@@ -64,16 +94,19 @@ fn an_event_that_breaks_the_service_is_quarantined_while_the_others_go_on() {
 fn what_a_target_does_not_want_is_passed_over_and_never_a_dead_letter() {
     let home = Home::new();
     let mut queue = home.queue();
-    fill(&mut queue, 13);
-    queue.set_targets(&["a"]).expect("targets");
+    fill(&mut queue, 20);
+    set_targets(&mut queue, &["a"]);
     let wants = |row: &Row| row.id.0 % 2 == 1;
-    queue.give_up("a", &wants, &LIMITS, &now(0)).expect("three are too many");
+    queue.give_up("a", &wants, &LIMITS, &now(0)).expect("ten wait, and ten are not wanted");
+    assert_eq!(dead(&queue), NONE);
+    fill(&mut queue, 3);
+    queue.give_up("a", &wants, &LIMITS, &now(0)).expect("two are too many");
     assert_eq!(dead(&queue), [1, 3]);
     let nothing = queue.batch("a", &now(0), &mut |_| Take::Passed).expect("readable").expect("due");
-    assert_eq!((ids(&nothing), nothing.last()), (vec![], EventId(13)));
+    assert_eq!((ids(&nothing), nothing.last()), (vec![], EventId(23)));
     queue.delivered(nothing, 0, &now(0)).expect("settled");
     assert_eq!(queue.due("a", &now(0)).expect("readable"), Due::Never);
-    assert_eq!(queue.targets().expect("readable")[0].0.success_ms, None, "nothing was delivered");
+    assert_eq!(queue.targets(&|_, _, _| true).expect("readable")[0].0.success_ms, None, "nothing was delivered");
     // Nor does one that was retried, or deleted by somebody, stay due for ever.
     assert_eq!(queue.retry(None).expect("two"), 2);
     queue.connection.execute("DELETE FROM event WHERE id = 1", []).expect("writable");
@@ -88,7 +121,7 @@ fn the_event_that_was_accepted_while_another_was_isolated_is_not_delivered_again
     let home = Home::new();
     let mut queue = home.queue();
     fill(&mut queue, 3);
-    queue.set_targets(&["a"]).expect("targets");
+    set_targets(&mut queue, &["a"]);
     // The third isn't wanted, and so is settled with the two that are.
     let take = &mut |row: &Row| if row.id.0 < 3 { Take::Taken } else { Take::Passed };
     let pair = queue.batch("a", &now(0), take).expect("readable").expect("due");

@@ -70,6 +70,12 @@ fn fill(queue: &mut Queue, count: i64) {
     judge(queue);
 }
 
+/// Makes these the targets; those that are gone since now, and how many deliveries each has.
+fn set_targets(queue: &mut Queue, names: &[&str]) -> Vec<(String, i64)> {
+    let notice = |name: &str, count| Event::notice(&format!("{name} {count} gone"));
+    queue.set_targets(names, &LIMITS, &now(0), notice).expect("room")
+}
+
 fn judge(queue: &mut Queue) {
     queue.judge(&now(0), &mut |_, context| Verdict { is_copy: context.is_copy, ..Verdict::default() }).expect("room");
 }

@@ -1,0 +1,179 @@
+//! A draft: a message to which events are added one by one, until it is full.
+//!
+//! Somebody who opens thousands of sessions must not bury the others. So an actor gets a few lines in full in
+//! each message, and one line for all the rest.
+
+use crate::event::Event;
+use crate::notice::{Rest, Style};
+use crate::notifier::capacity::Room;
+use crate::notifier::digest::key_with;
+use crate::notifier::{Capacity, Notice};
+use crate::rules::Verdict;
+use crate::text::Field;
+
+/// Lines in full that one actor gets in a message, fewer if they take more than half of it.
+const ACTOR_LINES: usize = 10;
+
+/// Whether every event has a line of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// An actor who has many shares one for the rest.
+    Digest,
+    /// Each has one.
+    EveryEvent,
+}
+
+/// A message in the making.
+pub struct Draft<'a> {
+    style: &'a Style<'a>,
+    detail: Detail,
+    capacity: Capacity,
+    room: Room,
+    notices: Vec<Notice>,
+    /// Each has a line, so the message's capacity bounds their number.
+    actors: Vec<Actor>,
+}
+
+/// Somebody who has lines in the message.
+struct Actor {
+    /// `None` for the program itself: its reports of a flood must bury nobody either.
+    name: Option<Field>,
+    /// Lines in full, and how long they are together.
+    lines: usize,
+    length: usize,
+    /// The place of the line for the rest, and what it stands for.
+    rest: Option<(usize, Rest)>,
+}
+
+impl<'a> Draft<'a> {
+    /// An empty message.
+    pub fn new(capacity: Capacity, detail: Detail, style: &'a Style<'a>) -> Self {
+        Self { style, detail, capacity, room: capacity.room(), notices: Vec::new(), actors: Vec::new() }
+    }
+
+    /// Adds an event if there is room for it, and says whether there was.
+    pub fn add(&mut self, event: &Event, verdict: &Verdict) -> bool {
+        if self.detail == Detail::EveryEvent {
+            return self.add_line(event, verdict).is_some();
+        }
+        let known = self.actors.iter().position(|actor| actor.name.as_ref() == event.actor());
+        let place = known.unwrap_or(self.actors.len());
+        if known.is_none() {
+            self.actors.push(Actor { name: event.actor().cloned(), lines: 0, length: 0, rest: None });
+        }
+        if let Some((line, rest)) = self.actors[place].rest {
+            return self.add_to_rest(place, line, rest, event, verdict);
+        }
+        let Some(length) = self.add_line(event, verdict) else { return false };
+        let actor = &mut self.actors[place];
+        let is_enough = actor.lines == ACTOR_LINES || actor.length + length > self.capacity.limit / 2;
+        if actor.lines > 0 && is_enough {
+            // Of a rest of one, the line is the event's own.
+            actor.rest = Some((self.notices.len() - 1, self.style.add(None, event)));
+        } else {
+            (actor.lines, actor.length) = (actor.lines + 1, actor.length + length);
+        }
+        true
+    }
+
+    /// The lines, oldest first.
+    pub fn finish(self) -> Vec<Notice> {
+        self.notices
+    }
+
+    /// Adds the event's own line, and returns its length; `None` if there is no room.
+    fn add_line(&mut self, event: &Event, verdict: &Verdict) -> Option<usize> {
+        let text = self.style.line(event, verdict);
+        let length = self.capacity.length(&text);
+        self.room.take(&text).then(|| {
+            self.notices.push(Notice { uid: event.uid.0, urgency: verdict.urgency, text });
+            length
+        })
+    }
+
+    fn add_to_rest(&mut self, place: usize, line: usize, rest: Rest, event: &Event, verdict: &Verdict) -> bool {
+        let rest = self.style.add(Some(rest), event);
+        let text = self.style.rest(self.actors[place].name.as_ref(), &rest);
+        let notice = &mut self.notices[line];
+        let fits = self.room.replace(&notice.text, &text);
+        if fits {
+            let (uid, urgency) = (key_with(notice.uid, event.uid.0), notice.urgency.max(verdict.urgency));
+            *notice = Notice { uid, urgency, text };
+            self.actors[place].rest = Some((line, rest));
+        }
+        fits
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Stamp;
+    use crate::event::{Action, BY, Facts, SERVICE, USER};
+    use crate::notifier::Unit;
+    use crate::tz::Zone;
+
+    const CAPACITY: Capacity = Capacity { limit: 2000, unit: Unit::Utf16, around: 6, per_line: 3 };
+
+    /// What a message says of these events, each a user, and who became that user; and how many it took.
+    fn lines(detail: Detail, events: &[(&str, &str)]) -> (Vec<String>, usize) {
+        let (host, zone, now) = (Field::new(b"h"), Zone::utc(), Stamp::default());
+        let style = Style { host: &host, zone: &zone, now: &now };
+        let mut draft = Draft::new(CAPACITY, detail, &style);
+        let events = (0..).zip(events).map(|(second, (user, by))| {
+            let mut facts = Facts::default();
+            (facts[USER], facts[BY]) = (Field::new(user.as_bytes()), Field::new(by.as_bytes()));
+            facts[SERVICE] = Field::new(b"s");
+            let at = Stamp { utc_ms: 1_777_068_000_000 + second * 1000, ..Stamp::default() };
+            Event { at, ..Event::session(Action::Open, facts) }
+        });
+        let count = events.take_while(|event| draft.add(event, &Verdict::default())).count();
+        (draft.finish().into_iter().map(|notice| notice.text).collect(), count)
+    }
+
+    /// P3
+    #[test]
+    fn an_actor_gets_ten_lines_and_one_for_the_rest_in_the_place_of_the_eleventh() {
+        let mut events = [("root", "m")].repeat(11);
+        let in_full = lines(Detail::EveryEvent, &events).0;
+        assert_eq!(lines(Detail::Digest, &events).0, in_full, "a rest of one is that one");
+        events.extend([("m", ""), ("amanda", ""), ("root", "m")]);
+        let (digest, count) = lines(Detail::Digest, &events);
+        assert_eq!((digest.len(), count), (12, 14));
+        assert_eq!(digest[..10], in_full[..10]);
+        let rest = "'m': 3 more logins and logouts on h from 2026-04-24 22:00:10+00:00 to 2026-04-24 22:00:13+00:00";
+        assert_eq!(digest[10], rest);
+        assert!(digest[11].starts_with("'amanda' logged in"), "{digest:?}");
+        assert_eq!(lines(Detail::EveryEvent, &events).0.len(), 14);
+    }
+
+    /// P3
+    #[test]
+    fn long_lines_of_one_actor_leave_half_of_the_message_to_others() {
+        let long = "x".repeat(60);
+        let mut events = [(long.as_str(), long.as_str())].repeat(5000);
+        events.push(("amanda", ""));
+        let (digest, count) = lines(Detail::Digest, &events);
+        assert_eq!(count, 5001, "{digest:?}");
+        assert!(digest.iter().map(String::len).sum::<usize>() < 1400, "{digest:?}");
+        assert!(digest.last().is_some_and(|line| line.starts_with("'amanda'")), "{digest:?}");
+    }
+
+    /// P3: its reports of a flood bury nobody, and nobody hides among them.
+    #[test]
+    fn the_programs_own_notices_are_an_actor_of_their_own() {
+        let (host, zone, now) = (Field::new(b"h"), Zone::utc(), Stamp::default());
+        let style = Style { host: &host, zone: &zone, now: &now };
+        let mut draft = Draft::new(CAPACITY, Detail::Digest, &style);
+        let own = Event { at: Stamp::default(), ..Event::notice("a dead letter") };
+        assert!((0..500).all(|_| draft.add(&own, &Verdict::default())));
+        let mut nameless = Event::session(Action::Open, Facts::default());
+        nameless.at = Stamp::default();
+        assert!(draft.add(&nameless, &Verdict::default()));
+        let lines: Vec<String> = draft.finish().into_iter().map(|notice| notice.text).collect();
+        let time = "1970-01-01 00:00:00+00:00";
+        let rest = format!("ssh-session-notifier on h: 490 more notices of its own from {time} to {time}");
+        assert_eq!((lines.len(), lines[10].as_str()), (12, format!("{rest}; time uncertain; see `status`").as_str()));
+        assert!(lines[11].starts_with("'' logged in"), "{lines:?}");
+    }
+}

@@ -1,0 +1,114 @@
+//! Overflow: when too many events wait for a target, those who have the most lose some of theirs.
+//!
+//! Taken from the oldest ones regardless, the events of one local user would push out everybody else's.
+
+use std::hash::{BuildHasher, RandomState};
+use std::ops::ControlFlow;
+
+use rusqlite::Connection;
+
+use crate::queue::backlog::each_pending;
+use crate::queue::sql::SqlResult;
+use crate::queue::{EventId, Row};
+
+/// Actors are counted in this many groups, so that memory is bounded. Nobody can choose whose group he shares:
+/// the hash is another one in every process.
+const GROUPS: usize = 4096;
+
+/// Rows that are changed in one transaction: a login must not wait for long.
+pub const BATCH: usize = 2000;
+
+/// What is to be given up.
+pub struct Overflow<'a> {
+    target: &'a str,
+    wants: &'a dyn Fn(&Row) -> bool,
+    hash: RandomState,
+    /// How many wanted events of each group wait.
+    waiting: Vec<usize>,
+    /// How many of them a group may keep.
+    keep: usize,
+    /// How many are still to be given up.
+    excess: usize,
+    /// The last event that was looked at.
+    after: EventId,
+}
+
+impl<'a> Overflow<'a> {
+    /// Counts what waits for `target` beyond `after`, its cursor. Notices don't count: one about what was given
+    /// up would push out the next event, about which there would be a notice, and so on.
+    pub fn count(
+        connection: &Connection,
+        target: &'a str,
+        after: EventId,
+        wants: &'a dyn Fn(&Row) -> bool,
+        most: usize,
+    ) -> SqlResult<Self> {
+        let (hash, waiting) = (RandomState::new(), vec![0; GROUPS]);
+        let mut all = Self { target, wants, hash, waiting, keep: 0, excess: 0, after };
+        each_pending(connection, target, after, &mut |row| {
+            if let Some(group) = all.group(&row) {
+                all.waiting[group] += 1;
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        all.excess = all.waiting.iter().sum::<usize>().saturating_sub(most);
+        all.keep = level(&all.waiting, all.excess);
+        Ok(all)
+    }
+
+    /// The next events to give up, oldest first; none when few enough are left.
+    pub fn next(&mut self, connection: &Connection) -> SqlResult<Vec<EventId>> {
+        let mut chosen = Vec::new();
+        if self.excess == 0 {
+            return Ok(chosen);
+        }
+        each_pending(connection, self.target, self.after, &mut |row| {
+            self.after = row.id;
+            if let Some(group) = self.group(&row).filter(|group| self.waiting[*group] > self.keep) {
+                self.waiting[group] -= 1;
+                self.excess -= 1;
+                chosen.push(row.id);
+            }
+            let is_enough = self.excess == 0 || chosen.len() == BATCH;
+            Ok(if is_enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })?;
+        Ok(chosen)
+    }
+
+    /// The group of an event that counts.
+    #[expect(clippy::cast_possible_truncation, reason = "any bits of a hash will do")]
+    fn group(&self, row: &Row) -> Option<usize> {
+        let actor = row.event.actor().filter(|_| (self.wants)(row))?;
+        Some(self.hash.hash_one(actor) as usize % GROUPS)
+    }
+}
+
+/// How many events a group may keep, if those that have more lose `excess` together, or a few more.
+fn level(waiting: &[usize], excess: usize) -> usize {
+    let beyond = |keep: usize| waiting.iter().map(|count| count.saturating_sub(keep)).sum::<usize>();
+    let (mut low, mut high) = (0, waiting.iter().max().copied().unwrap_or(0));
+    while low < high {
+        let middle = (low + high).div_ceil(2);
+        if beyond(middle) >= excess { low = middle } else { high = middle - 1 }
+    }
+    low
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_who_have_the_most_lose_first() {
+        for (waiting, excess, keep) in [
+            (&[11, 1][..], 2, 9),
+            (&[11, 9, 1], 2, 9),
+            (&[11, 9, 1], 3, 8),
+            (&[1, 1, 1], 2, 0),
+            (&[5, 5], 0, 5),
+            (&[], 0, 0),
+        ] {
+            assert_eq!(level(waiting, excess), keep, "{waiting:?} {excess}");
+        }
+    }
+}
