@@ -21,6 +21,9 @@ pub enum Kind {
     Config(Vec<String>),
     /// `cannot record in the queue /var/…/session_events.db: database is locked`
     Queue { doing: &'static str, path: PathBuf, why: String },
+    /// The queue can't be written, or not even opened, and neither damage nor another process is the cause:
+    /// `cannot record in the queue /var/…: the disk is full: 0 KiB are left on …; free some space`
+    Unwritable { doing: &'static str, path: PathBuf, why: String },
     /// The database is damaged; the sender repairs it.
     Damaged { path: PathBuf, why: String },
     /// What was asked for can't be done, in a sentence with the remedy.
@@ -75,7 +78,9 @@ impl fmt::Display for Error {
             Kind::Usage(what) => f.write_str(what),
             Kind::File { doing, path, why } => write!(f, "cannot {doing} {}: {why}", path.display()),
             Kind::Config(mistakes) => f.write_str(&mistakes.join("\n")),
-            Kind::Queue { doing, path, why } => write!(f, "cannot {doing} {}: {why}", path.display()),
+            Kind::Queue { doing, path, why } | Kind::Unwritable { doing, path, why } => {
+                write!(f, "cannot {doing} {}: {why}", path.display())
+            }
             Kind::Damaged { path, why } => write!(f, "{} is damaged: {why}; `send` repairs it", path.display()),
             Kind::Impossible(what) => f.write_str(what),
             Kind::System { doing, why } => write!(f, "cannot {doing}: {why}"),

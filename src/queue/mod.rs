@@ -12,6 +12,8 @@ mod dead_letters;
 mod deliveries;
 mod go_database;
 mod judging;
+mod memory;
+mod noted;
 mod open;
 mod repair;
 mod row;
@@ -22,6 +24,7 @@ mod sql;
 mod targets;
 #[cfg(test)]
 mod tests;
+mod trouble;
 mod work;
 
 use std::collections::HashSet;
@@ -34,9 +37,11 @@ use rusqlite::{Connection, TransactionBehavior};
 pub use backlog::Due;
 pub use connection::Role;
 pub use deliveries::{Batch, Failure, Take};
+pub use noted::Noted;
 pub use row::{EventId, Row};
 pub use settings::{Limits, ORPHANS, Paths};
 pub use targets::{Counts, TargetState, Wait};
+pub use trouble::{disk_trouble, trouble};
 
 use crate::error::{Error, Kind};
 use crate::event::{Event, Uid};
@@ -178,6 +183,10 @@ fn failed(doing: &'static str, path: &Path) -> impl Fn(Box<rusqlite::Error>) -> 
         if repair::is_damage(&why) {
             return Kind::Damaged { path: path.into(), why: why.to_string() }.into();
         }
-        Kind::Queue { doing, path: path.into(), why: why.to_string() }.into()
+        let path = path.to_path_buf();
+        match trouble::explain(&path, &why) {
+            Some(why) => Kind::Unwritable { doing, path, why }.into(),
+            None => Kind::Queue { doing, path, why: why.to_string() }.into(),
+        }
     }
 }

@@ -5,6 +5,7 @@ mod damage;
 mod dead_letters;
 mod deliveries;
 mod looks;
+mod noted;
 
 use std::fs;
 use std::path::{Path, PathBuf};
