@@ -1,4 +1,4 @@
-//! Delivery: due → digest → render → post → judge → settle, for every target by itself.
+//! Delivery: due → digest → render → note → post → judge → settle, for every target by itself.
 
 use std::io::{self, Write};
 use std::os::fd::AsFd;
@@ -13,13 +13,14 @@ use nix::sys::resource::{Resource, setrlimit};
 use crate::clock::{Stamp, milliseconds};
 use crate::config::Config;
 use crate::error::{Error, Health};
-use crate::event::Event;
+use crate::event::{Event, Uid};
 use crate::http;
 use crate::log::{self, Level};
 use crate::notice::Style;
 use crate::notifier::{Digest, Message, Notice, Notifier, Outcome};
 use crate::queue::{Batch, Due, EventId, Failure, Queue, Row, Take, Wait};
 use crate::send::deadline::{Deadline, SHORTEST_REQUEST};
+use crate::send::notes::{self, Need, Word};
 use crate::send::{backoff, judge};
 
 /// Bytes of memory for everything but the requests; a run needs a tenth of it.
@@ -47,6 +48,7 @@ const OTHERS: u32 = 8;
 struct Run<'a> {
     config: &'a Config,
     queue: Mutex<Queue>,
+    need: Need,
     deadline: &'a Deadline<'a>,
     now: Stamp,
     /// How many targets are at work, and the news that one is done.
@@ -72,26 +74,33 @@ enum Next {
     Stop,
 }
 
-/// Judges what is new and delivers what is due to every target.
-pub fn run(config: &Config, queue: Queue, deadline: &Deadline<'_>) -> Result<Health, Error> {
+/// Judges what is new and delivers what is due to every target. `need` says whether the queue records it, or notes
+/// alone. Gives the queue back.
+pub fn run(config: &Config, queue: Queue, need: Need, deadline: &Deadline<'_>) -> (Queue, Result<Health, Error>) {
     let run = Run {
         config,
         queue: Mutex::new(queue),
+        need,
         deadline,
         now: Stamp::now(),
         busy: Mutex::new(0),
         done: Condvar::new(),
     };
-    let mut health = run.every_target()?;
-    // A notice about what was given up is an event like others, and need not wait for the next run.
-    if run.queue().report_dead_letters(dead_letter_notice)? {
-        health = health.and(run.every_target()?);
-    }
-    run.queue.into_inner().unwrap_or_else(PoisonError::into_inner).close();
-    Ok(health)
+    let result = run.whole();
+    (run.queue.into_inner().unwrap_or_else(PoisonError::into_inner), result)
 }
 
 impl Run<'_> {
+    fn whole(&self) -> Result<Health, Error> {
+        let health = self.every_target()?;
+        // A notice about what was given up is an event like others, and need not wait for the next run. One that
+        // only memory holds would be made again by each run.
+        if self.need == Need::Optional && self.queue().report_dead_letters(dead_letter_notice)? {
+            return Ok(health.and(self.every_target()?));
+        }
+        Ok(health)
+    }
+
     /// Every target at the same time, if any has something to do: a slow one delays only itself.
     fn every_target(&self) -> Result<Health, Error> {
         judge::run(&mut self.queue())?;
@@ -176,8 +185,8 @@ impl Run<'_> {
                 self.isolate(target, batch, &notices, &mut course)?
             } else {
                 batch.shorten(course.bisect(batch.ids()));
-                let outcome = self.attempt(target, &notices[..batch.ids().len()]);
-                self.settle(target, batch, outcome, &mut course)?
+                let outcome = self.attempt(target, &notices[..batch.ids().len()])?;
+                self.settle(target, batch, outcome, &notices[0], &mut course)?
             };
             if next == Next::Stop {
                 break;
@@ -217,11 +226,11 @@ impl Run<'_> {
         notices: &[Notice],
         course: &mut Course,
     ) -> Result<Next, Error> {
-        let outcome = self.attempt(target, &notices[..1]);
+        let outcome = self.attempt(target, &notices[..1])?;
         if let Outcome::Failed { why } | Outcome::Refused { why } = &outcome {
             let other = usize::try_from(1 + batch.failures.saturating_sub(ISOLATE_AFTER) % OTHERS).unwrap_or(1);
             let other = other.min(notices.len() - 1);
-            if other > 0 && matches!(self.attempt(target, &notices[other..=other]), Outcome::Delivered { .. }) {
+            if other > 0 && matches!(self.attempt(target, &notices[other..=other])?, Outcome::Delivered { .. }) {
                 let count = count_of(other);
                 let why = target.conceal(why);
                 let text = format!("{}: {count} quarantined, to be tried alone from now on: {why}", target.name);
@@ -235,11 +244,18 @@ impl Run<'_> {
             }
         }
         batch.shorten(1);
-        self.settle(target, batch, outcome, course)
+        self.settle(target, batch, outcome, &notices[0], course)
     }
 
-    /// Records what became of a batch, and logs it if it isn't well.
-    fn settle(&self, target: &Notifier, batch: Batch, outcome: Outcome, course: &mut Course) -> Result<Next, Error> {
+    /// Records what became of a batch, and logs it if it isn't well. `first` is its first notice.
+    fn settle(
+        &self,
+        target: &Notifier,
+        batch: Batch,
+        outcome: Outcome,
+        first: &Notice,
+        course: &mut Course,
+    ) -> Result<Next, Error> {
         let (name, now) = (&target.name, Stamp::now());
         let is_alone = batch.ids().len() == 1;
         let (pause, why, is_throttled) = match outcome {
@@ -264,6 +280,9 @@ impl Run<'_> {
                 course.is_ill = true;
                 let why = target.conceal(&why);
                 log::write(Level::Error, &format!("{name} rejects an event, which becomes a dead letter: {why}"));
+                if self.need == Need::Required {
+                    notes::reject(self.config, name, Uid(first.uid))?;
+                }
                 self.queue().rejected(batch, &why)?;
                 return Ok(Next::Go);
             }
@@ -289,8 +308,18 @@ impl Run<'_> {
         pause + SHORTEST_REQUEST < self.deadline.left()
     }
 
-    /// Sends one message and judges the answer.
-    fn attempt(&self, target: &Notifier, notices: &[Notice]) -> Outcome {
+    /// Sends one message, with a note before and after, and judges the answer.
+    fn attempt(&self, target: &Notifier, notices: &[Notice]) -> Result<Outcome, Error> {
+        let uids: Vec<Uid> = notices.iter().map(|notice| Uid(notice.uid)).collect();
+        let note = notes::begin(self.config, &target.name, self.need, &uids)?;
+        let outcome = self.post(target, notices);
+        let word = if matches!(outcome, Outcome::Delivered { .. }) { Word::Delivered } else { Word::Kept };
+        // If that fails, the note says that nobody knows.
+        let _ = note.map(|note| note.end(word));
+        Ok(outcome)
+    }
+
+    fn post(&self, target: &Notifier, notices: &[Notice]) -> Outcome {
         let timeout = self.config.network.timeout.min(self.deadline.left());
         match target.render(&Digest { host: &self.config.host, notices }) {
             Message::Print(text) => match print(&text, timeout) {
