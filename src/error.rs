@@ -23,6 +23,9 @@ pub enum Kind {
     Config(Vec<String>),
     /// `cannot record in the queue /var/…/session_events.db: database is locked`
     Queue { doing: &'static str, path: PathBuf, why: String },
+    /// The queue can't be written, or not even opened, and neither damage nor another process is the cause:
+    /// `cannot record in the queue /var/…: the disk is full: 0 KiB are left on …; free some space`
+    Unwritable { doing: &'static str, path: PathBuf, why: String },
     /// The database is damaged; the sender repairs it.
     Damaged { path: PathBuf, why: String },
     /// What was asked for can't be done, in a sentence with the remedy.
@@ -81,7 +84,9 @@ impl fmt::Display for Error {
             }
             Kind::Usage(what) => what.clone(),
             Kind::File { doing, path, why } => format!("cannot {doing} {}: {why}", path.display()),
-            Kind::Queue { doing, path, why } => format!("cannot {doing} {}: {why}", path.display()),
+            Kind::Queue { doing, path, why } | Kind::Unwritable { doing, path, why } => {
+                format!("cannot {doing} {}: {why}", path.display())
+            }
             Kind::Damaged { path, why } => format!("{} is damaged: {why}; `send` repairs it", path.display()),
             Kind::Impossible(what) => (*what).into(),
             Kind::System { doing, why } => format!("cannot {doing}: {why}"),

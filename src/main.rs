@@ -73,7 +73,10 @@ fn run(args: &Args) -> Result<Health, Error> {
         }
         Command::Send => with_config(Missing::Create, &send::once),
         Command::Watch => with_config(Missing::Create, &send::watch),
-        Command::Status => with_config(Missing::Leave, &|config| print(&status::report(config)?)),
+        Command::Status => with_config(Missing::Leave, &|config| {
+            let (text, health) = status::report(config)?;
+            print(&text).map(|printed| printed.and(health))
+        }),
         Command::Retry(id) => with_config(Missing::Create, &|config| print(&letters::retry(config, id)?)),
         Command::Drop(id) => with_config(Missing::Create, &|config| print(&letters::drop(config, id)?)),
         Command::DropTarget(ref name) => {

@@ -4,18 +4,19 @@ use std::fmt::Write;
 
 use crate::clock::{Stamp, milliseconds};
 use crate::config::Config;
-use crate::error::Error;
+use crate::error::{Error, Health};
 use crate::notice::Style;
-use crate::queue::{Counts, Queue, TargetState, spool};
+use crate::queue::{self, Counts, Queue, TargetState, spool};
 use crate::rules::Verdict;
-use crate::send;
+use crate::send::{self, notes};
 use crate::text::visible;
 
 /// Dead letters that are shown; the count has all of them.
 const SHOWN_LIMIT: i64 = 100;
 
-/// Writes one paragraph for all targets and one for the dead letters. Nothing on the disk is changed.
-pub fn report(config: &Config) -> Result<String, Error> {
+/// Writes one paragraph for all targets and one for the dead letters. Nothing on the disk is changed. The health says
+/// whether the queue's disk can be written.
+pub fn report(config: &Config) -> Result<(String, Health), Error> {
     let now = Stamp::now();
     let style = Style { host: &config.host, zone: &config.zone, now: &now };
     let queue = Queue::open_to_read(&config.paths.database)?;
@@ -35,10 +36,31 @@ pub fn report(config: &Config) -> Result<String, Error> {
                 writeln!(text, "{count} in {}, which the next `send` imports", visible(&directory.to_string_lossy()));
         }
     }
+    text += &noted(config);
+    let trouble = queue::disk_trouble(&config.paths.database);
+    if let Some(why) = &trouble {
+        let _ = writeln!(text, "the queue can't be written: {why}");
+    }
     if let Some(queue) = &queue {
         text += &dead_letters(queue, &style)?;
     }
-    Ok(text)
+    Ok((text, if trouble.is_some() { Health::Failed } else { Health::Well }))
+}
+
+/// `discord: 3 are done, which is noted in /run/ssh-session-notifier until the queue can be written`
+fn noted(config: &Config) -> String {
+    let (mut text, spool) = (String::new(), config.paths.spool.display());
+    for (target, noted) in config.targets.iter().zip(notes::read_all(config)) {
+        let name = &target.name;
+        let (done, unknown) = (noted.delivered.len() + noted.rejected.len(), noted.unknown.len());
+        if done > 0 {
+            let _ = writeln!(text, "{name}: {done} are done, which is noted in {spool} until the queue can be written");
+        }
+        if unknown > 0 {
+            let _ = writeln!(text, "{name}: {unknown} of unknown outcome (`send` was cut off), which are sent again");
+        }
+    }
+    text
 }
 
 fn targets(queue: &Queue, config: &Config, style: &Style<'_>) -> Result<String, Error> {

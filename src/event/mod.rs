@@ -126,7 +126,7 @@ impl Uid {
     }
 
     /// Reads what [`Uid`] prints.
-    fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         u64::from_str_radix(text, 16).ok().map(Self)
     }
 }

@@ -13,6 +13,8 @@ mod deliveries;
 mod go_database;
 mod judging;
 mod known;
+mod memory;
+mod noted;
 mod open;
 mod overflow;
 mod repair;
@@ -26,6 +28,7 @@ mod sql;
 mod targets;
 #[cfg(test)]
 mod tests;
+mod trouble;
 mod work;
 
 use std::collections::HashSet;
@@ -39,10 +42,12 @@ pub use backlog::Due;
 pub use connection::Role;
 pub use dead_letters::Loss;
 pub use deliveries::{Batch, Cause, Failure, Take};
+pub use noted::Noted;
 pub use row::{EventId, Row};
 pub use sessions::OpenSession;
 pub use settings::{Limits, ORPHANS, Paths};
 pub use targets::{Counts, TargetState, Wait};
+pub use trouble::{disk_trouble, trouble};
 
 use crate::error::{Error, Kind};
 use crate::event::{Event, Uid};
@@ -184,6 +189,10 @@ fn failed(doing: &'static str, path: &Path) -> impl Fn(Box<rusqlite::Error>) -> 
         if repair::is_damage(&why) {
             return Kind::Damaged { path: path.into(), why: why.to_string() }.into();
         }
-        Kind::Queue { doing, path: path.into(), why: why.to_string() }.into()
+        let path = path.to_path_buf();
+        match trouble::explain(&path, &why) {
+            Some(why) => Kind::Unwritable { doing, path, why }.into(),
+            None => Kind::Queue { doing, path, why: why.to_string() }.into(),
+        }
     }
 }

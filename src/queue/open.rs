@@ -13,6 +13,9 @@ use crate::queue::{Queue, schema};
 /// What the file of the open lock is called, behind the name of the database.
 const LOCK: &str = ".turn";
 
+/// How a look asks for no lock.
+const WITHOUT_LOCKS: &str = "mode=ro&vfs=unix-none";
+
 /// Opens the queue to write to it. To be called with the open lock, if that can be had.
 pub fn open(path: &Path, role: Role) -> SqlResult<Queue> {
     let has_wal_file = has_wal_file(path);
@@ -45,7 +48,7 @@ pub fn open_to_read(path: &Path) -> SqlResult<Option<Queue>> {
             // The process that has it open has made the shared memory.
             Err(why) if is_busy(&why) => look(path, "mode=rw", shared)?,
             // A lock can't be had on a read-only disk, and nobody else can write there either.
-            Err(_) => look(path, "mode=ro&vfs=unix-none", Sharing::Exclusive)?,
+            Err(_) => look(path, WITHOUT_LOCKS, Sharing::Exclusive)?,
             Ok(connection) => connection,
         }
     } else {
@@ -56,6 +59,12 @@ pub fn open_to_read(path: &Path) -> SqlResult<Option<Queue>> {
         }
     };
     Ok(connection.map(|connection| Queue { connection, path: path.into(), is_wal_named: true, open_lock: None }))
+}
+
+/// Opens a database that has tables for a look, although another process may be writing to it.
+pub fn open_without_locks(path: &Path) -> SqlResult<Queue> {
+    let connection = look(path, WITHOUT_LOCKS, Sharing::Exclusive)?.ok_or(Error::QueryReturnedNoRows)?;
+    Ok(Queue { connection, path: path.into(), is_wal_named: true, open_lock: None })
 }
 
 /// Opens the database and reads from it, which is when `SQLite` takes its locks.

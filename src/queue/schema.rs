@@ -115,6 +115,13 @@ fn keep_from_others(path: &Path) {
     }
 }
 
+/// Makes our tables in memory.
+pub fn open_in_memory() -> SqlResult<Connection> {
+    let mut connection = Connection::open_in_memory()?;
+    migrate(&mut connection)?;
+    Ok(connection)
+}
+
 /// Whether the database has our tables. An error for those of another version; `false` for none at all.
 pub fn is_current(connection: &Connection) -> SqlResult<bool> {
     match version(connection)? {

@@ -1,9 +1,8 @@
-//! Delivery: due → digest → render → post → judge → settle, for every target by itself.
+//! Delivery: due → digest → render → note → post → judge → settle, for every target by itself.
 
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::panic::resume_unwind;
-use std::slice;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -14,13 +13,14 @@ use nix::sys::resource::{Resource, setrlimit};
 use crate::clock::{Stamp, milliseconds};
 use crate::config::Config;
 use crate::error::{Error, Health};
-use crate::event::{Event, NOT_FOR};
+use crate::event::{Event, NOT_FOR, Uid};
 use crate::http;
 use crate::log::{self, Level};
 use crate::notice::Style;
 use crate::notifier::{Detail, Digest, Draft, Message, Notice, Notifier, Outcome};
 use crate::queue::{Batch, Cause, Due, EventId, Failure, Loss, Queue, Row, Take, TargetState, Wait};
 use crate::send::deadline::{Deadline, SHORTEST_REQUEST};
+use crate::send::notes::{self, Need, Word};
 use crate::send::{backoff, judge};
 use crate::text::{Field, visible};
 
@@ -52,6 +52,7 @@ const MESSAGE_EVENTS: usize = 10_000;
 struct Run<'a> {
     config: &'a Config,
     queue: Mutex<Queue>,
+    need: Need,
     deadline: &'a Deadline<'a>,
     now: Stamp,
     /// How many targets are at work, and the news that one is done.
@@ -77,6 +78,15 @@ struct Course {
     is_ill: bool,
 }
 
+/// What one message carries.
+struct Parcel {
+    batch: Batch,
+    /// Its lines.
+    notices: Vec<Notice>,
+    /// The events that they report, in their order.
+    uids: Vec<Uid>,
+}
+
 /// What to do next with a target.
 #[derive(PartialEq, Eq)]
 enum Next {
@@ -84,26 +94,33 @@ enum Next {
     Stop,
 }
 
-/// Judges what is new and delivers what is due to every target.
-pub fn run(config: &Config, queue: Queue, deadline: &Deadline<'_>) -> Result<Health, Error> {
+/// Judges what is new and delivers what is due to every target. `need` says whether the queue records it, or notes
+/// alone. Gives the queue back.
+pub fn run(config: &Config, queue: Queue, need: Need, deadline: &Deadline<'_>) -> (Queue, Result<Health, Error>) {
     let run = Run {
         config,
         queue: Mutex::new(queue),
+        need,
         deadline,
         now: Stamp::now(),
         busy: Mutex::new(0),
         done: Condvar::new(),
     };
-    let mut health = run.every_target()?;
-    // A notice about what was given up is an event like others, and need not wait for the next run.
-    if run.queue().report_dead_letters(&run.now, dead_letter_notice)? {
-        health = health.and(run.every_target()?);
-    }
-    run.queue.into_inner().unwrap_or_else(PoisonError::into_inner).close();
-    Ok(health)
+    let result = run.whole();
+    (run.queue.into_inner().unwrap_or_else(PoisonError::into_inner), result)
 }
 
 impl Run<'_> {
+    fn whole(&self) -> Result<Health, Error> {
+        let health = self.every_target()?;
+        // A notice about what was given up is an event like others, and need not wait for the next run. One that
+        // only memory holds would be made again by each run.
+        if self.need == Need::Optional && self.queue().report_dead_letters(&self.now, dead_letter_notice)? {
+            return Ok(health.and(self.every_target()?));
+        }
+        Ok(health)
+    }
+
     /// Every target at the same time, if any has something to do: a slow one delays only itself.
     fn every_target(&self) -> Result<Health, Error> {
         judge::run(&mut self.queue(), self.config, &Stamp::now())?;
@@ -181,14 +198,14 @@ impl Run<'_> {
         let TargetState { rejected, hint, success_ms, .. } = self.queue().target(target.name.as_str())?;
         let mut course = Course { rejected, hint, success_ms, ..Course::default() };
         while self.deadline.left() >= SHORTEST_REQUEST {
-            let Some((batch, notices)) = self.batch(target, target.detail, MESSAGE_EVENTS)? else { break };
-            let next = if notices.is_empty() {
-                self.queue().delivered(batch, 0, &Stamp::now())?;
+            let Some(parcel) = self.parcel(target, target.detail, MESSAGE_EVENTS)? else { break };
+            let next = if parcel.notices.is_empty() {
+                self.queue().delivered(parcel.batch, 0, &Stamp::now())?;
                 Next::Go
-            } else if batch.failures >= ISOLATE_AFTER || course.is_in_doubt {
+            } else if parcel.batch.failures >= ISOLATE_AFTER || course.is_in_doubt {
                 self.isolate(target, &mut course)?
             } else {
-                self.deliver(target, batch, &notices, &mut course)?
+                self.deliver(target, parcel, &mut course)?
             };
             if next == Next::Stop {
                 break;
@@ -198,35 +215,33 @@ impl Run<'_> {
     }
 
     /// Reads as many due events as one message carries, `most` at most, and the lines that report them.
-    fn batch(&self, target: &Notifier, detail: Detail, most: usize) -> Result<Option<(Batch, Vec<Notice>)>, Error> {
+    fn parcel(&self, target: &Notifier, detail: Detail, most: usize) -> Result<Option<Parcel>, Error> {
         let now = Stamp::now();
         let style = Style { host: &self.config.host, zone: &self.config.zone, now: &now };
+        let mut uids = Vec::new();
         let mut draft = Draft::new(target.capacity, detail, &style);
-        let mut left = most;
         let batch = self.queue().batch(target.name.as_str(), &now, &mut |row| {
             if !self.wants(target, row) {
                 return Take::Passed;
             }
-            if left == 0 || !draft.add(&row.event, &row.verdict) {
+            if uids.len() == most || !draft.add(&row.event, &row.verdict) {
                 return Take::Full;
             }
-            left -= 1;
+            uids.push(row.event.uid);
             Take::Taken
         })?;
-        Ok(batch.map(|batch| (batch, draft.finish())))
+        Ok(batch.map(|batch| Parcel { batch, notices: draft.finish(), uids }))
     }
 
     /// Sends one message, shorter than it could be while a poison message is looked for.
-    fn deliver(&self, target: &Notifier, batch: Batch, notices: &[Notice], course: &mut Course) -> Result<Next, Error> {
-        let count = course.bisect(batch.ids());
-        if count == batch.ids().len() {
-            let outcome = self.attempt(target, notices, course)?;
-            return self.settle(target, batch, outcome, course);
-        }
+    fn deliver(&self, target: &Notifier, parcel: Parcel, course: &mut Course) -> Result<Next, Error> {
+        let count = course.bisect(parcel.batch.ids());
         // Fewer events have other lines: less of them is summed up.
-        let Some((batch, notices)) = self.batch(target, target.detail, count)? else { return Ok(Next::Stop) };
-        let outcome = self.attempt(target, &notices, course)?;
-        self.settle(target, batch, outcome, course)
+        let shorter =
+            if count == parcel.uids.len() { Some(parcel) } else { self.parcel(target, target.detail, count)? };
+        let Some(Parcel { batch, notices, uids }) = shorter else { return Ok(Next::Stop) };
+        let outcome = self.attempt(target, &notices, &uids, course)?;
+        self.settle(target, batch, outcome, uids[0], course)
     }
 
     /// Tries the first event alone, because the target has failed over it (or over all) before. If it fails
@@ -235,12 +250,17 @@ impl Run<'_> {
     /// a log-in is wrong with its log-out too.
     fn isolate(&self, target: &Notifier, course: &mut Course) -> Result<Next, Error> {
         let most = OTHERS as usize + 1;
-        let Some((mut batch, notices)) = self.batch(target, Detail::EveryEvent, most)? else { return Ok(Next::Stop) };
-        let outcome = self.attempt(target, &notices[..1], course)?;
+        let Some(parcel) = self.parcel(target, Detail::EveryEvent, most)? else { return Ok(Next::Stop) };
+        let Parcel { mut batch, notices, uids } = parcel;
+        let outcome = self.attempt(target, &notices[..1], &uids[..1], course)?;
         if let Outcome::Failed { why } | Outcome::Refused { why } | Outcome::Rejected { why } = &outcome {
             let other = usize::try_from(1 + batch.failures.saturating_sub(ISOLATE_AFTER) % OTHERS).unwrap_or(1);
             let other = other.min(notices.len() - 1);
-            if other > 0 && self.is_accepted(target, &notices[other], course)? {
+            let is_accepted = other > 0 && {
+                let second = self.attempt(target, &notices[other..=other], &uids[other..=other], course)?;
+                matches!(second, Outcome::Delivered { .. })
+            };
+            if is_accepted {
                 let count = count_of(other);
                 let why = visible(&target.conceal(why)).into_owned();
                 let text = format!("{}: {count} quarantined, to be tried alone from now on: {why}", target.name);
@@ -257,15 +277,18 @@ impl Run<'_> {
             }
         }
         batch.shorten(1);
-        self.settle(target, batch, outcome, course)
+        self.settle(target, batch, outcome, uids[0], course)
     }
 
-    fn is_accepted(&self, target: &Notifier, notice: &Notice, course: &mut Course) -> Result<bool, Error> {
-        Ok(matches!(self.attempt(target, slice::from_ref(notice), course)?, Outcome::Delivered { .. }))
-    }
-
-    /// Records what became of a batch, and logs it if it isn't well.
-    fn settle(&self, target: &Notifier, batch: Batch, outcome: Outcome, course: &mut Course) -> Result<Next, Error> {
+    /// Records what became of a batch, and logs it if it isn't well. `first` is its first event.
+    fn settle(
+        &self,
+        target: &Notifier,
+        batch: Batch,
+        outcome: Outcome,
+        first: Uid,
+        course: &mut Course,
+    ) -> Result<Next, Error> {
         let (name, now) = (&target.name, Stamp::now());
         let is_alone = batch.ids().len() == 1;
         let (pause, why, cause) = match outcome {
@@ -302,6 +325,9 @@ impl Run<'_> {
                 course.is_ill = true;
                 let why = visible(&target.conceal(&why)).into_owned();
                 log::write(Level::Error, &format!("{name} rejects an event, which becomes a dead letter: {why}"));
+                if self.need == Need::Required {
+                    notes::reject(self.config, name, first)?;
+                }
                 self.queue().rejected(batch, &why, &now)?;
                 return Ok(Next::Go);
             }
@@ -327,21 +353,37 @@ impl Run<'_> {
         pause + SHORTEST_REQUEST < self.deadline.left()
     }
 
-    /// Sends one message and judges the answer. If that says how else the target is reached, it is sent that way
-    /// at once.
-    fn attempt(&self, target: &Notifier, notices: &[Notice], course: &mut Course) -> Result<Outcome, Error> {
+    /// Sends one message, with a note before and after, and judges the answer. If that says how else the target is
+    /// reached, it is sent that way at once.
+    fn attempt(
+        &self,
+        target: &Notifier,
+        notices: &[Notice],
+        uids: &[Uid],
+        course: &mut Course,
+    ) -> Result<Outcome, Error> {
+        let note = notes::begin(self.config, &target.name, self.need, uids)?;
+        let outcome = self.find(target, notices, course);
+        let word = if matches!(outcome, Outcome::Delivered { .. }) { Word::Delivered } else { Word::Kept };
+        // If that fails, the note says that nobody knows.
+        let _ = note.map(|note| note.end(word));
+        Ok(outcome)
+    }
+
+    fn find(&self, target: &Notifier, notices: &[Notice], course: &mut Course) -> Outcome {
         let first = self.send(target, notices, &course.hint);
-        let Outcome::Moved { hint, why } = first else { return Ok(first) };
+        let Outcome::Moved { hint, why } = first else { return first };
         let second = self.send(target, notices, &hint);
         match second {
-            Outcome::Failed { .. } => return Ok(second),
-            Outcome::Refused { .. } | Outcome::Moved { .. } => return Ok(Outcome::Refused { why }),
+            Outcome::Failed { .. } => return second,
+            Outcome::Refused { .. } | Outcome::Moved { .. } => return Outcome::Refused { why },
             Outcome::Delivered { .. } | Outcome::Throttled { .. } | Outcome::Rejected { .. } => {}
         }
         log::write(Level::Warning, &format!("{}: {}; reached {hint}", target.name, target.conceal(&why)));
-        self.queue().set_hint(target.name.as_str(), &hint)?;
+        // Where it can't be remembered, it is found out again.
+        let _ = self.queue().set_hint(target.name.as_str(), &hint);
         course.hint = hint;
-        Ok(second)
+        second
     }
 
     fn send(&self, target: &Notifier, notices: &[Notice], hint: &str) -> Outcome {

@@ -25,6 +25,20 @@ pub fn directories(config: &Config) -> [&Path; 3] {
     [&config.paths.spool, Path::new(ORPHANS[0]), Path::new(ORPHANS[1])]
 }
 
+/// Imports everything into a copy of the queue, and leaves the files where they are. Returns them with their events,
+/// and whether all could be read.
+pub fn copy(config: &Config, queue: &mut Queue) -> Result<(Vec<(PathBuf, Event)>, Health), Error> {
+    let (mut all, mut health) = (Vec::new(), Health::Well);
+    for directory in directories(config) {
+        let (spooled, mistakes) = spool::read(directory);
+        health = mistakes.iter().map(log::failed).fold(health, Health::and);
+        all.extend(spooled);
+    }
+    let events: Vec<Event> = all.iter().map(|(_, event)| event.clone()).collect();
+    queue.import(&events)?;
+    Ok((all, health))
+}
+
 fn import(directory: &Path, queue: &mut Queue) -> Result<Health, Error> {
     let (spooled, mistakes) = spool::read(directory);
     let mut health = mistakes.iter().map(log::failed).fold(Health::Well, Health::and);

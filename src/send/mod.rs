@@ -8,6 +8,8 @@ mod heartbeat;
 mod import;
 mod judge;
 mod lock;
+mod memory;
+pub mod notes;
 mod run;
 mod watch;
 

@@ -1,30 +1,63 @@
 //! One run: imports, judges, delivers, and repairs the queue if need be.
 
+use std::path::Path;
+
 use crate::clock::Stamp;
 use crate::config::Config;
 use crate::error::{Error, Health, Kind};
 use crate::event::Event;
 use crate::log::{self, Level};
-use crate::queue::{Due, Queue, Role};
+use crate::queue::{self, Due, Queue, Role};
 use crate::send::deadline::{Deadline, RUN_LIMIT};
 use crate::send::lock::{self, Lock};
-use crate::send::{delivery, ended, heartbeat, import, judge};
+use crate::send::notes::{self, Need};
+use crate::send::{delivery, ended, heartbeat, import, judge, memory};
 
 /// Delivers what is due, once, and calls the monitor. Does nothing while another sender works.
 pub fn once(config: &Config) -> Result<Health, Error> {
-    let Some(lock) = lock::take(config)? else { return Ok(Health::Well) };
     let deadline = Deadline::new(RUN_LIMIT, None);
-    match run(config, &lock, &deadline)? {
+    let health = if has_nothing(config) {
+        Health::Well
+    } else {
+        let Some(lock) = lock::take(config)? else { return Ok(Health::Well) };
+        run(config, &lock, &deadline)?
+    };
+    match health {
         Health::Well => heartbeat::ping(config, &deadline),
         Health::Failed => Ok(Health::Failed),
     }
 }
 
-/// Delivers what is due, with the lock held. With nothing due it writes nothing at all.
+/// Whether there is neither a queue nor a directory for one, nor anything in the spool: nobody has logged in since
+/// the boot of a host that keeps all this in memory.
+pub fn has_nothing(config: &Config) -> bool {
+    let home = config.paths.database.parent().unwrap_or(Path::new("/"));
+    home.try_exists().is_ok_and(|exists| !exists) && import::is_empty(config)
+}
+
+/// Delivers what is due, with the lock held. With nothing due it writes nothing at all. An error says that the queue
+/// could not be written; what is due was delivered all the same, as far as it can be noted.
 pub fn run(config: &Config, _lock: &Lock, deadline: &Deadline<'_>) -> Result<Health, Error> {
     if is_idle(config) {
         return Ok(Health::Well);
     }
+    let database = &config.paths.database;
+    if let Some(why) = queue::trouble(database) {
+        let why = Kind::Unwritable { doing: "write to the queue", path: database.clone(), why };
+        return memory::run(config, why.into(), deadline);
+    }
+    match on_disk(config, deadline) {
+        Err(why) if is_unusable(&why) => memory::run(config, why, deadline),
+        done => done,
+    }
+}
+
+/// Whether the queue can't be used for now, though it may be whole.
+fn is_unusable(why: &Error) -> bool {
+    matches!(why.kind(), Kind::Unwritable { .. })
+}
+
+fn on_disk(config: &Config, deadline: &Deadline<'_>) -> Result<Health, Error> {
     match deliver(config, Queue::open(&config.paths.database, Role::Sender), deadline) {
         Err(damaged) => {
             let Kind::Damaged { path, why } = damaged.kind() else { return Err(damaged) };
@@ -43,7 +76,7 @@ fn is_idle(config: &Config) -> bool {
         Some(queue) => Ok::<_, Error>(due(config, &queue)? != Due::Now),
         None => Ok(false),
     };
-    import::is_empty(config) && look().unwrap_or(false)
+    import::is_empty(config) && !notes::exist(config) && look().unwrap_or(false)
 }
 
 /// When there is something to do, unless something comes.
@@ -77,5 +110,20 @@ fn deliver(config: &Config, queue: Result<Queue, Error>, deadline: &Deadline<'_>
     let now = Stamp::now();
     judge::run(&mut queue, config, &now)?;
     ended::run(&mut queue, &now)?;
-    delivery::run(config, queue, deadline).map(|delivered| health.and(delivered))
+    let health = health.and(settle_noted(config, &mut queue)?);
+    let (queue, delivered) = delivery::run(config, queue, Need::Optional, deadline);
+    let delivered = delivered?;
+    queue.close();
+    Ok(health.and(delivered).and(notes::remove(config)))
+}
+
+/// Records what was delivered while the queue couldn't be written, or by a sender that was killed.
+fn settle_noted(config: &Config, queue: &mut Queue) -> Result<Health, Error> {
+    if !notes::exist(config) {
+        return Ok(Health::Well);
+    }
+    for (target, noted) in config.targets.iter().zip(notes::read_all(config)) {
+        queue.settle_noted(target.name.as_str(), &noted, &Stamp::now())?;
+    }
+    Ok(notes::remove(config))
 }

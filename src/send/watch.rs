@@ -14,7 +14,8 @@ use crate::error::{Error, Health, Kind};
 use crate::log::{self, Level};
 use crate::queue::{Due, Queue};
 use crate::send::deadline::{Deadline, RUN_LIMIT};
-use crate::send::{heartbeat, import, lock, run};
+use crate::send::lock::{self, Lock};
+use crate::send::{heartbeat, import, run};
 
 /// Without any event, look again after this: for the heartbeat, and because a directory may have
 /// been replaced meanwhile.
@@ -44,14 +45,9 @@ enum Woken {
 
 /// Delivers until SIGTERM or SIGINT comes.
 pub fn run(config: &Config) -> Result<Health, Error> {
-    let another = || Error::from(Kind::Impossible("another `send` is running"));
-    let mut lock = lock::take(config)?.ok_or_else(another)?;
     let signals = end_signals().map_err(Error::system("watch for signals"))?;
-    let (mut last_ping, mut is_warned) = (None, false);
+    let (mut lock, mut last_ping, mut is_warned) = (None, None, false);
     loop {
-        if !lock.is_current() {
-            lock = lock::take(config)?.ok_or_else(another)?;
-        }
         // Watches are set before the look at the queue, so that nothing slips in between.
         let changes = watches(config);
         if changes.is_none() && !is_warned {
@@ -59,17 +55,39 @@ pub fn run(config: &Config) -> Result<Health, Error> {
             is_warned = true;
         }
         let deadline = Deadline::new(RUN_LIMIT, Some(&signals));
-        let health = run::run(config, &lock, &deadline).unwrap_or_else(|why| log::failed(&why));
+        let result = match keep(lock.take(), config) {
+            Ok(None) => Ok(Health::Well),
+            Ok(Some(held)) => run::run(config, lock.insert(held), &deadline),
+            Err(why) if matches!(why.kind(), Kind::Impossible(_)) => return Err(why),
+            Err(why) => Err(why),
+        };
+        // What could not be done will not be possible a second later either.
+        let longest = if result.is_ok() { sleep(config) } else { LONGEST_SLEEP };
+        let health = result.unwrap_or_else(|why| log::failed(&why));
         if health == Health::Well && last_ping.is_none_or(|ping: Instant| ping.elapsed() >= HEARTBEAT) {
             let _ = heartbeat::ping(config, &deadline).unwrap_or_else(|why| log::failed(&why));
             last_ping = Some(Instant::now());
         }
         let gather = if health == Health::Well { GATHER } else { REST };
-        if wait(&signals, changes.as_ref(), sleep(config))? == Woken::ToEnd
-            || wait(&signals, None, gather)? == Woken::ToEnd
-        {
+        if wait(&signals, changes.as_ref(), longest)? == Woken::ToEnd || wait(&signals, None, gather)? == Woken::ToEnd {
             return Ok(Health::Well);
         }
+    }
+}
+
+/// Takes the lock, unless it is held already. `None` where there is nothing to do until a directory for the queue
+/// appears. [`Kind::Impossible`] if another process has it.
+fn keep(lock: Option<Lock>, config: &Config) -> Result<Option<Lock>, Error> {
+    if run::has_nothing(config) {
+        return Ok(None);
+    }
+    // One that isn't current is dropped first, or it would be in the way of the new one.
+    match lock.filter(Lock::is_current) {
+        Some(lock) => Ok(Some(lock)),
+        None => match lock::take(config)? {
+            Some(lock) => Ok(Some(lock)),
+            None => Err(Kind::Impossible("another `send` is running").into()),
+        },
     }
 }
 
@@ -102,7 +120,8 @@ fn watches(config: &Config) -> Option<Inotify> {
         | AddWatchFlags::IN_MOVE_SELF
         | AddWatchFlags::IN_DELETE_SELF;
     let home = config.paths.database.parent().unwrap_or(Path::new("/"));
-    inotify.add_watch(home, changes).ok()?;
+    // Where it is missing, the directory in which it will appear.
+    home.ancestors().find(|directory| inotify.add_watch(*directory, changes).is_ok())?;
     for directory in import::directories(config) {
         let _ = inotify.add_watch(directory, changes);
     }

@@ -1,6 +1,8 @@
 //! The queue: no fault loses an event, and no event is stuck in it.
 
+mod causes;
 mod crash;
+mod disks;
 mod fallbacks;
 mod idle;
 mod letters;

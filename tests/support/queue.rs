@@ -268,6 +268,22 @@ impl Queue {
         assert_ne!(self.journal(), "wal");
     }
 
+    /// Leaves the files of a database with a rollback journal as a power cut in the middle of a change does.
+    pub fn cut_a_change_off(&self) {
+        let connection = self.open();
+        // The journal is written and synced before the database, which a small cache makes happen at once.
+        let begin = "PRAGMA cache_size = 1; PRAGMA synchronous = FULL; BEGIN; UPDATE event SET user = 'nobody';
+             WITH RECURSIVE n (id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM n WHERE id < 500)
+             INSERT INTO meta SELECT 'n' || id, hex(randomblob(100)) FROM n";
+        connection.execute_batch(begin).expect("nobody else writes");
+        let files = ["", "-journal"].map(|suffix| self.0.with_file_name(format!("session_events.db{suffix}")));
+        let copies = files.each_ref().map(|file| fs::read(file).expect("a file"));
+        drop(connection);
+        for (file, copy) in files.iter().zip(copies) {
+            fs::write(file, copy).expect("ours");
+        }
+    }
+
     /// Changes the user of every event to what `rename` returns for its id and user.
     pub fn rename_users(&self, rename: impl Fn(usize, &str) -> String) {
         let mut connection = self.open();

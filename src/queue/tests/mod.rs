@@ -6,6 +6,7 @@ mod dead_letters;
 mod deliveries;
 mod known;
 mod looks;
+mod noted;
 
 use std::fs;
 use std::path::{Path, PathBuf};
