@@ -21,6 +21,10 @@ pub enum Kind {
     Config(Vec<String>),
     /// `cannot record in the queue /var/…/session_events.db: database is locked`
     Queue { doing: &'static str, path: PathBuf, why: String },
+    /// `cannot open the queue /var/…/session_events.db: the database is locked by process 4711`
+    ///
+    /// Without a holder, /proc/locks doesn't name it.
+    Locked { doing: &'static str, path: PathBuf, holder: Option<i32> },
     /// The database is damaged; the sender repairs it.
     Damaged { path: PathBuf, why: String },
     /// What was asked for can't be done, in a sentence with the remedy.
@@ -76,6 +80,13 @@ impl fmt::Display for Error {
             Kind::File { doing, path, why } => write!(f, "cannot {doing} {}: {why}", path.display()),
             Kind::Config(mistakes) => f.write_str(&mistakes.join("\n")),
             Kind::Queue { doing, path, why } => write!(f, "cannot {doing} {}: {why}", path.display()),
+            Kind::Locked { doing, path, holder: None } => {
+                let who = "a process that can't be seen from here (in a container?)";
+                write!(f, "cannot {doing} {}: the database is locked by {who}", path.display())
+            }
+            Kind::Locked { doing, path, holder: Some(process) } => {
+                write!(f, "cannot {doing} {}: the database is locked by process {process}", path.display())
+            }
             Kind::Damaged { path, why } => write!(f, "{} is damaged: {why}; `send` repairs it", path.display()),
             Kind::Impossible(what) => f.write_str(what),
             Kind::System { doing, why } => write!(f, "cannot {doing}: {why}"),

@@ -22,16 +22,24 @@ pub enum Links {
     Refuse,
 }
 
+/// Opens a regular file with these options. A pipe or a device is an error, and nothing is waited for.
+pub fn open(path: &Path, options: &mut OpenOptions, links: Links) -> io::Result<File> {
+    // Without O_NONBLOCK, opening a FIFO would wait for whoever is at its other end.
+    let flags = if links == Links::Refuse { O_NONBLOCK | O_NOFOLLOW } else { O_NONBLOCK };
+    let file = options.custom_flags(flags).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(not_regular()) }
+}
+
+/// What is wrong with a pipe, a device or a directory in the place of a file.
+pub fn not_regular() -> io::Error {
+    io::Error::other("not a regular file")
+}
+
 /// Reads a regular file of at most `limit` bytes, and what its open descriptor says of it. A pipe, a
 /// device or a larger file is an error, and nothing is waited for.
 pub fn read(path: &Path, limit: u64, links: Links) -> io::Result<(Vec<u8>, Metadata)> {
-    // Without O_NONBLOCK, opening a FIFO would wait for its writer.
-    let flags = if links == Links::Refuse { O_NONBLOCK | O_NOFOLLOW } else { O_NONBLOCK };
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let file = open(path, OpenOptions::new().read(true), links)?;
     let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(io::Error::other("not a regular file"));
-    }
     // One byte more than the file has, so that the first read also finds its end.
     let mut bytes = Vec::with_capacity(usize::try_from(metadata.len().min(limit)).unwrap_or(0) + 1);
     file.take(limit + 1).read_to_end(&mut bytes)?;

@@ -14,6 +14,7 @@ mod event;
 mod files;
 mod hook;
 mod http;
+mod locks;
 mod log;
 mod notice;
 mod notifier;

@@ -90,10 +90,10 @@ fn built_in(spool: &Path) -> Result<PathBuf, Error> {
     };
     files::ensure_own_directory(spool)?;
     // Only we can write to the spool, so an existing file of this name is ours.
-    let nofollow = nix::libc::O_NOFOLLOW;
-    let mut open = OpenOptions::new();
-    open.write(true).create(true).truncate(true).mode(0o600).custom_flags(nofollow);
-    open.open(&path).and_then(|mut file| file.write_all(pem.as_bytes())).map_err(Error::file("write", &path))?;
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let opened = files::open(&path, &mut options, Links::Refuse);
+    opened.and_then(|mut file| file.write_all(pem.as_bytes())).map_err(Error::file("write", &path))?;
     Ok(path)
 }
 

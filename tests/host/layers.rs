@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms, from the top down. docs/design.md says what each is for.
-const ROOMS: [&str; 20] = [
+const ROOMS: [&str; 21] = [
     "main",
     "cli",
     "command",
@@ -20,6 +20,7 @@ const ROOMS: [&str; 20] = [
     "notice",
     "event",
     "toml",
+    "locks",
     "clock",
     "tz",
     "files",

@@ -4,6 +4,7 @@ mod crash;
 mod fallbacks;
 mod idle;
 mod letters;
+mod locks;
 mod powercut;
 #[path = "../support/mod.rs"]
 mod support;
