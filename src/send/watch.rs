@@ -47,11 +47,13 @@ enum Woken {
 pub fn run(config: &Config) -> Result<Health, Error> {
     let another = || Error::from(Kind::Impossible("another `send` is running"));
     let mut lock = lock::take(config)?.ok_or_else(another)?;
+    lock.stay();
     let signals = end_signals().map_err(Error::system("watch for signals"))?;
     let (mut last_ping, mut is_warned) = (None, false);
     loop {
         if !lock.is_current() {
             lock = lock::take(config)?.ok_or_else(another)?;
+            lock.stay();
         }
         // Watches are set before the look at the queue, so that nothing slips in between.
         let changes = watches(config);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
-use nix::unistd::mkfifo;
+use nix::unistd::{geteuid, mkfifo};
 
 use crate::support::home::{Home, LOGIN, SERVICE, STDOUT};
 use crate::support::outcome::Outcome;
@@ -67,11 +67,12 @@ impl Drop for Running {
 }
 
 /// A process of this user that takes locks as the program does, and keeps them: `flock` on a file, or what
-/// `SQLite` takes to have a database for itself.
+/// `SQLite` takes to have a database for itself. (The test's own process may be older than a sender can be.)
 fn holder(user: u32, file: &Path, how: &str) -> Running {
     let script = "import fcntl, os, sys, time
-os.setgroups([]); os.setgid(int(sys.argv[1])); os.setuid(int(sys.argv[1]))
-file = os.open(sys.argv[2], os.O_RDWR | os.O_CREAT, 0o600)
+user = int(sys.argv[1])
+if user != os.getuid(): os.setgroups([]); os.setgid(user); os.setuid(user)
+file = os.open(sys.argv[2], os.O_RDONLY if os.path.isdir(sys.argv[2]) else os.O_RDWR | os.O_CREAT, 0o600)
 if sys.argv[3] == 'flock': fcntl.flock(file, fcntl.LOCK_EX)
 else: fcntl.lockf(file, fcntl.LOCK_EX, 512, 1 << 30)
 print('locked', flush=True)
@@ -309,7 +310,7 @@ fn a_holder_in_another_pid_namespace_is_not_signalled_and_nobody_else_either() {
 /// P1, P8
 #[test]
 fn a_pipe_in_the_place_of_a_lock_holds_nobody_up() {
-    for name in [".turn"] {
+    for name in [".turn", ".lock"] {
         let home = Home::new(STDOUT);
         mkfifo(&home.at(&format!("state/session_events.db{name}")), Mode::S_IRWXU).expect("its place is free");
         let started = Instant::now();
@@ -358,6 +359,48 @@ fn a_pipe_in_the_place_of_a_repairs_events_is_named() {
     run(&home, &["send"]).fails().says(&format!("cannot open {}: not a regular file", planted.display()));
     fs::remove_file(&planted).expect("ours");
     run(&home, &["send"]).succeeds().prints("'amanda'");
+}
+
+/// P2: two senders that can't make the file still exclude each other.
+#[test]
+fn where_the_senders_file_cannot_be_made_its_directory_is_locked() {
+    if !has("python3") {
+        return skip("where_the_senders_file_cannot_be_made_its_directory_is_locked", "needs python3");
+    }
+    let home = Home::new(STDOUT);
+    mkfifo(&home.at("state/session_events.db.lock"), Mode::S_IRWXU).expect("its place is free");
+    home.login("amanda");
+    let other = holder(geteuid().as_raw(), &home.at("state"), "flock");
+    run(&home, &["send"]).when("another one is at work").succeeds().prints_only("");
+    drop(other);
+    run(&home, &["send"]).succeeds().prints("'amanda'");
+}
+
+/// P8
+#[test]
+fn a_sender_that_cannot_be_seen_is_reported_unless_it_stays() {
+    let test = "a_sender_that_cannot_be_seen_is_reported_unless_it_stays";
+    if !has_mount_namespaces() || !has("python3") {
+        return skip(test, "needs root, namespaces and python3");
+    }
+    let home = Home::of_service(STDOUT);
+    home.login("amanda");
+    let lock = home.at("state/session_events.db.lock");
+    let elsewhere = || {
+        let inner = home.command(&["send"]);
+        let mut command = Command::new("unshare");
+        command.args(["--pid", "--fork", "--mount-proc"]).arg(inner.get_program()).args(inner.get_args());
+        end_of(command)
+    };
+    let other = holder(SERVICE, &lock, "flock");
+    run(&home, &["send"]).when("another one is at work").succeeds().prints_only("");
+    elsewhere().fails().says(&format!("cannot send: {} is locked by a process that can't be seen", lock.display()));
+    drop(other);
+    let mut watch = Running::start(home.command(&["send", "--watch"]));
+    let mut line = String::new();
+    BufReader::new(watch.0.stdout.take().expect("it is piped")).read_line(&mut line).expect("a line");
+    assert!(line.contains("'amanda'"), "{line}");
+    elsewhere().when("one that stays does the work").succeeds().prints_only("");
 }
 
 /// P3, P7: others could read who logs in from where, and lock what they can open.
