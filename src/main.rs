@@ -25,6 +25,7 @@ mod send;
 mod text;
 mod toml;
 mod tz;
+mod watchdog;
 
 use std::env;
 use std::io::{self, Write};
@@ -61,6 +62,9 @@ fn main() -> ExitCode {
 
 /// Does what the arguments ask for.
 fn run(args: &Args) -> Result<Health, Error> {
+    if args.command != Command::Queue {
+        watchdog::begin();
+    }
     let with_config = |missing, work: Work<'_>| with_config(&args.config, missing, work);
     match args.command {
         Command::Queue => {
@@ -87,8 +91,9 @@ fn with_config(file: &Path, missing: Missing, work: Work<'_>) -> Result<Health, 
     work(&config)
 }
 
-/// Writes data to stdout. A reader that went away is no failure.
+/// Writes data to stdout. A reader may take all the time he wants, and one that went away is no failure.
 fn print(text: &str) -> Result<Health, Error> {
+    watchdog::stop();
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(why) if why.kind() != io::ErrorKind::BrokenPipe => Err(Error::file("write to", Path::new("stdout"))(why)),

@@ -16,6 +16,7 @@ use crate::log::{self, Level};
 use crate::queue::{Due, Queue};
 use crate::send::deadline::{Deadline, RUN_LIMIT};
 use crate::send::{heartbeat, import, lock, run};
+use crate::watchdog;
 
 /// Without any event, look again after this: for the heartbeat, and because a directory may have
 /// been replaced meanwhile.
@@ -61,6 +62,7 @@ pub fn run(config: &Config) -> Result<Health, Error> {
             log::write(Level::Warning, "changes can't be watched (inotify): new events are looked for each minute");
             is_warned = true;
         }
+        watchdog::start();
         let deadline = Deadline::new(RUN_LIMIT, Some(&signals));
         let health = run::run(config, &lock, &deadline).unwrap_or_else(|why| log::failed(&why));
         if health == Health::Well && last_ping.is_none_or(|ping: Instant| ping.elapsed() >= HEARTBEAT) {
@@ -68,9 +70,10 @@ pub fn run(config: &Config) -> Result<Health, Error> {
             last_ping = Some(Instant::now());
         }
         let gather = if health == Health::Well { GATHER } else { REST };
-        if wait(&signals, changes.as_ref(), sleep(config))? == Woken::ToEnd
-            || wait(&signals, None, gather)? == Woken::ToEnd
-        {
+        watchdog::start();
+        let longest = sleep(config);
+        watchdog::stop();
+        if wait(&signals, changes.as_ref(), longest)? == Woken::ToEnd || wait(&signals, None, gather)? == Woken::ToEnd {
             return Ok(Health::Well);
         }
     }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms, from the top down. docs/design.md says what each is for.
-const ROOMS: [&str; 21] = [
+const ROOMS: [&str; 22] = [
     "main",
     "cli",
     "command",
@@ -24,6 +24,7 @@ const ROOMS: [&str; 21] = [
     "clock",
     "tz",
     "files",
+    "watchdog",
     "log",
     "text",
     "error",

@@ -4,4 +4,5 @@ mod digest;
 mod schedule;
 #[path = "../support/mod.rs"]
 mod support;
+mod surroundings;
 mod targets;
