@@ -34,10 +34,11 @@ use std::process::ExitCode;
 
 use crate::cli::{Args, Command};
 use crate::command::{letters, status};
-use crate::config::Config;
+use crate::config::{Config, Source};
 use crate::error::{Error, Health, Kind};
 use crate::log::Level;
 use crate::privileges::Missing;
+use crate::queue::Paths;
 
 /// What a command does with the configuration.
 type Work<'w> = &'w dyn Fn(&Config) -> Result<Health, Error>;
@@ -81,10 +82,12 @@ fn run(args: &Args) -> Result<Health, Error> {
     }
 }
 
-/// Reads the configuration, gives up root if it can be trusted, and only then does the work.
+/// Reads the configuration, gives up root if it can be trusted, and only then looks at the files that it names.
 fn with_config(file: &Path, missing: Missing, work: Work<'_>) -> Result<Health, Error> {
-    let (config, warning) = Config::read(file)?;
-    privileges::give_up_root(&config.paths.database, &config.paths.spool, missing)?;
+    let source = Source::read(file)?;
+    let Paths { database, spool } = source.paths()?;
+    privileges::give_up_root(&database, &spool, missing)?;
+    let (config, warning) = source.check()?;
     if let Some(warning) = warning {
         log::write(Level::Warning, &warning);
     }

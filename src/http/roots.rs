@@ -51,7 +51,8 @@ pub fn trust(settings: &Settings, spool: &Path) -> Result<(), Error> {
     // Fails only if a provider is already installed, and then it is this one.
     let _ = CryptoProvider { key_provider: &NoKeys, ..ring::default_provider() }.install_default();
     let path = if let Some(path) = &settings.ca_file {
-        check_store(path).map_err(Error::file("use network.ca_file", path))?;
+        let checked = files::check_for_root(path).and_then(|()| check_store(path));
+        checked.map_err(Error::file("use network.ca_file", path))?;
         path.clone()
     } else {
         let store = STORES.iter().map(PathBuf::from).find(|path| check_store(path).is_ok());

@@ -6,6 +6,7 @@ mod cost;
 mod install;
 mod layers;
 mod looks;
+mod secrets;
 #[cfg(feature = "tls")]
 mod static_build;
 #[path = "../support/mod.rs"]
