@@ -26,6 +26,10 @@ pub enum Kind {
     /// The queue can't be written, or not even opened, and neither damage nor another process is the cause:
     /// `cannot record in the queue /var/…: the disk is full: 0 KiB are left on …; free some space`
     Unwritable { doing: &'static str, path: PathBuf, why: String },
+    /// `cannot open the queue /var/…/session_events.db: the database is locked by process 4711`
+    ///
+    /// Without a holder, /proc/locks doesn't name it.
+    Locked { doing: &'static str, path: PathBuf, holder: Option<i32> },
     /// The database is damaged; the sender repairs it.
     Damaged { path: PathBuf, why: String },
     /// What was asked for can't be done, in a sentence with the remedy.
@@ -86,6 +90,13 @@ impl fmt::Display for Error {
             Kind::File { doing, path, why } => format!("cannot {doing} {}: {why}", path.display()),
             Kind::Queue { doing, path, why } | Kind::Unwritable { doing, path, why } => {
                 format!("cannot {doing} {}: {why}", path.display())
+            }
+            Kind::Locked { doing, path, holder } => {
+                let who = match holder {
+                    Some(process) => format!("process {process}"),
+                    None => "a process that can't be seen from here (in a container?)".into(),
+                };
+                format!("cannot {doing} {}: the database is locked by {who}", path.display())
             }
             Kind::Damaged { path, why } => format!("{} is damaged: {why}; `send` repairs it", path.display()),
             Kind::Impossible(what) => (*what).into(),

@@ -14,6 +14,7 @@ mod event;
 mod files;
 mod hook;
 mod http;
+mod locks;
 mod log;
 mod notice;
 mod notifier;
@@ -25,6 +26,7 @@ mod send;
 mod text;
 mod toml;
 mod tz;
+mod watchdog;
 
 use std::env;
 use std::io::{self, Write};
@@ -33,10 +35,11 @@ use std::process::ExitCode;
 
 use crate::cli::{Args, Command};
 use crate::command::{letters, status};
-use crate::config::Config;
+use crate::config::{Config, Source};
 use crate::error::{Error, Health, Kind};
 use crate::log::Level;
 use crate::privileges::Missing;
+use crate::queue::Paths;
 
 /// What a command does with the configuration.
 type Work<'w> = &'w dyn Fn(&Config) -> Result<Health, Error>;
@@ -65,6 +68,9 @@ fn main() -> ExitCode {
 
 /// Does what the arguments ask for.
 fn run(args: &Args) -> Result<Health, Error> {
+    if args.command != Command::Queue {
+        watchdog::begin();
+    }
     let with_config = |missing, work: Work<'_>| with_config(&args.config, missing, work);
     match args.command {
         Command::Queue => {
@@ -87,18 +93,21 @@ fn run(args: &Args) -> Result<Health, Error> {
     }
 }
 
-/// Reads the configuration, gives up root if it can be trusted, and only then does the work.
+/// Reads the configuration, gives up root if it can be trusted, and only then looks at the files that it names.
 fn with_config(file: &Path, missing: Missing, work: Work<'_>) -> Result<Health, Error> {
-    let (config, warning) = Config::read(file)?;
-    privileges::give_up_root(&config.paths.database, &config.paths.spool, missing)?;
+    let source = Source::read(file)?;
+    let Paths { database, spool } = source.paths()?;
+    privileges::give_up_root(&database, &spool, missing)?;
+    let (config, warning) = source.check()?;
     if let Some(warning) = warning {
         log::write(Level::Warning, &warning);
     }
     work(&config)
 }
 
-/// Writes data to stdout. A reader that went away is no failure.
+/// Writes data to stdout. A reader may take all the time he wants, and one that went away is no failure.
 fn print(text: &str) -> Result<Health, Error> {
+    watchdog::stop();
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(why) if why.kind() != io::ErrorKind::BrokenPipe => Err(Error::file("write to", Path::new("stdout"))(why)),

@@ -6,6 +6,7 @@ use std::io;
 use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 
+use nix::unistd::geteuid;
 use toml_edit::{Document, Item, TableLike, Value};
 
 use crate::error::{Error, Kind};
@@ -15,10 +16,14 @@ use crate::text::Secret;
 /// Bytes of a file that holds a secret in its first line.
 const SECRET_LIMIT: u64 = 64 * 1024;
 
+/// A file, and the secret in it, or why it couldn't be read: by root, before that was given up.
+pub type KnownSecret = (PathBuf, Result<Secret, Error>);
+
 /// The text of one configuration file, and the mistakes found in it so far.
 pub struct Reader<'t> {
     file: &'t Path,
     text: &'t str,
+    secrets: &'t [KnownSecret],
     mistakes: RefCell<Vec<(usize, String)>>,
 }
 
@@ -49,9 +54,15 @@ pub struct Section<'t> {
 }
 
 impl<'t> Reader<'t> {
-    /// Reads a text that came from `file`.
+    /// Reads a text that came from `file`. Where it names a file that others could have put there, root does not
+    /// read that.
     pub fn new(file: &'t Path, text: &'t str) -> Self {
-        Self { file, text, mistakes: RefCell::default() }
+        Self { file, text, secrets: &[], mistakes: RefCell::default() }
+    }
+
+    /// The same, with what root has read before.
+    pub fn with_secrets(file: &'t Path, text: &'t str, secrets: &'t [KnownSecret]) -> Self {
+        Self { secrets, ..Self::new(file, text) }
     }
 
     /// Parses the text. `None`: it is not TOML, which is noted as a mistake.
@@ -83,6 +94,14 @@ impl<'t> Reader<'t> {
             Some(value) if mistakes.is_empty() => Ok(value),
             _ => Err(Kind::Config(mistakes.into_iter().map(|(_, text)| text).collect()).into()),
         }
+    }
+
+    fn secret_in(&self, path: &Path) -> Result<Secret, String> {
+        if let Some((_, known)) = self.secrets.iter().find(|(known, _)| known == path) {
+            return known.as_ref().cloned().map_err(ToString::to_string);
+        }
+        let checked = files::check_for_root(path).map_err(Error::file("read", path));
+        checked.and_then(|()| first_line(path)).map_err(|why| why.to_string())
     }
 
     fn push(&self, line: usize, what: &str) {
@@ -180,7 +199,7 @@ impl<'t> Section<'t> {
             _ if inline.is_some() => Err(format!("stands beside {key}: give one of them")),
             // Not shown: it may be the secret itself.
             path if !path.is_absolute() => Err("must be the absolute path of a file that holds the secret".into()),
-            path => first_line(path).map_err(|why| format!("cannot be used: {why}")),
+            path => self.reader.secret_in(path).map_err(|why| format!("cannot be used: {why}")),
         })?;
         Some(Found { value, line: file.line })
     }
@@ -238,6 +257,37 @@ impl<'t> Section<'t> {
     fn full_name(&self, key: &str) -> String {
         let joint = if self.name.is_empty() { "" } else { "." };
         format!("{}{joint}{}", self.name, key.escape_debug())
+    }
+}
+
+/// The secrets in those files that are root's alone, if this is root: files that `x_file` names, whatever `x` is.
+/// Nothing is read of others: they may be links to root's files.
+pub fn root_secrets(text: &str) -> Vec<KnownSecret> {
+    let mut secrets = Vec::new();
+    if let Ok(document) = Document::parse(text)
+        && geteuid().is_root()
+    {
+        collect_secrets(document.as_table(), &mut secrets);
+    }
+    secrets
+}
+
+fn collect_secrets(table: &dyn TableLike, secrets: &mut Vec<KnownSecret>) {
+    for (key, item) in table.iter() {
+        if let Some(below) = item.as_table_like() {
+            collect_secrets(below, secrets);
+        } else if let Some(path) = item.as_str().filter(|path| key.ends_with("_file") && path.starts_with('/')) {
+            secrets.extend(root_secret(Path::new(path)).map(|read| (path.into(), read)));
+        }
+    }
+}
+
+/// Reads a file that is root's alone. `None`: it isn't.
+fn root_secret(path: &Path) -> Option<Result<Secret, Error>> {
+    match files::is_roots_alone(path) {
+        Ok(true) => Some(first_line(path)),
+        Ok(false) => None,
+        Err(why) => Some(Err(Error::file("read", path)(why))),
     }
 }
 

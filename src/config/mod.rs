@@ -12,7 +12,7 @@ pub use hook::Hook;
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::unistd::geteuid;
 
@@ -23,7 +23,7 @@ use crate::notifier::{self, Notifier};
 use crate::queue::{Limits, Paths};
 use crate::rules::Allowlist;
 use crate::text::Field;
-use crate::toml::{Reader, Section};
+use crate::toml::{KnownSecret, Reader, Section, root_secrets};
 use crate::tz::Zone;
 
 /// Bytes of the file. A thousand allowlisted networks take less than a tenth of it.
@@ -57,15 +57,6 @@ impl Config {
         self.targets.iter().map(|target| target.name.as_str()).collect()
     }
 
-    /// Reads and checks the whole file, and returns a warning too, if any. The files that it names are read
-    /// last: they may be root's.
-    pub fn read(file: &Path) -> Result<(Self, Option<String>), Error> {
-        let (bytes, metadata) = read_file(file)?;
-        let warning = check_owner(file, &metadata, geteuid().as_raw())?;
-        let changed_ms = metadata.ctime().saturating_mul(1000);
-        Self::parse(file, text(file, &bytes)?).map(|config| (Self { changed_ms, ..config }, warning))
-    }
-
     /// Whether anything is reached over TLS.
     pub fn is_secure(&self) -> bool {
         self.targets.iter().any(Notifier::is_secure)
@@ -73,8 +64,8 @@ impl Config {
     }
 
     /// Checks a text that came from `file`.
-    fn parse(file: &Path, text: &str) -> Result<Self, Error> {
-        let reader = Reader::new(file, text);
+    fn parse(file: &Path, text: &str, secrets: &[KnownSecret]) -> Result<Self, Error> {
+        let reader = Reader::with_secrets(file, text, secrets);
         let document = reader.parse();
         reader.finish(document.as_ref().and_then(|document| Self::from_root(reader.root(document))))
     }
@@ -87,6 +78,42 @@ impl Config {
         let network = http::Settings::configure(root.section("network"));
         root.finish();
         Some(Self { paths, limits, network, host: host?, zone: zone?, targets, changed_ms: 0 })
+    }
+}
+
+/// The file before it is checked: root reads it, and is given up before anything else is done with it.
+pub struct Source {
+    file: PathBuf,
+    text: String,
+    secrets: Vec<KnownSecret>,
+    warning: Option<String>,
+    changed_ms: i64,
+}
+
+impl Source {
+    /// Reads the file, and if this is root, those with secrets that are root's alone.
+    pub fn read(file: &Path) -> Result<Self, Error> {
+        let (bytes, metadata) = read_file(file)?;
+        let warning = check_owner(file, &metadata, geteuid().as_raw())?;
+        let text = text(file, &bytes)?.to_owned();
+        let changed_ms = metadata.ctime().saturating_mul(1000);
+        Ok(Self { file: file.into(), secrets: root_secrets(&text), text, warning, changed_ms })
+    }
+
+    /// Where the queue is. With a mistake in that, every mistake in the file is returned.
+    pub fn paths(&self) -> Result<Paths, Error> {
+        let reader = Reader::new(&self.file, &self.text);
+        let paths = reader.parse().map(|document| queue(reader.root(&document).section("queue")).0);
+        match paths.filter(|_| !reader.has_mistakes()) {
+            Some(paths) => Ok(paths),
+            None => Config::parse(&self.file, &self.text, &self.secrets).map(|config| config.paths),
+        }
+    }
+
+    /// Checks the whole file, reads the other files that it names, and returns a warning too, if any.
+    pub fn check(self) -> Result<(Config, Option<String>), Error> {
+        let config = Config::parse(&self.file, &self.text, &self.secrets)?;
+        Ok((Config { changed_ms: self.changed_ms, ..config }, self.warning))
     }
 }
 

@@ -1,3 +1,5 @@
+use nix::unistd::geteuid;
+
 use super::*;
 
 const GO: &str = r#"
@@ -20,7 +22,7 @@ ips = ["10.0.0.2", "fd00::1"]
 "#;
 
 fn parse(text: &str) -> Result<Config, String> {
-    Config::parse(Path::new("config.toml"), text).map_err(|why| why.to_string())
+    Config::parse(Path::new("config.toml"), text, &root_secrets(text)).map_err(|why| why.to_string())
 }
 
 fn names(config: &Config) -> Vec<&str> {
@@ -167,7 +169,9 @@ fn without_tls_an_https_address_is_a_mistake_that_names_the_build_that_has_it() 
 
 #[test]
 fn a_secret_is_the_first_line_of_a_regular_file_of_bounded_size() {
-    let directory = std::env::temp_dir().join(format!("ssn-secrets-{}", std::process::id()));
+    // Root reads no secret in the directory for temporary files, which is everybody's.
+    let parent = if geteuid().is_root() { "/run".into() } else { std::env::temp_dir() };
+    let directory = parent.join(format!("ssn-secrets-{}", std::process::id()));
     std::fs::create_dir_all(&directory).expect("a temporary directory");
     let path = directory.join("token");
     let read = || {

@@ -51,7 +51,8 @@ pub fn trust(settings: &Settings, spool: &Path) -> Result<(), Error> {
     // Fails only if a provider is already installed, and then it is this one.
     let _ = CryptoProvider { key_provider: &NoKeys, ..ring::default_provider() }.install_default();
     let path = if let Some(path) = &settings.ca_file {
-        check_store(path).map_err(Error::file("use network.ca_file", path))?;
+        let checked = files::check_for_root(path).and_then(|()| check_store(path));
+        checked.map_err(Error::file("use network.ca_file", path))?;
         path.clone()
     } else {
         let store = STORES.iter().map(PathBuf::from).find(|path| check_store(path).is_ok());
@@ -90,10 +91,10 @@ fn built_in(spool: &Path) -> Result<PathBuf, Error> {
     };
     files::ensure_own_directory(spool)?;
     // Only we can write to the spool, so an existing file of this name is ours.
-    let nofollow = nix::libc::O_NOFOLLOW;
-    let mut open = OpenOptions::new();
-    open.write(true).create(true).truncate(true).mode(0o600).custom_flags(nofollow);
-    open.open(&path).and_then(|mut file| file.write_all(pem.as_bytes())).map_err(Error::file("write", &path))?;
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let opened = files::open(&path, &mut options, Links::Refuse);
+    opened.and_then(|mut file| file.write_all(pem.as_bytes())).map_err(Error::file("write", &path))?;
     Ok(path)
 }
 

@@ -36,7 +36,10 @@ impl Queue {
             Ok(Some(disk)) => disk,
             Ok(None) => return Ok(()),
             // Better without a lock than not at all: nobody else writes for long.
-            Err(why) => open::open_without_locks(&self.path).map_err(|_| why)?,
+            Err(why) => {
+                open::files(&self.path)?;
+                open::open_without_locks(&self.path).map_err(|_| why)?
+            }
         };
         let copy = || {
             let transaction = self.connection.unchecked_transaction()?;

@@ -52,6 +52,7 @@ pub use trouble::{disk_trouble, trouble};
 use crate::error::{Error, Kind};
 use crate::event::{Event, Uid};
 use crate::files;
+use crate::locks::Holder;
 use crate::queue::sql::{SqlResult, value};
 
 /// Pages in the write-ahead log at which a login moves them into the database. The next process to open
@@ -78,8 +79,14 @@ pub struct Queue {
 impl Queue {
     /// Opens the queue, creates it if it is missing, and brings its schema up to date. For the sender it
     /// also imports the events of a Go program's database and of a repair that was cut off.
+    ///
+    /// An error of the kind [`Kind::Locked`] means that another process keeps this one out.
     pub fn open(path: &Path, role: Role) -> Result<Self, Error> {
-        let lock = open::wait_for_lock(path);
+        let lock = match role {
+            Role::Hook => open::queue_for_lock(path),
+            Role::Sender => open::wait_for_lock(path)?,
+        };
+        open::make_private(open::files(path)?);
         let mut queue = open::open(path, role).map_err(failed("open the queue", path))?;
         // The sender stays for long, and writes between two logins.
         queue.open_lock = lock.filter(|_| role == Role::Hook);
@@ -94,9 +101,15 @@ impl Queue {
         if !path.try_exists().map_err(Error::file("examine", path))? {
             return Ok(None);
         }
-        let lock = open::wait_for_existing_lock(path);
+        let lock = open::wait_for_existing_lock(path)?;
+        open::files(path)?;
         let queue = open::open_to_read(path).map_err(failed("read the queue", path))?;
         Ok(queue.map(|queue| Self { open_lock: lock, ..queue }))
+    }
+
+    /// The process that keeps others out of the queue now, if it can be seen from here.
+    pub fn holder(path: &Path) -> Option<Holder> {
+        open::holder(path)
     }
 
     /// Whether a repair was cut off, and left events that the next `send` imports.
@@ -188,6 +201,10 @@ fn failed(doing: &'static str, path: &Path) -> impl Fn(Box<rusqlite::Error>) -> 
     move |why| {
         if repair::is_damage(&why) {
             return Kind::Damaged { path: path.into(), why: why.to_string() }.into();
+        }
+        if open::is_busy(&why) {
+            let holder = open::holder(path).map(|holder| holder.pid);
+            return Kind::Locked { doing, path: path.into(), holder }.into();
         }
         let path = path.to_path_buf();
         match trouble::explain(&path, &why) {

@@ -43,7 +43,7 @@ impl Queue {
     /// meanwhile: it would write into the file that is moved aside.
     pub fn repair(path: &Path, why: &str) -> Result<(Self, String), Error> {
         let not_locked = || Kind::Queue { doing: "repair", path: path.into(), why: "it can't be locked".into() };
-        let _lock = open::wait_for_lock(path).ok_or_else(not_locked)?;
+        let _lock = open::wait_for_lock(path)?.ok_or_else(not_locked)?;
         let events = salvage(path).map_err(failed("save events of", path))?;
         save(&beside(path, SAVED), &events)?;
         let aside = name_aside(path);
@@ -73,6 +73,7 @@ pub fn restore(queue: &mut Queue) -> Result<(), Error> {
     if !saved.exists() {
         return Ok(());
     }
+    open::files(&saved)?;
     let events = salvage(&saved).map_err(failed("read", &saved))?;
     queue.import(&events)?;
     remove(&saved)

@@ -57,7 +57,7 @@ pub fn trouble(database: &Path) -> Option<String> {
         Ok(_) => {}
     }
     if fs::metadata(database).is_ok_and(|metadata| !metadata.is_file()) {
-        return Some("it is not a file".into());
+        return Some("not a regular file".into());
     }
     disk_trouble(database)
         .or_else(|| forbidden(directory, AccessFlags::W_OK | AccessFlags::X_OK))

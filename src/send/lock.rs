@@ -1,13 +1,23 @@
-//! One sender at a time, by a file lock beside the database: a crash frees it.
+//! One sender at a time, by a lock on the file beside the database: a crash frees it.
+//!
+//! A sender that stays holds a second lock on the same file, of the other kind (fcntl(2), not flock(2)), by
+//! which others can tell that it may hold the first one for long.
 
-use std::fs::{File, Metadata, OpenOptions, TryLockError};
-use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs::{File, Metadata, TryLockError};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc::{F_RDLCK, F_UNLCK, F_WRLCK, SEEK_SET, c_int, flock};
 
 use crate::config::Config;
-use crate::error::Error;
+use crate::error::{Error, Kind};
+use crate::locks::{self, Holder};
 use crate::queue::Paths;
+
+/// A sender that has run for longer than this is stuck: a run ends within a minute.
+const LONGEST_RUN: Duration = Duration::from_mins(2);
 
 /// The one process that sends, for as long as this lives.
 pub struct Lock {
@@ -22,35 +32,78 @@ impl Lock {
         let there = open(&self.paths).ok().and_then(|(file, _)| place(&file).ok());
         there.is_some_and(|there| place(&self.file).is_ok_and(|here| here == there))
     }
+
+    /// Tells others that this sender stays. Without it, they only complain.
+    pub fn stay(&self) {
+        let _ = fcntl(&self.file, FcntlArg::F_OFD_SETLK(&whole_file(F_RDLCK)));
+    }
 }
 
-/// Locks out every other sender; `None` if there is one.
+/// Locks out every other sender. `None`: there is one, and it does the work. If that one is stuck, this is an
+/// error.
 pub fn take(config: &Config) -> Result<Option<Lock>, Error> {
     let (file, path) = open(&config.paths)?;
     match file.try_lock() {
         Ok(()) => Ok(Some(Lock { file, paths: config.paths.clone() })),
-        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::WouldBlock) if is_resident(&file) => Ok(None),
+        Err(TryLockError::WouldBlock) => complaint(&path, Holder::of(&path).map(|holder| (holder.pid, holder.age()))),
         Err(TryLockError::Error(why)) => Err(Error::file("lock", &path)(why)),
     }
 }
 
-/// Opens what senders lock: a file, which need not be writable; the directory of the database where there can be
-/// none; or the spool where that directory is missing.
+/// Opens what senders lock: a file; the directory of the database where there can be none; or the spool where that
+/// directory is missing.
 fn open(paths: &Paths) -> Result<(File, PathBuf), Error> {
     let mut name = paths.database.clone().into_os_string();
     name.push(".lock");
     let path = PathBuf::from(name);
-    let why = match OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path) {
+    let why = match locks::open(&path) {
         Ok(file) => return Ok((file, path)),
         Err(why) => why,
     };
     let directory = paths.database.parent().unwrap_or(Path::new("/"));
-    for other in [&path, directory, &paths.spool] {
-        match File::open(other) {
-            Ok(file) => return Ok((file, other.into())),
-            Err(why) if why.kind() == io::ErrorKind::NotFound => {}
-            Err(_) => break,
+    let opened = [directory, &paths.spool].into_iter().find_map(|other| Some((File::open(other).ok()?, other.into())));
+    opened.ok_or_else(|| Error::file("open", &path)(why))
+}
+
+/// Whether the sender that holds the lock stays.
+fn is_resident(file: &File) -> bool {
+    let mut found = whole_file(F_WRLCK);
+    fcntl(file, FcntlArg::F_OFD_GETLK(&mut found)).is_ok() && c_int::from(found.l_type) != F_UNLCK
+}
+
+/// A lock on all of a file. (The constants' types differ between systems.)
+fn whole_file(kind: c_int) -> flock {
+    let narrow = |value: c_int| value.try_into().unwrap_or_default();
+    flock { l_type: narrow(kind), l_whence: narrow(SEEK_SET), l_start: 0, l_len: 0, l_pid: 0 }
+}
+
+/// Says what is wrong with another sender, if anything is.
+fn complaint(path: &Path, other: Option<(i32, Duration)>) -> Result<Option<Lock>, Error> {
+    let why = match other {
+        Some((_, age)) if age < LONGEST_RUN => return Ok(None),
+        Some((process, age)) => {
+            let minutes = age.as_secs() / 60;
+            format!("process {process}, another `send`, has run for {minutes} minutes and locks {}", path.display())
         }
+        None => format!("{} is locked by a process that can't be seen from here (in a container?)", path.display()),
+    };
+    Err(Kind::System { doing: "send", why }.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// P8
+    #[test]
+    fn another_sender_is_left_alone_for_two_minutes_and_reported_from_then_on() {
+        let said = |other| complaint(Path::new("/q.db.lock"), other).err().map(|why| why.to_string());
+        assert_eq!(said(Some((7, Duration::from_secs(119)))), None);
+        assert_eq!(
+            said(Some((7, Duration::from_secs(125)))).as_deref(),
+            Some("cannot send: process 7, another `send`, has run for 2 minutes and locks /q.db.lock")
+        );
+        assert!(said(None).is_some_and(|said| said.contains("can't be seen from here")));
     }
-    Err(Error::file("open", &path)(why))
 }

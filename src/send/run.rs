@@ -1,6 +1,8 @@
 //! One run: imports, judges, delivers, and repairs the queue if need be.
 
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::clock::Stamp;
 use crate::config::Config;
@@ -12,6 +14,12 @@ use crate::send::deadline::{Deadline, RUN_LIMIT};
 use crate::send::lock::{self, Lock};
 use crate::send::notes::{self, Need};
 use crate::send::{delivery, ended, heartbeat, import, judge, memory};
+
+/// Nobody needs the queue for so long: a login ends after a second, and a command takes less.
+const HOLD_LIMIT: Duration = Duration::from_secs(10);
+
+/// How often the sender looks whether it is still the same process that has the queue.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// Delivers what is due, once, and calls the monitor. Does nothing while another sender works.
 pub fn once(config: &Config) -> Result<Health, Error> {
@@ -54,11 +62,11 @@ pub fn run(config: &Config, _lock: &Lock, deadline: &Deadline<'_>) -> Result<Hea
 
 /// Whether the queue can't be used for now, though it may be whole.
 fn is_unusable(why: &Error) -> bool {
-    matches!(why.kind(), Kind::Unwritable { .. })
+    matches!(why.kind(), Kind::Unwritable { .. } | Kind::Locked { .. })
 }
 
 fn on_disk(config: &Config, deadline: &Deadline<'_>) -> Result<Health, Error> {
-    match deliver(config, Queue::open(&config.paths.database, Role::Sender), deadline) {
+    match deliver(config, open(&config.paths.database), deadline) {
         Err(damaged) => {
             let Kind::Damaged { path, why } = damaged.kind() else { return Err(damaged) };
             let (mut queue, report) = Queue::repair(path, why)?;
@@ -84,6 +92,30 @@ pub fn due(config: &Config, queue: &Queue) -> Result<Due, Error> {
     let now = Stamp::now();
     let work = queue.work(&config.target_names(), &config.limits, &now)?.due;
     Ok(work.min(ended::due(queue, &now)?))
+}
+
+/// Opens the queue. A process that keeps it locked is ended, if it is this user's and has it for ten seconds: a
+/// login ends by itself in less, but the user who logs in can freeze his own (cgroups(7)).
+fn open(database: &Path) -> Result<Queue, Error> {
+    match Queue::open(database, Role::Sender) {
+        Err(why) if matches!(why.kind(), Kind::Locked { .. }) => {
+            let Some(holder) = Queue::holder(database) else { return Err(why) };
+            let current = || Queue::holder(database);
+            let ends = Instant::now() + HOLD_LIMIT;
+            while current() == Some(holder) && Instant::now() < ends {
+                thread::sleep(LOOK_AGAIN);
+            }
+            if current() == Some(holder) {
+                if !holder.end(current) {
+                    return Err(why);
+                }
+                let text = format!("process {} kept the queue locked; it was ended", holder.pid);
+                log::write(Level::Warning, &text);
+            }
+            Queue::open(database, Role::Sender)
+        }
+        opened => opened,
+    }
 }
 
 fn deliver(config: &Config, queue: Result<Queue, Error>, deadline: &Deadline<'_>) -> Result<Health, Error> {

@@ -16,6 +16,7 @@ use crate::queue::{Due, Queue};
 use crate::send::deadline::{Deadline, RUN_LIMIT};
 use crate::send::lock::{self, Lock};
 use crate::send::{heartbeat, import, run};
+use crate::watchdog;
 
 /// Without any event, look again after this: for the heartbeat, and because a directory may have
 /// been replaced meanwhile.
@@ -54,6 +55,7 @@ pub fn run(config: &Config) -> Result<Health, Error> {
             log::write(Level::Warning, "changes can't be watched (inotify): new events are looked for each minute");
             is_warned = true;
         }
+        watchdog::start();
         let deadline = Deadline::new(RUN_LIMIT, Some(&signals));
         let result = match keep(lock.take(), config) {
             Ok(None) => Ok(Health::Well),
@@ -69,6 +71,7 @@ pub fn run(config: &Config) -> Result<Health, Error> {
             last_ping = Some(Instant::now());
         }
         let gather = if health == Health::Well { GATHER } else { REST };
+        watchdog::stop();
         if wait(&signals, changes.as_ref(), longest)? == Woken::ToEnd || wait(&signals, None, gather)? == Woken::ToEnd {
             return Ok(Health::Well);
         }
@@ -85,7 +88,10 @@ fn keep(lock: Option<Lock>, config: &Config) -> Result<Option<Lock>, Error> {
     match lock.filter(Lock::is_current) {
         Some(lock) => Ok(Some(lock)),
         None => match lock::take(config)? {
-            Some(lock) => Ok(Some(lock)),
+            Some(lock) => {
+                lock.stay();
+                Ok(Some(lock))
+            }
             None => Err(Kind::Impossible("another `send` is running").into()),
         },
     }

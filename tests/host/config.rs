@@ -7,7 +7,6 @@ use std::process::{Command, Output};
 
 use crate::support::home::{Home, LOGIN, SERVICE, STDOUT, hook};
 use crate::support::outcome::Outcome;
-use crate::support::server::Server;
 use crate::support::{has_mount_namespaces, is_root, skip};
 
 #[test]
@@ -150,22 +149,6 @@ fn orphans_that_cannot_be_read_are_an_error() {
     chown(home.at("lib/ssh-session-notifier/orphans"), Some(1), Some(1)).expect("root may");
     fs::set_permissions(home.at("lib/ssh-session-notifier/orphans"), Permissions::from_mode(0o700)).expect("ours");
     send().fails().says("cannot read /var/lib/ssh-session-notifier/orphans: Permission denied");
-}
-
-#[test]
-fn secrets_may_be_in_files_of_their_own() {
-    let server = Server::well();
-    let home = Home::new("");
-    let secret = home.at("token");
-    fs::write(&secret, "tk_s3cret  \nsecond line\n").expect("it is ours");
-    home.configure(&format!(
-        "[notification]\nservice = \"ntfy\"\n{}token_file = \"{}\"\n",
-        server.ntfy(),
-        secret.display()
-    ));
-    home.login("amanda");
-    home.send().succeeds();
-    assert_eq!(server.requests()[0].header("authorization"), Some("Bearer tk_s3cret"));
 }
 
 /// P4

@@ -3,10 +3,12 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Output;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::support::home::{Home, STDOUT, Syslog};
 use crate::support::outcome::Outcome;
-use crate::support::server::Server;
+use crate::support::server::{Server, reply, taken};
 use crate::support::{has_mount_namespaces, skip};
 
 /// Clears a terminal's screen, sets its title, and claims to be another line.
@@ -29,10 +31,22 @@ fn send(home: &Home, syslog: &Syslog) -> (Output, String) {
 /// P3
 #[test]
 fn texts_in_the_database_reach_terminal_and_syslog_as_visible_lines() {
-    let server = Server::scripted(&[(400, r#"{"code":40001,"error":"no"}"#), (503, "")]);
+    let is_down = Arc::new(AtomicBool::new(false));
+    let fails = Arc::clone(&is_down);
+    let server = Server::new(move |_, request, stream| {
+        if fails.load(Ordering::Relaxed) {
+            reply(stream, 503, "", "");
+        } else if request.body.contains("'amanda' (") {
+            reply(stream, 400, "", r#"{"code":40011,"error":"no"}"#);
+        } else {
+            taken(stream);
+        }
+    });
     let home = Home::new(&format!("[notification]\nservice = \"ntfy\"\n{}", server.ntfy()));
     home.login("amanda");
+    home.login("bob");
     home.send().fails();
+    is_down.store(true, Ordering::Relaxed);
     let before = home.status().lines().count();
     home.queue().write_everywhere(ESCAPES);
     let status = home.status();

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms, from the top down. docs/design.md says what each is for.
-const ROOMS: [&str; 21] = [
+const ROOMS: [&str; 23] = [
     "main",
     "cli",
     "command",
@@ -20,10 +20,12 @@ const ROOMS: [&str; 21] = [
     "rules",
     "event",
     "toml",
+    "locks",
     "clock",
     "tz",
     "process",
     "files",
+    "watchdog",
     "log",
     "error",
     "text",

@@ -7,6 +7,7 @@ mod escapes;
 mod install;
 mod layers;
 mod looks;
+mod secrets;
 #[cfg(feature = "tls")]
 mod static_build;
 #[path = "../support/mod.rs"]

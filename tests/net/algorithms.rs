@@ -19,7 +19,7 @@ const VERSIONS: [&str; 2] = ["TLSv1.2", "TLSv1.3"];
 /// Sends to a server with these settings, whose certificate and authority have keys of these kinds.
 /// The string is the server's access log.
 fn send(settings: &str, authority: Kind, kind: Kind) -> (Home, Output, String) {
-    let home = Home::new("");
+    let home = Home::as_installed("");
     let authority = Authority::with(&home, "authority", authority);
     let certificate = authority.issue_with("certificate", kind, "DNS:localhost", PAST, END);
     let server = Server::well();

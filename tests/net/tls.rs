@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -25,7 +26,7 @@ const SELF_SIGNED: &str = "the server's certificate is a self-signed authority c
 
 /// A server behind nginx that presents a good certificate, and a login to tell of.
 fn scene(settings: &str) -> (Home, Authority, Server, Nginx) {
-    let home = Home::new("");
+    let home = Home::as_installed("");
     let authority = Authority::new(&home, "authority");
     let good = authority.issue("good", GOOD, PAST, END);
     let server = Server::well();
@@ -100,7 +101,7 @@ fn a_certificate_that_proves_nothing_is_refused_with_the_reason_and_the_event_is
     if !is_possible() {
         return support::skip(test, "needs nginx and openssl");
     }
-    let home = Home::new("");
+    let home = Home::as_installed("");
     let (authority, other) = (Authority::new(&home, "authority"), Authority::new(&home, "other"));
     let rows: [(Pair, &str); 7] = [
         (
@@ -196,7 +197,8 @@ fn a_file_of_authorities_that_is_none_holds_up_only_what_needs_it() {
     }
     let (home, authority, server, nginx) = scene("");
     fs::write(home.at("empty.pem"), "").expect("a file");
-    mkfifo(&home.at("fifo.pem"), Mode::S_IRUSR).expect("its place is free");
+    mkfifo(&home.at("fifo.pem"), Mode::from_bits_truncate(0o644)).expect("its place is free");
+    fs::set_permissions(&authority.pair.key, fs::Permissions::from_mode(0o644)).expect("it is ours");
     let plain = Server::well();
     for (file, why) in [
         (home.at("missing.pem"), "No such file or directory (os error 2)"),
@@ -265,7 +267,7 @@ for answer in [b'HTTP/1.1 200 OK\\r\\nX', b'', b'HTTP/1.1 200 OK\\r\\n\\r\\n{\"i
         let test = "a_server_that_hangs_up_without_tls_good_bye_has_answered_all_the_same";
         return support::skip(test, "needs openssl and python3");
     }
-    let home = Home::new("");
+    let home = Home::as_installed("");
     let authority = Authority::new(&home, "authority");
     let Pair { certificate, key } = authority.issue("good", GOOD, PAST, END);
     let mut command = Command::new("python3");

@@ -39,7 +39,7 @@ fn an_error_names_the_real_cause_and_the_remedy() {
         (
             "a directory in its place",
             "rm state/*; mkdir state/session_events.db",
-            "session_events.db: it is not a file",
+            "session_events.db: not a regular file",
         ),
     ];
     for (case, cause, expected) in rows {

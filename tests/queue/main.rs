@@ -6,6 +6,7 @@ mod disks;
 mod fallbacks;
 mod idle;
 mod letters;
+mod locks;
 mod powercut;
 #[path = "../support/mod.rs"]
 mod support;

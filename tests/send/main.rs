@@ -5,4 +5,5 @@ mod flood;
 mod schedule;
 #[path = "../support/mod.rs"]
 mod support;
+mod surroundings;
 mod targets;

@@ -58,6 +58,11 @@ impl Home {
         home
     }
 
+    /// A host as it is installed, as far as the tests may: with root, the state directory is the service user's.
+    pub fn as_installed(config: &str) -> Self {
+        if crate::support::is_root() { Self::of_service(config) } else { Self::new(config) }
+    }
+
     /// Replaces the configuration; the owner of the state directory may read it too.
     pub fn configure(&self, config: &str) {
         let root = self.0.display();
