@@ -27,8 +27,8 @@ use crate::text::Field;
 /// Bytes of memory for everything but the requests; a run needs a tenth of it.
 const MEMORY_LIMIT: u64 = 32 << 20;
 
-/// Bytes for one target: the stacks of two threads, and what a request needs.
-const MEMORY_PER_TARGET: u64 = 8 << 20;
+/// Bytes for one target: the stacks of its threads, and what a request needs.
+const MEMORY_PER_TARGET: u64 = 12 << 20;
 
 /// How often a target that is done looks for more while others are at work.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
@@ -48,6 +48,7 @@ const OTHERS: u32 = 8;
 /// One run over one queue.
 struct Run<'a> {
     config: &'a Config,
+    client: http::Client<'a>,
     queue: Mutex<Queue>,
     deadline: &'a Deadline<'a>,
     now: Stamp,
@@ -85,6 +86,7 @@ enum Next {
 pub fn run(config: &Config, queue: Queue, deadline: &Deadline<'_>) -> Result<Health, Error> {
     let run = Run {
         config,
+        client: http::Client::new(&config.network),
         queue: Mutex::new(queue),
         deadline,
         now: Stamp::now(),
@@ -342,7 +344,7 @@ impl Run<'_> {
                 Ok(()) => Outcome::Delivered { pause: None },
                 Err(why) => Outcome::Failed { why: format!("cannot write to stdout: {why}") },
             },
-            Message::Post(request) => match http::post(&request, timeout) {
+            Message::Post(request) => match self.client.send(&request, timeout) {
                 Ok(response) => target.judge(response, &request.url, hint),
                 Err(why) => Outcome::Failed { why },
             },
