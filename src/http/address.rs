@@ -63,6 +63,8 @@ impl Url {
                 "must have a host name or an IPv4 address such as 192.0.2.7, and a port from 1 to 65535 if any",
             );
         }
+        // A query needs a path before it (RFC 9110 §4.2.1), which minreq would leave out.
+        let path = if path.starts_with('?') { format!("/{path}") } else { path.to_owned() };
         let start = scheme.len() + "://".len();
         let (host, authority) = (start..start + host.len(), authority.to_ascii_lowercase());
         let text = Secret::new(format!("{scheme}://{authority}{path}"));
@@ -169,13 +171,14 @@ mod tests {
             ("https://ntfy.sh/topic", true, "ntfy.sh", "https://ntfy.sh", "/topic", "", false),
             ("http://127.0.0.1:80", false, "127.0.0.1", "http://127.0.0.1:80", "", "", true),
             ("http://localhost:8080/a?b=c", false, "localhost", "http://localhost:8080", "/a", "b=c", true),
-            ("http://h?x", false, "h", "http://h", "", "x", false),
+            ("http://h?x", false, "h", "http://h", "/", "x", false),
             ("https://ntfy.sh:8443/a/b?c", true, "ntfy.sh", "https://ntfy.sh:8443", "/a/b", "c", false),
         ];
         for (text, is_secure, host, origin, path, query, is_loopback) in rows {
             let url = Url::parse(&Secret::new(text)).unwrap_or_else(|why| panic!("{text} {why}"));
             assert_eq!((url.host(), url.origin(), url.path(), url.query()), (host, origin, path, query), "{text}");
-            assert_eq!((url.is_secure(), url.is_loopback(), url.reveal()), (is_secure, is_loopback, text));
+            let whole = text.replace("h?x", "h/?x");
+            assert_eq!((url.is_secure(), url.is_loopback(), url.reveal()), (is_secure, is_loopback, whole.as_str()));
             assert!(format!("{url:?}").starts_with("Url { text: Secret(..), host: "), "{url:?}");
             assert_eq!(Url::parse(&Secret::new(format!("{origin}/x"))), Ok(url.with_path("/x")));
         }

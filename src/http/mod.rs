@@ -1,6 +1,6 @@
 //! One bounded request: an address, headers and a body go in, an answer or a reason comes out.
 //!
-//! minreq does the work on a thread of its own, so that the timeout includes the look-up of the name.
+//! minreq speaks HTTP and TLS, over a connection of ours (`connect`), which it takes for a proxy (`relay`).
 //! Redirects are not followed: a token must not travel to another host.
 
 #[cfg(feature = "tls")]
@@ -11,6 +11,8 @@ mod roots;
 mod tests;
 
 mod address;
+mod connect;
+mod relay;
 mod settings;
 
 pub use address::Url;
@@ -21,8 +23,9 @@ pub use settings::Settings;
 use std::io::{self, Read};
 #[cfg(not(feature = "tls"))]
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use crate::http::connect::{Down, connect};
 use crate::text::{Secret, base64};
 
 /// Bytes of an answer's body that are read. Every service's answer is far shorter.
@@ -37,17 +40,28 @@ const NO_STATUS_LINE: &str = "Server did not provide a status line";
 /// What minreq's own errors are about.
 const IMPROPER: &str = "this is not a proper HTTP answer";
 
-/// What is to be sent, by POST.
+/// What is to be sent.
 #[derive(Clone, Debug)]
 pub struct Request {
+    /// How (RFC 9110 §9).
+    pub method: Method,
     /// Where to.
     pub url: Url,
     /// `Authorization: Bearer TOKEN`, if the service wants it.
     pub bearer: Option<Secret>,
     /// `Idempotency-Key: "HEX"`: the same for every attempt to send the same message.
     pub key: Option<u64>,
-    /// The body, JSON.
+    /// The body, JSON; a GET has none.
     pub body: String,
+    /// Whether it never goes through a proxy.
+    pub is_direct: bool,
+}
+
+/// How a request is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    Get,
+    Post,
 }
 
 /// What came back.
@@ -77,19 +91,53 @@ pub fn trust(_settings: &Settings, _spool: &Path) -> Result<(), crate::error::Er
     Ok(())
 }
 
-/// Posts a request and reads the answer, within `timeout` (rounded down to seconds, at least one). An answer
-/// whose body was cut is still an answer: the caller decides whether it is enough. The error is a sentence: no
-/// such name, no route, refused, an untrusted certificate, not HTTP, no answer in time.
-pub fn post(request: &Request, timeout: Duration) -> Result<Response, String> {
-    let mut message = minreq::post(request.url.reveal())
+/// Requests of one run.
+pub struct Client<'a> {
+    settings: &'a Settings,
+    down: Down,
+}
+
+impl<'a> Client<'a> {
+    /// A client to which nothing is known to be down.
+    pub fn new(settings: &'a Settings) -> Self {
+        Self { settings, down: Down::default() }
+    }
+
+    /// Sends a request and reads the answer, within `timeout`. An answer whose body was cut is still an answer: the
+    /// caller decides whether it is enough. The error is a sentence: no such name, no route, refused, an untrusted
+    /// certificate, not HTTP, no answer in time.
+    pub fn send(&self, request: &Request, timeout: Duration) -> Result<Response, String> {
+        let ends = Instant::now() + timeout;
+        let url = &request.url;
+        let proxy = self.settings.proxy.as_ref().filter(|_| !request.is_direct && !url.is_loopback());
+        let server = connect(url.host(), url.port(), proxy, &self.down, ends)?;
+        match relay::exchange(message(request), &server, ends, fetch) {
+            Ok(response) => Ok(response),
+            Err(relay::Failure::Broken(why)) => Err(why),
+            // Without a proxy minreq can find its own way.
+            Err(relay::Failure::NoLoopback(message)) if proxy.is_none() => {
+                let seconds = ends.saturating_duration_since(Instant::now()).as_secs().max(1);
+                fetch(message.with_timeout(seconds))
+            }
+            Err(relay::Failure::NoLoopback(_)) => Err("the proxy needs this host's loopback (127.0.0.1)".into()),
+        }
+    }
+}
+
+fn message(request: &Request) -> minreq::Request {
+    let start = match request.method {
+        Method::Post => minreq::post(request.url.reveal()),
+        Method::Get => minreq::get(request.url.reveal()),
+    };
+    let mut message = start
         .with_follow_redirects(false)
-        .with_timeout(timeout.as_secs().max(1))
         .with_max_headers_size(HEADERS_LIMIT)
         .with_max_status_line_length(HEADERS_LIMIT)
         .with_header("User-Agent", concat!("ssh-session-notifier/", env!("CARGO_PKG_VERSION")))
-        .with_header("Connection", "close")
-        .with_header("Content-Type", "application/json")
-        .with_body(request.body.as_str());
+        .with_header("Connection", "close");
+    if request.method == Method::Post {
+        message = message.with_header("Content-Type", "application/json").with_body(request.body.as_str());
+    }
     if let Some(token) = &request.bearer {
         message = message.with_header("Authorization", format!("Bearer {}", token.reveal()));
     } else if let Some(user) = request.url.user() {
@@ -99,6 +147,11 @@ pub fn post(request: &Request, timeout: Duration) -> Result<Response, String> {
         // A string of RFC 9651 §3.3.3, as draft-ietf-httpapi-idempotency-key-header wants.
         message = message.with_header("Idempotency-Key", format!("\"{key:016x}\""));
     }
+    message
+}
+
+/// Lets minreq send its request, and reads the answer.
+fn fetch(message: minreq::Request) -> Result<Response, String> {
     let mut answer = message.send_lazy().map_err(why)?;
     if answer.reason_phrase == NO_STATUS_LINE {
         return Err("the server closed the connection, or speaks no HTTP".into());

@@ -18,6 +18,8 @@ pub struct Settings {
     /// The only authorities to trust, instead of the system's.
     #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "checked, but of no use without TLS"))]
     pub ca_file: Option<PathBuf>,
+    /// Whom every connection goes through that isn't to this host.
+    pub proxy: Option<Url>,
     /// The monitor to call after a run that left nothing overdue.
     pub heartbeat_url: Option<Url>,
 }
@@ -27,8 +29,17 @@ impl Settings {
     pub fn configure(mut section: Section<'_>) -> Self {
         let timeout = section.integer("timeout", 1..=45).unwrap_or(TIMEOUT);
         let heartbeat = section.secret("heartbeat_url");
+        let proxy = section.secret("proxy").filter(|found| !found.value.reveal().is_empty());
+        let proxy = proxy.and_then(|found| {
+            let url = Url::configure(&section, "proxy", &found)?;
+            let is_bare = !url.is_secure() && url.path().trim_end_matches('/').is_empty() && url.query().is_empty();
+            section.check("proxy", &found, |_| {
+                is_bare.then_some(url).ok_or("must be http://HOST:PORT or http://NAME:PASSWORD@HOST:PORT")
+            })
+        });
         let settings = Self {
             timeout: Duration::from_secs(timeout.unsigned_abs()),
+            proxy,
             ca_file: section.path("ca_file", PathKind::Directory),
             // An empty one means none.
             heartbeat_url: heartbeat

@@ -22,7 +22,7 @@ pub use targets::{Name, configure};
 
 use std::cmp::Reverse;
 
-use crate::http::{Request, Response, Url};
+use crate::http::{Method, Request, Response, Url};
 use crate::notice::LONGEST;
 use crate::notifier::outcome::{Asked, Reading};
 use crate::rules::Filter;
@@ -60,6 +60,8 @@ pub struct Notifier {
     pub capacity: Capacity,
     /// Whether its messages may leave out lines of somebody who has many.
     pub detail: Detail,
+    /// Whether it never goes through `network.proxy`.
+    is_direct: bool,
     setup: Setup,
 }
 
@@ -117,7 +119,7 @@ impl Notifier {
         };
         let Some(url) = own.or_else(|| self.setup.address.clone()) else { return Message::Print(body) };
         let (bearer, key) = (self.setup.bearer.clone(), Some(digest.key(&self.name)));
-        Message::Post(Request { url, bearer, key, body })
+        Message::Post(Request { method: Method::Post, url, bearer, key, body, is_direct: self.is_direct })
     }
 
     /// Says what an answer to a request to `url` means. Secrets are taken out first: later one may have been cut,

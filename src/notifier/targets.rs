@@ -70,9 +70,10 @@ fn target(parent: &mut Section<'_>, name: Name) -> Option<Notifier> {
     let mut section = parent.section(name.as_str());
     let Row { capacity, detail, configure, .. } = service_of(&mut section, &name)?;
     let filter = Filter::configure(&mut section);
+    let is_direct = section.boolean("proxy") == Some(false);
     let setup = configure(&mut section);
     section.finish();
-    Some(Notifier { name, filter, capacity: *capacity, detail: *detail, setup: setup? })
+    Some(Notifier { name, filter, capacity: *capacity, detail: *detail, is_direct, setup: setup? })
 }
 
 /// The service that a target uses: the one that it is named after, or the one that its section names.

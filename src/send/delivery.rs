@@ -27,8 +27,8 @@ use crate::text::{Field, visible};
 /// Bytes of memory for everything but the requests; a run needs a tenth of it.
 const MEMORY_LIMIT: u64 = 32 << 20;
 
-/// Bytes for one target: the stacks of two threads, and what a request needs.
-const MEMORY_PER_TARGET: u64 = 8 << 20;
+/// Bytes for one target: the stacks of its threads, and what a request needs.
+const MEMORY_PER_TARGET: u64 = 12 << 20;
 
 /// How often a target that is done looks for more while others are at work.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
@@ -51,6 +51,7 @@ const MESSAGE_EVENTS: usize = 10_000;
 /// One run over one queue.
 struct Run<'a> {
     config: &'a Config,
+    client: http::Client<'a>,
     queue: Mutex<Queue>,
     need: Need,
     deadline: &'a Deadline<'a>,
@@ -99,6 +100,7 @@ enum Next {
 pub fn run(config: &Config, queue: Queue, need: Need, deadline: &Deadline<'_>) -> (Queue, Result<Health, Error>) {
     let run = Run {
         config,
+        client: http::Client::new(&config.network),
         queue: Mutex::new(queue),
         need,
         deadline,
@@ -393,7 +395,7 @@ impl Run<'_> {
                 Ok(()) => Outcome::Delivered { pause: None },
                 Err(why) => Outcome::Failed { why: format!("cannot write to stdout: {why}") },
             },
-            Message::Post(request) => match http::post(&request, timeout) {
+            Message::Post(request) => match self.client.send(&request, timeout) {
                 Ok(response) => target.judge(response, &request.url, hint),
                 Err(why) => Outcome::Failed { why },
             },

@@ -4,10 +4,11 @@
 use crate::clock::Stamp;
 use crate::config::Config;
 use crate::error::{Error, Health};
-use crate::http::{self, Request, Response};
+use crate::http::{self, Method, Request, Response};
 use crate::log::{self, Level};
 use crate::queue::Queue;
 use crate::send::deadline::{Deadline, SHORTEST_REQUEST};
+use crate::text::Field;
 
 /// Calls the monitor, if there is one and nothing is overdue. The log says why that failed, but not the
 /// address, which lets anybody call.
@@ -26,10 +27,30 @@ pub fn ping(config: &Config, deadline: &Deadline<'_>) -> Result<Health, Error> {
     if url.is_secure() {
         http::trust(&config.network, &config.paths.spool)?;
     }
-    let request = Request { url: url.clone(), bearer: None, key: None, body: String::new() };
-    let why = match http::post(&request, timeout) {
+    let client = http::Client::new(&config.network);
+    let request = Request {
+        method: Method::Post,
+        url: url.clone(),
+        bearer: None,
+        key: None,
+        body: String::new(),
+        is_direct: false,
+    };
+    let answer = match client.send(&request, timeout) {
+        // Some monitors, Uptime Kuma 1 for one, know only GET.
+        Ok(Response { status: 404 | 405 | 501, .. }) if deadline.left() >= SHORTEST_REQUEST => {
+            let timeout = config.network.timeout.min(deadline.left());
+            client.send(&Request { method: Method::Get, ..request }, timeout)
+        }
+        answer => answer,
+    };
+    let why = match answer {
         Ok(Response { status: 200..300, .. }) => return Ok(Health::Well),
-        Ok(Response { status, .. }) => format!("HTTP {status}"),
+        Ok(response) if (300..400).contains(&response.status) => {
+            let to = Field::new(response.header("location").unwrap_or_default().as_bytes());
+            format!("HTTP {}: redirects are not followed; this one leads to {to}", response.status)
+        }
+        Ok(Response { status, .. }) => format!("HTTP {status}: check the address"),
         Err(why) => why,
     };
     log::write(Level::Warning, &format!("network.heartbeat_url: {why}"));

@@ -2,10 +2,12 @@
 //! that never answers.
 
 use std::fs;
-use std::net::{TcpListener, UdpSocket};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::process::Output;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use socket2::{Domain, Socket, Type};
 
 use crate::support::home::{Home, Syslog};
 use crate::support::outcome::Outcome;
@@ -91,8 +93,8 @@ fn a_name_that_nobody_knows_keeps_the_event() {
     let output = send_with_names(&home, "127.0.0.1 localhost\n", None);
     output.fails();
     assert!(output.stderr().starts_with("ssh-session-notifier: ntfy: "), "{output:?}");
-    // Which words the C library has for it differs: glibc's end so, musl's are shorter.
-    let is_known = ["failed to lookup address information", "no answer in time"];
+    // What the C library concludes differs.
+    let is_known = ["there is no address for the name nowhere.invalid", "answer about the name nowhere.invalid"];
     assert!(is_known.iter().any(|words| output.stderr().contains(words)), "{output:?}");
     assert!(home.status().starts_with("ntfy: 1 waiting"));
 }
@@ -112,9 +114,59 @@ fn a_name_server_that_never_answers_is_left_in_time() {
     let output = send_with_names(&home, "127.0.0.1 localhost\n", Some("127.53.53.53"));
     let took = start.elapsed();
     assert!(took < Duration::from_secs(3), "{took:?}");
-    output.fails().says("ntfy: no answer in time; everything is kept");
+    output.fails().says("ntfy: no answer about the name ntfy.example (asked: 127.53.53.53, of /etc/resolv.conf)");
     let mut question = [0; 512];
     silent.set_nonblocking(true).expect("a socket can be non-blocking");
     let length = silent.recv(&mut question).expect("it was asked");
     assert!(question[..length].windows(4).any(|part| part == b"ntfy"), "for this name");
+}
+
+/// Sockets that make an address swallow whatever wants to connect: a listener whose queue is full.
+fn swallow(address: SocketAddr) -> Vec<Socket> {
+    let socket = || Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    let listener = socket();
+    listener.bind(&address.into()).expect("a loopback address");
+    listener.listen(0).expect("a listener");
+    let waiting = [socket(), socket(), socket()];
+    for client in &waiting {
+        client.set_nonblocking(true).expect("a socket can be non-blocking");
+        let _ = client.connect(&address.into());
+    }
+    std::iter::once(listener).chain(waiting).collect()
+}
+
+/// P4, P8
+#[test]
+fn addresses_that_swallow_packets_do_not_hide_the_one_that_answers() {
+    let test = "addresses_that_swallow_packets_do_not_hide_the_one_that_answers";
+    if !has_mount_namespaces() {
+        return skip(test, "needs root and mount namespaces");
+    }
+    for (silent, at_most) in [(1, 900), (3, 1500)] {
+        let server = server("127.0.9.9").expect("a loopback port");
+        let addresses: Vec<SocketAddr> = (1..=silent).map(|end| ([127, 0, 9, end], server.port).into()).collect();
+        let _held: Vec<_> = addresses.iter().map(|address| swallow(*address)).collect();
+        let home = home(&format!("http://Some.Example:{}", server.port));
+        let config = fs::read_to_string(home.at("config.toml")).expect("a configuration");
+        fs::write(home.at("config.toml"), config.replace("timeout = 1", "timeout = 5")).expect("written");
+        let lines: Vec<String> = addresses.iter().map(|address| format!("{} some.example\n", address.ip())).collect();
+        let start = Instant::now();
+        send_with_names(&home, &format!("{}127.0.9.9 some.example\n", lines.concat()), None).succeeds();
+        let took = start.elapsed();
+        assert_eq!(server.requests().len(), 1);
+        assert!(took < Duration::from_millis(at_most), "{silent} silent: {took:?}");
+    }
+}
+
+/// P8
+#[test]
+fn an_address_that_swallows_packets_is_named_in_the_error() {
+    let test = "an_address_that_swallows_packets_is_named_in_the_error";
+    if !has_mount_namespaces() {
+        return skip(test, "needs root and mount namespaces");
+    }
+    let _held = swallow(([127, 0, 8, 1], 8087).into());
+    let home = home("http://only.example:8087");
+    let output = send_with_names(&home, "127.0.8.1 only.example\n", None);
+    output.fails().says("ntfy: cannot connect to only.example (127.0.8.1:8087): no answer in time");
 }

@@ -49,9 +49,11 @@ fn in_time(run: impl FnOnce() -> Output) -> Output {
     output
 }
 
-/// Whether the event is still due, what was said in one line, and no secret seen anywhere.
+/// Whether the event is still due, what was said in one line (one of several, between `|`), and no secret seen
+/// anywhere.
 fn assert_kept(home: &Home, output: &Output, said: &str) {
-    let errors = output.fails().says(said).stderr();
+    let errors = output.fails().stderr();
+    assert!(said.split('|').any(|said| errors.contains(said)), "without {said}: {errors}");
     assert!(errors.starts_with("ssh-session-notifier: ntfy: ") && errors.lines().count() == 1, "{errors}");
     let status = home.status();
     assert!(status.starts_with("ntfy: 1 waiting, 0 dead, never worked; next try in "), "{status}");
@@ -116,20 +118,34 @@ fn a_server_that_answers_a_byte_at_a_time_is_left_in_time() {
 /// P6
 #[test]
 fn an_endless_answer_is_read_to_a_bound() {
-    assert_survives("HTTP 200, but not the service's answer", |stream| {
+    assert_survives("HTTP 200, but not the service's answer|longer than 256 KiB", |stream| {
         let _ = write(stream, b"HTTP/1.1 200 OK\r\n\r\n");
         while write(stream, &[b' '; 4096]) {}
     });
-    assert_survives("HTTP 200, but not the service's answer", |stream| {
+    assert_survives("HTTP 200, but not the service's answer|longer than 256 KiB", |stream| {
         let _ = write(stream, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
         while write(stream, b"10\r\n                \r\n") {}
     });
-    assert_survives("not a proper HTTP answer", |stream| {
+    assert_survives("not a proper HTTP answer|longer than 256 KiB", |stream| {
         let _ = write(stream, b"HTTP/1.1 200 OK\r\nX: ");
         while write(stream, &[b'x'; 4096]) {}
     });
-    assert_survives("not a proper HTTP answer", |stream| while write(stream, &[b'x'; 4096]) {});
-    assert_survives("HTTP 100", |stream| while write(stream, b"HTTP/1.1 100 Continue\r\n\r\n") {});
+    assert_survives("not a proper HTTP answer|longer than 256 KiB", |stream| while write(stream, &[b'x'; 4096]) {});
+    assert_survives("HTTP 100|longer than 256 KiB", |stream| while write(stream, b"HTTP/1.1 100 Continue\r\n\r\n") {});
+}
+
+/// P4, P6: what minreq reads without a bound of its own.
+#[test]
+fn endless_headers_and_trailers_end_in_an_error_of_this_target() {
+    // One byte short of minreq's limit, and ended by LF alone: it then loses count.
+    assert_survives("longer than 256 KiB|not a proper HTTP answer", |stream| {
+        let _ = write(stream, b"HTTP/1.1 200 OK\r\n") && write(stream, &[b'x'; 8 * 1024 - 1]) && write(stream, b"\n");
+        while write(stream, &b"abcdefg: hijklmn\n".repeat(200)) {}
+    });
+    assert_survives("longer than 256 KiB|not a proper HTTP answer", |stream| {
+        let _ = write(stream, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n");
+        while write(stream, &b"abcdefg: hijklmn\r\n".repeat(200)) {}
+    });
 }
 
 /// P2
@@ -260,7 +276,7 @@ fn what_a_server_says_is_one_line_without_our_secrets() {
         origin(&server)
     ));
     let _ = home.send();
-    home.login("amanda");
+    home.login("bob");
     let output = send(&home);
     output.fails().says("discord: HTTP 403: xxx");
     assert_secret(&home, &[&output.stderr(), &home.status()]);

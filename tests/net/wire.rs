@@ -232,17 +232,17 @@ fn without_tls_an_https_address_is_a_mistake_that_names_the_build_to_use() {
 fn any_host_name_survives_to_ntfy() {
     let server = Server::well();
     let home = home("ntfy", &server.ntfy());
+    home.send().succeeds();
     for (number, host) in HOSTS.iter().enumerate() {
         home.rename(host);
-        if number > 0 {
-            home.login("amanda");
-        }
+        let user = format!("amanda{number}");
+        home.login(&user);
         home.send().when(host).succeeds();
         let request = server.requests().pop().expect("a request");
         let json = request.json();
         assert_eq!((&json["title"], &json["topic"]), (&(*host).into(), &"mytopic".into()), "{host}");
         let message = json["message"].as_str().expect("a message");
-        assert!(message.starts_with(&format!("'amanda' (192.0.2.7) logged in to {host} via ssh (sshd) at ")));
+        assert!(message.starts_with(&format!("'{user}' (192.0.2.7) logged in to {host} via ssh (sshd) at ")));
         assert!(request.head.is_ascii() && !request.head.contains("X-Injected"), "{}", request.head);
     }
 }

@@ -81,7 +81,7 @@ fn a_target_that_was_down_gets_everything_in_order_when_it_is_back() {
         well.ntfy()
     ));
     home.login("anna");
-    home.send().fails().says("discord: Connection refused");
+    home.send().fails().says("discord: cannot connect to 127.0.0.1 (127.0.0.1:").says("connection refused");
     home.login("ben");
     home.send().succeeds();
     let back = Server::well();

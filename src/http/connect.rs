@@ -1,0 +1,298 @@
+//! Connects to a server: looks its name up, races its addresses, and goes through a proxy if there is one.
+//!
+//! An address that swallows packets, broken IPv6 for example, holds the others up by a quarter of a second (RFC 8305),
+//! and a name server that stumbles over one family doesn't hide the other.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use dns_lookup::{AddrFamily, AddrInfoHints, LookupErrorKind, SockType, getaddrinfo};
+
+use crate::http::Url;
+use crate::text::{Field, base64};
+
+/// How long an address is alone before the next one is tried too (RFC 8305 §5).
+const NEXT_ADDRESS: Duration = Duration::from_millis(250);
+
+/// How long both families are asked for together, and then IPv4 alone.
+const FAMILY: Duration = Duration::from_secs(1);
+
+/// Addresses of one name that are tried.
+const MOST_ADDRESSES: usize = 8;
+
+/// Bytes of a thread's stack. A look-up needs 64 KiB or so.
+const STACK: usize = 256 * 1024;
+
+/// Bytes of a proxy's answer.
+const PROXY_HEAD: usize = 8 * 1024;
+
+/// Where the C library finds its name servers.
+const RESOLVERS: &str = "/etc/resolv.conf";
+
+/// What is known to be down in one run: a host's name, a proxy. It isn't asked again.
+#[derive(Debug, Default)]
+pub struct Down(Mutex<HashMap<String, String>>);
+
+impl Down {
+    fn reason(&self, host: &str) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(host).cloned()
+    }
+
+    fn note(&self, host: &str, why: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(host.into(), why.into());
+    }
+}
+
+/// Connects to a host's port, through the proxy if there is one, before `ends`. An error names the stage, the name or
+/// the address, and the remedy if there is one.
+pub fn connect(host: &str, port: u16, proxy: Option<&Url>, down: &Down, ends: Instant) -> Result<TcpStream, String> {
+    let Some(proxy) = proxy else { return reach(host, port, down, ends) };
+    let named = format!("the proxy {}:{}", proxy.host(), proxy.port());
+    if let Some(why) = down.reason(&named) {
+        return Err(why);
+    }
+    let stream = reach(proxy.host(), proxy.port(), down, ends).map_err(|why| {
+        let why = format!("{named} cannot be reached: {why}");
+        down.note(&named, &why);
+        why
+    })?;
+    ask_proxy(&stream, host, port, proxy, ends).map_err(|why| format!("{named} {why}"))?;
+    Ok(stream)
+}
+
+fn reach(host: &str, port: u16, down: &Down, ends: Instant) -> Result<TcpStream, String> {
+    if let Some(why) = down.reason(host) {
+        return Err(why);
+    }
+    let addresses = look_up(host, ends).inspect_err(|why| down.note(host, why))?;
+    let addresses = alternate(addresses).into_iter().map(|address| SocketAddr::new(address, port)).collect();
+    let stream = race(host, addresses, ends)?;
+    // Otherwise the second part of a request waits for the acknowledgement of the first one.
+    let _ = stream.set_nodelay(true);
+    Ok(stream)
+}
+
+/// The addresses of a name, in the C library's order. Both families are asked for together, because a line in
+/// /etc/hosts must count for both; then each alone, if that fails or takes long.
+fn look_up(host: &str, ends: Instant) -> Result<Vec<IpAddr>, String> {
+    if let Ok(address) = host.parse() {
+        return Ok(vec![address]);
+    }
+    let (sender, receiver) = mpsc::channel();
+    let mut reason = Err(LookupErrorKind::Again);
+    let mut unanswered = 0;
+    for families in [None, Some(AddrFamily::Inet), Some(AddrFamily::Inet6)] {
+        ask(host, families, &sender)?;
+        unanswered += 1;
+        let until = if families == Some(AddrFamily::Inet6) { ends } else { ends.min(Instant::now() + FAMILY) };
+        while unanswered > 0 {
+            match receiver.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(Ok(addresses)) => return Ok(addresses),
+                Ok(Err(why)) => {
+                    unanswered -= 1;
+                    reason = Err(why);
+                }
+                Err(_) => break,
+            }
+        }
+    }
+    let servers = fs::read_to_string(RESOLVERS).unwrap_or_default();
+    let servers: Vec<&str> =
+        servers.lines().filter_map(|line| line.strip_prefix("nameserver ")).map(str::trim).collect();
+    let servers = if servers.is_empty() { "no name server".into() } else { servers.join(", ") };
+    let said = match reason {
+        _ if unanswered > 0 => "no answer about the name",
+        Ok(()) | Err(LookupErrorKind::Again | LookupErrorKind::Fail) => "no usable answer about the name",
+        Err(_) => "there is no address for the name",
+    };
+    let servers = Field::new(servers.as_bytes());
+    Err(format!("{said} {host} (asked: {servers}, of {RESOLVERS}): check the name, and this host's name server"))
+}
+
+type Found = Result<Vec<IpAddr>, LookupErrorKind>;
+
+/// Asks the C library on a thread of its own, which nobody can stop; the answer of one that is too late is dropped.
+fn ask(host: &str, family: Option<AddrFamily>, sender: &Sender<Found>) -> Result<(), String> {
+    let hints = AddrInfoHints {
+        socktype: SockType::Stream.into(),
+        address: family.map_or(0, Into::into),
+        ..AddrInfoHints::default()
+    };
+    let (host, sender) = (host.to_owned(), sender.clone());
+    let look_up = move || {
+        let found = getaddrinfo(Some(&host), None, Some(hints)).map_err(|why| why.kind()).and_then(|all| {
+            let addresses: Vec<IpAddr> = all.flatten().map(|one| one.sockaddr.ip()).collect();
+            if addresses.is_empty() { Err(LookupErrorKind::NoName) } else { Ok(addresses) }
+        });
+        let _ = sender.send(found);
+    };
+    start(look_up)
+}
+
+/// The same addresses, of the first one's family and the other in turn, as far as there are any.
+fn alternate(addresses: Vec<IpAddr>) -> Vec<IpAddr> {
+    let is_first = addresses.first().is_some_and(IpAddr::is_ipv4);
+    let (first, second): (Vec<IpAddr>, Vec<IpAddr>) = addresses.into_iter().partition(|one| one.is_ipv4() == is_first);
+    let (mut first, mut second) = (first.into_iter(), second.into_iter());
+    let mut all = Vec::new();
+    while all.len() < MOST_ADDRESSES {
+        let (one, other) = (first.next(), second.next());
+        if one.is_none() && other.is_none() {
+            break;
+        }
+        all.extend(one.into_iter().chain(other));
+    }
+    all
+}
+
+/// The first address that connects wins. Each one has a thread of its own, which ends by itself.
+fn race(host: &str, addresses: Vec<SocketAddr>, ends: Instant) -> Result<TcpStream, String> {
+    let (sender, receiver) = mpsc::channel();
+    let count = addresses.len();
+    let mut failures = Vec::new();
+    for (number, address) in addresses.into_iter().enumerate() {
+        let (sender, left) = (sender.clone(), ends.saturating_duration_since(Instant::now()));
+        if left.is_zero() {
+            break;
+        }
+        start(move || {
+            let _ = sender.send((address, TcpStream::connect_timeout(&address, left)));
+        })?;
+        let pause = if number + 1 == count { left } else { NEXT_ADDRESS.min(left) };
+        if let Some(stream) = first(&receiver, pause, number + 1, &mut failures) {
+            return Ok(stream);
+        }
+    }
+    let Some((address, why)) = failures.first() else {
+        return Err(format!("{host} does not answer: no address of it accepts a connection in time"));
+    };
+    let why = match why.kind() {
+        io::ErrorKind::TimedOut => "no answer in time".to_owned(),
+        io::ErrorKind::ConnectionRefused => "connection refused: nothing listens on this port".to_owned(),
+        _ => why.to_string(),
+    };
+    let others = if count > 1 { format!(", and {} more", count - 1) } else { String::new() };
+    Err(format!("cannot connect to {host} ({address}{others}): {why}"))
+}
+
+type Attempt = (SocketAddr, io::Result<TcpStream>);
+
+/// Waits for one of the attempts that are under way; `None` after `pause`, or when all have failed.
+fn first(
+    receiver: &Receiver<Attempt>,
+    pause: Duration,
+    started: usize,
+    failures: &mut Vec<(SocketAddr, io::Error)>,
+) -> Option<TcpStream> {
+    let until = Instant::now() + pause;
+    while failures.len() < started {
+        match receiver.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok((_, Ok(stream))) => return Some(stream),
+            Ok((address, Err(why))) => failures.push((address, why)),
+            Err(_) => break,
+        }
+    }
+    None
+}
+
+fn start(work: impl FnOnce() + Send + 'static) -> Result<(), String> {
+    let thread = thread::Builder::new().stack_size(STACK).spawn(work);
+    thread.map(drop).map_err(|why| format!("cannot start a thread to connect: {why}"))
+}
+
+/// Asks a proxy for a connection to the server (CONNECT, RFC 9110 §9.3.6).
+fn ask_proxy(mut stream: &TcpStream, host: &str, port: u16, proxy: &Url, ends: Instant) -> Result<(), String> {
+    let credentials = proxy.user().map(|user| base64(user.reveal().as_bytes()));
+    let credentials =
+        credentials.map(|encoded| format!("Proxy-Authorization: Basic {encoded}\r\n")).unwrap_or_default();
+    let request = format!("CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n{credentials}\r\n");
+    let mut head = Vec::new();
+    let read = stream.write_all(request.as_bytes()).and_then(|()| {
+        // A byte at a time: what follows the head is the server's.
+        let mut byte = [0];
+        while !head.ends_with(b"\r\n\r\n") && head.len() < PROXY_HEAD {
+            stream
+                .set_read_timeout(Some(ends.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))))?;
+            if stream.read(&mut byte)? == 0 {
+                break;
+            }
+            head.push(byte[0]);
+        }
+        stream.set_read_timeout(None)
+    });
+    if let Err(why) = read {
+        return Err(match why.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "does not answer in time".into(),
+            _ => format!("breaks the connection off: {why}"),
+        });
+    }
+    let text = String::from_utf8_lossy(&head);
+    let mut words = text.lines().next().unwrap_or_default().split(' ');
+    let is_http = words.next().is_some_and(|version| version.starts_with("HTTP/1."));
+    let status: u16 = words.next().and_then(|status| status.parse().ok()).unwrap_or(0);
+    Err(match status {
+        _ if !is_http => "does not speak HTTP: is network.proxy the address of a proxy?".into(),
+        200..300 => return Ok(()),
+        407 if proxy.user().is_some() => "does not accept the name and the password in network.proxy (HTTP 407)".into(),
+        407 => "wants a name and a password (HTTP 407): write http://NAME:PASSWORD@HOST:PORT as network.proxy".into(),
+        403 => format!("does not allow a connection to {host}:{port} (HTTP 403): allow it in the proxy's settings"),
+        502..=504 => format!("cannot reach {host}:{port} itself (HTTP {status})"),
+        _ => format!("refuses a connection to {host}:{port} (HTTP {status}): is it a proxy that knows CONNECT?"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(3)
+    }
+
+    #[test]
+    fn families_take_turns_and_the_first_one_stays_first() {
+        let parse =
+            |texts: &[&str]| texts.iter().map(|text| text.parse().expect("an address")).collect::<Vec<IpAddr>>();
+        for (given, expected) in [
+            (&["::1", "::2", "1.1.1.1"][..], &["::1", "1.1.1.1", "::2"][..]),
+            (&["1.1.1.1", "1.1.1.2", "::1", "::2"], &["1.1.1.1", "::1", "1.1.1.2", "::2"]),
+            (&["1.1.1.1", "1.1.1.2"], &["1.1.1.1", "1.1.1.2"]),
+            (&[], &[]),
+        ] {
+            assert_eq!(alternate(parse(given)), parse(expected));
+        }
+    }
+
+    #[test]
+    fn an_address_that_refuses_gives_way_at_once_and_all_that_refuse_are_named() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+        let good = listener.local_addr().expect("it is bound");
+        let bad = SocketAddr::new("127.0.0.2".parse().expect("an address"), good.port());
+        let started = Instant::now();
+        assert!(race("h", vec![bad, bad, good], soon()).is_ok());
+        assert!(started.elapsed() < NEXT_ADDRESS, "a refusal is no reason to wait");
+        let why = race("h", vec![bad, bad], soon()).expect_err("nobody listens");
+        assert_eq!(
+            why,
+            format!("cannot connect to h ({bad}, and 1 more): connection refused: nothing listens on this port")
+        );
+    }
+
+    #[test]
+    fn what_is_down_is_not_asked_again_in_the_same_run() {
+        let down = Down::default();
+        let why = reach("nobody.invalid", 80, &down, soon()).expect_err("RFC 6761");
+        assert!(why.contains("the name nobody.invalid (asked: "), "{why}");
+        let started = Instant::now();
+        assert_eq!(reach("nobody.invalid", 443, &down, soon()).expect_err("the same"), why);
+        assert!(started.elapsed() < Duration::from_millis(50));
+    }
+}

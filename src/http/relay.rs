@@ -1,0 +1,201 @@
+//! The relay: what minreq, our HTTP library, takes for its proxy.
+//!
+//! minreq connects in its own way, reads heads without an end and counts whole seconds. So it is given a connection that
+//! is there already, over loopback, with a deadline and a bound on bytes. Nothing passes that wouldn't travel on the
+//! wire: TLS is minreq's, from end to end.
+
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::os::linux::net::TcpStreamExt;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::libc::linger;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{setsockopt, sockopt};
+
+use crate::http::Response;
+use crate::text::base64;
+
+/// Bytes that a server may send: an answer, its head, and what TLS puts around them.
+const ANSWER_LIMIT: usize = 256 * 1024;
+
+/// Bytes of minreq's CONNECT.
+const HEAD_LIMIT: usize = 4096;
+
+/// How many of this host's users may try to get in between, at once.
+const MOST_WAITING: usize = 64;
+
+/// How long minreq may take to end when its connection has.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Bytes of a thread's stack; minreq starts another one.
+const STACK: usize = 256 * 1024;
+
+const TOO_LATE: &str = "no answer in time: the server has accepted the connection, and then nothing more came";
+
+/// Why there was no exchange.
+pub enum Failure {
+    /// Loopback can't be used; minreq has not been called.
+    NoLoopback(minreq::Request),
+    /// It didn't work.
+    Broken(String),
+}
+
+/// Lets minreq send its request over this connection, and reads the answer, before `ends`.
+pub fn exchange(
+    message: minreq::Request,
+    server: &TcpStream,
+    ends: Instant,
+    fetch: fn(minreq::Request) -> Result<Response, String>,
+) -> Result<Response, Failure> {
+    let Some((listener, held, port)) = listen() else { return Err(Failure::NoLoopback(message)) };
+    let secret = format!("{:016x}{:016x}", RandomState::new().hash_one(port), RandomState::new().hash_one(port));
+    let proxy = minreq::Proxy::new(format!("http://relay:{secret}@127.0.0.1:{port}"));
+    let proxy = proxy.map_err(|why| Failure::Broken(why.to_string()))?;
+    let seconds = ends.saturating_duration_since(Instant::now()).as_secs() + 2;
+    let message = message.with_proxy(proxy).with_timeout(seconds);
+    let (sender, receiver) = mpsc::channel();
+    let run = move || {
+        let _ = sender.send(fetch(message));
+        // minreq panics if its connection is reset before it has written: the listener lives as long as it does.
+        drop(held);
+    };
+    thread::Builder::new().stack_size(STACK).spawn(run).map_err(|why| Failure::Broken(why.to_string()))?;
+    let passed = accept(&listener, &secret, ends).and_then(|local| pass(local, server, ends));
+    let result = receiver.recv_timeout(GRACE).unwrap_or_else(|_| Err(TOO_LATE.into()));
+    match (passed, result) {
+        (Ok(()), result) => result.map_err(Failure::Broken),
+        // What has come may be enough.
+        (Err(why), Ok(response)) => Ok(Response { cut: response.cut.map(|_| why), ..response }),
+        // minreq sees only the consequence.
+        (Err(why), Err(_)) => Err(Failure::Broken(why)),
+    }
+}
+
+fn listen() -> Option<(TcpListener, TcpListener, u16)> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).ok()?;
+    listener.set_nonblocking(true).ok()?;
+    let (held, port) = (listener.try_clone().ok()?, listener.local_addr().ok()?.port());
+    // Loopback may be down although it can be bound to.
+    TcpStream::connect_timeout(&listener.local_addr().ok()?, GRACE).ok()?;
+    Some((listener, held, port))
+}
+
+/// Waits for minreq, which knows the secret; others may knock too.
+fn accept(listener: &TcpListener, secret: &str, ends: Instant) -> Result<TcpStream, String> {
+    let password = format!("Basic {}\r\n", base64(format!("relay:{secret}").as_bytes()));
+    let mut waiting: Vec<(TcpStream, Vec<u8>)> = Vec::new();
+    loop {
+        let mut ready = vec![PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
+        ready.extend(waiting.iter().map(|(stream, _)| PollFd::new(stream.as_fd(), PollFlags::POLLIN)));
+        if !wait(&mut ready, ends)? {
+            return Err("no answer in time: this host is too busy to begin".into());
+        }
+        while let Ok((stream, _)) = listener.accept() {
+            let _ = stream.set_nonblocking(true);
+            waiting.push((stream, Vec::new()));
+        }
+        let mut place = 0;
+        while place < waiting.len() {
+            let (stream, head) = &mut waiting[place];
+            let is_over = !read_some(stream, head);
+            if head.ends_with(b"\r\n\r\n") && String::from_utf8_lossy(head).contains(&password) {
+                let (mut stream, _) = waiting.swap_remove(place);
+                // In one write, shorter than 256 bytes: minreq reads pieces of that size until one is shorter.
+                let answered =
+                    stream.set_nonblocking(false).and_then(|()| stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n"));
+                return answered.map(|()| stream).map_err(|why| why.to_string());
+            }
+            if is_over || head.ends_with(b"\r\n\r\n") || head.len() > HEAD_LIMIT {
+                waiting.swap_remove(place);
+            } else {
+                place += 1;
+            }
+        }
+        while waiting.len() > MOST_WAITING {
+            waiting.remove(0);
+        }
+    }
+}
+
+/// Reads what is there; `false` at the end.
+fn read_some(stream: &mut TcpStream, head: &mut Vec<u8>) -> bool {
+    let mut buffer = [0; 1024];
+    match stream.read(&mut buffer) {
+        Ok(0) => false,
+        Ok(length) => {
+            head.extend(&buffer[..length]);
+            true
+        }
+        Err(why) => why.kind() == io::ErrorKind::WouldBlock,
+    }
+}
+
+/// Copies both ways until minreq has enough.
+fn pass(local: TcpStream, server: &TcpStream, ends: Instant) -> Result<(), String> {
+    let result = copy(&local, server, ends);
+    if result.is_err() {
+        // Otherwise the end would look to minreq like the end of an answer.
+        let _ = setsockopt(&local, sockopt::Linger, &linger { l_onoff: 1, l_linger: 0 });
+    }
+    result
+}
+
+fn copy(mut local: &TcpStream, mut server: &TcpStream, ends: Instant) -> Result<(), String> {
+    let mut buffer = vec![0; 16 * 1024];
+    let (mut received, mut has_ended) = (0, false);
+    loop {
+        let _ = local.set_quickack(true);
+        let mut ready = vec![PollFd::new(local.as_fd(), PollFlags::POLLIN)];
+        if !has_ended {
+            ready.push(PollFd::new(server.as_fd(), PollFlags::POLLIN));
+        }
+        if !wait(&mut ready, ends)? {
+            return Err(TOO_LATE.into());
+        }
+        let is_ready: Vec<bool> = ready.iter().map(|one| one.any().unwrap_or(false)).collect();
+        let limit = Some(ends.saturating_duration_since(Instant::now()).max(Duration::from_millis(1)));
+        if is_ready[0] {
+            match local.read(&mut buffer) {
+                // minreq has its answer, or has given up.
+                Ok(0) | Err(_) => return Ok(()),
+                Ok(length) => {
+                    let _ = server.set_write_timeout(limit);
+                    // What the server already said may still be read.
+                    has_ended |= server.write_all(&buffer[..length]).is_err();
+                }
+            }
+        }
+        if is_ready.get(1) == Some(&true) {
+            let length =
+                server.read(&mut buffer).map_err(|why| format!("the server broke the connection off: {why}"))?;
+            received += length;
+            if received > ANSWER_LIMIT {
+                return Err(format!("the answer is longer than {} KiB", ANSWER_LIMIT / 1024));
+            }
+            if length == 0 {
+                has_ended = true;
+                let _ = local.shutdown(Shutdown::Write);
+            }
+            let _ = local.set_write_timeout(limit);
+            if local.write_all(&buffer[..length]).is_err() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Waits until one of these is ready; `false` if that is too late.
+fn wait(ready: &mut [PollFd<'_>], ends: Instant) -> Result<bool, String> {
+    let left = ends.saturating_duration_since(Instant::now());
+    let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+    match poll(ready, timeout) {
+        Ok(count) => Ok(count > 0),
+        Err(nix::Error::EINTR) => Ok(!left.is_zero()),
+        Err(why) => Err(io::Error::from(why).to_string()),
+    }
+}
