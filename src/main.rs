@@ -26,12 +26,12 @@ mod toml;
 mod tz;
 
 use std::env;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
 use crate::cli::{Args, Command};
-use crate::command::{letters, status};
+use crate::command::{check, letters, status, test};
 use crate::config::Config;
 use crate::error::{Error, Health, Kind};
 use crate::log::Level;
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
     let is_pam = env::var_os("PAM_TYPE").is_some();
     let result = Args::parse(env::args_os()).and_then(|args| run(&args));
     if let Err(why) = &result {
-        let _ = log::failed(why);
+        report(why, is_pam);
     }
     match result {
         // No failure of ours keeps anyone out.
@@ -68,12 +68,23 @@ fn run(args: &Args) -> Result<Health, Error> {
         }
         Command::Send => with_config(Missing::Create, &send::once),
         Command::Watch => with_config(Missing::Create, &send::watch),
+        Command::Check(network) => print_all(check::report(&args.config, network)),
+        Command::Test(ref target) => print_all(test::report(&args.config, target.as_deref())?),
         Command::Status => with_config(Missing::Leave, &|config| print(&status::report(config)?)),
         Command::Retry(id) => with_config(Missing::Create, &|config| print(&letters::retry(config, id)?)),
         Command::Drop(id) => with_config(Missing::Create, &|config| print(&letters::drop(config, id)?)),
-        Command::Help => print(cli::USAGE),
+        Command::Help(text) => print(text),
         Command::Version => print(concat!("ssh-session-notifier ", env!("CARGO_PKG_VERSION"), "\n")),
     }
+}
+
+/// Logs an error. One that a person at a terminal made and sees is of no use in syslog.
+fn report(why: &Error, is_pam: bool) {
+    let is_usage = matches!(why.kind(), Kind::Usage(_));
+    if !is_pam && (is_usage || io::stderr().is_terminal()) {
+        return log::to_stderr(format!("ssh-session-notifier: {why}\n").as_bytes());
+    }
+    let _ = log::failed(why);
 }
 
 /// Reads the configuration, gives up root if it can be trusted, and only then does the work.
@@ -84,6 +95,11 @@ fn with_config(file: &Path, missing: Missing, work: Work<'_>) -> Result<Health, 
         log::write(Level::Warning, &warning);
     }
     work(&config)
+}
+
+/// Prints what was found, whether all is well or not.
+fn print_all((text, health): (String, Health)) -> Result<Health, Error> {
+    print(&text).map(|printed| printed.and(health))
 }
 
 /// Writes data to stdout. A reader that went away is no failure.

@@ -81,7 +81,16 @@ pub fn trust(_settings: &Settings, _spool: &Path) -> Result<(), crate::error::Er
 /// whose body was cut is still an answer: the caller decides whether it is enough. The error is a sentence: no
 /// such name, no route, refused, an untrusted certificate, not HTTP, no answer in time.
 pub fn post(request: &Request, timeout: Duration) -> Result<Response, String> {
-    let mut message = minreq::post(request.url.reveal())
+    exchange(minreq::post(request.url.reveal()), request, timeout)
+}
+
+/// The same by GET, which changes nothing at the service.
+pub fn get(request: &Request, timeout: Duration) -> Result<Response, String> {
+    exchange(minreq::get(request.url.reveal()), request, timeout)
+}
+
+fn exchange(message: minreq::Request, request: &Request, timeout: Duration) -> Result<Response, String> {
+    let mut message = message
         .with_follow_redirects(false)
         .with_timeout(timeout.as_secs().max(1))
         .with_max_headers_size(HEADERS_LIMIT)

@@ -101,6 +101,29 @@ impl Notifier {
         self.setup.address.as_ref().is_some_and(Url::is_secure)
     }
 
+    /// The name of the service that the target uses.
+    pub fn service(&self) -> &'static str {
+        match &self.setup.service {
+            Service::Discord => "discord",
+            Service::Ntfy { .. } => "ntfy",
+            Service::Stdout => "stdout",
+        }
+    }
+
+    /// A request by GET that the service answers with 200 if it knows address and token, and that sends nothing:
+    /// Discord's Get Webhook with Token, ntfy's check of access to a topic. `None`: there is nobody to ask.
+    pub fn probe(&self) -> Option<Request> {
+        let url = self.setup.address.as_ref()?;
+        let url = match &self.setup.service {
+            Service::Ntfy { topic } => {
+                let query = if url.query().is_empty() { String::new() } else { format!("?{}", url.query()) };
+                url.with_path(&format!("{}{}/auth{query}", url.path(), topic.reveal()))
+            }
+            Service::Discord | Service::Stdout => url.with_path(url.path()),
+        };
+        Some(Request { url, bearer: self.setup.bearer.clone(), key: None, body: String::new() })
+    }
+
     /// Writes the message.
     pub fn render(&self, digest: &Digest<'_>) -> Message {
         let body = match &self.setup.service {
