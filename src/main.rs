@@ -78,13 +78,20 @@ fn run(args: &Args) -> Result<Health, Error> {
     }
 }
 
-/// Logs an error. One that a person at a terminal made and sees is of no use in syslog.
+/// Logs an error. A misused command line, or a missing configuration at a terminal, is of no use in syslog.
 fn report(why: &Error, is_pam: bool) {
-    let is_usage = matches!(why.kind(), Kind::Usage(_));
-    if !is_pam && (is_usage || io::stderr().is_terminal()) {
-        return log::to_stderr(format!("ssh-session-notifier: {why}\n").as_bytes());
+    let is_personal = match why.kind() {
+        Kind::Usage(_) => true,
+        Kind::File { why, .. } => why.kind() == io::ErrorKind::NotFound && io::stderr().is_terminal(),
+        Kind::Config(_) | Kind::Queue { .. } | Kind::Damaged { .. } | Kind::Impossible(_) | Kind::System { .. } => {
+            false
+        }
+    };
+    if is_personal && !is_pam {
+        log::to_stderr(format!("ssh-session-notifier: {why}\n").as_bytes());
+    } else {
+        let _ = log::failed(why);
     }
-    let _ = log::failed(why);
 }
 
 /// Reads the configuration, gives up root if it can be trusted, and only then does the work.

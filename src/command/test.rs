@@ -49,7 +49,7 @@ fn send(config: &Config, target: &Notifier) -> Vec<Finding> {
         Message::Post(request) => request,
         Message::Print(text) => return vec![Finding::ok(format!("{name} prints: {}", text.trim_end()))],
     };
-    let response = match http::post(&request, config.network.timeout) {
+    let response = match http::post(&request, config.network.timeout.min(check::PATIENCE)) {
         Ok(response) => response,
         Err(why) => return vec![check::unreachable(target, &target.conceal(&why))],
     };
@@ -77,7 +77,7 @@ fn with_reason(mut finding: Finding, why: &str) -> Vec<Finding> {
 fn where_to_look(target: &Notifier) -> &'static str {
     match target.service() {
         "ntfy" => {
-            "if it doesn't appear: ntfy takes any topic, so compare topic_url letter by letter with the topic in the app"
+            "if it doesn't appear: ntfy takes any topic; compare topic_url letter by letter with the one in the app"
         }
         "discord" => "if it doesn't appear: the webhook belongs to another channel; see Server Settings, Integrations",
         _ => "",

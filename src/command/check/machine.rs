@@ -24,7 +24,8 @@ pub fn examine(host: &Host, config: Option<&Config>) -> Vec<Finding> {
     }
     if is_dynamic(host) {
         let text = format!(
-            "binary: {} uses shared libraries; where users can set LD_PRELOAD (pam_env user_readenv=1), it runs their code as root",
+            "binary: {} uses shared libraries: where users can set LD_PRELOAD (pam_env user_readenv=1), they can run \
+             code as root",
             host.exe.display()
         );
         findings.push(Finding::warning(text, "install a static build (make dist)"));

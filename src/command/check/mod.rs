@@ -17,7 +17,7 @@ mod stack;
 mod tests;
 
 pub use finding::{Finding, print};
-pub use network::{answered, unreachable};
+pub use network::{PATIENCE, answered, unreachable};
 
 use std::env;
 use std::path::{Path, PathBuf};

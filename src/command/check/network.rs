@@ -1,11 +1,15 @@
 //! The way to each target: names, routes, TLS, and whether the service knows the token. Nothing is sent.
 
 use std::thread;
+use std::time::Duration;
 
 use crate::command::check::finding::Finding;
 use crate::config::Config;
 use crate::http;
 use crate::notifier::Notifier;
+
+/// The longest that a target may take, whatever `network.timeout` says: a command ends within a minute.
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Asks every target, side by side.
 pub fn examine(config: &Config) -> Vec<Finding> {
@@ -23,7 +27,7 @@ pub fn examine(config: &Config) -> Vec<Finding> {
 fn ask(config: &Config, target: &Notifier) -> Finding {
     let name = &target.name;
     let Some(request) = target.probe() else { return Finding::ok(format!("network: {name} needs none")) };
-    match http::get(&request, config.network.timeout) {
+    match http::get(&request, config.network.timeout.min(PATIENCE)) {
         Err(why) => unreachable(target, &target.conceal(&why)),
         Ok(response) => answered(target, response.status),
     }

@@ -15,7 +15,7 @@ const PEOPLE: [&str; 4] = ["sshd", "login", "su", "sudo"];
 /// Services that open sessions for jobs, not for people.
 const JOBS: [&str; 4] = ["cron", "crond", "atd", "systemd-user"];
 
-/// Options of `pam_exec` (pam_exec(8)) that can stand before the program.
+/// Options of `pam_exec` that can stand before the program.
 const OPTIONS: [&str; 6] = ["debug", "expose_authtok", "seteuid", "quiet", "quiet_log", "stdout"];
 
 /// Examines every file of PAM.

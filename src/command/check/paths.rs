@@ -105,7 +105,8 @@ fn in_memory(config: &Path, database: &Path, place: &Path) -> Option<Finding> {
     let new = durable.join("queue");
     let (new, name, config) = (new.display(), database.file_name().unwrap_or_default().display(), config.display());
     let edit = format!(
-        "{{ grep -q '^\\[queue\\]' {config} || echo '[queue]' >>{config}; }} && sed -i -e '/^path *=/d' -e 's|^\\[queue\\]|&\\npath = \"{new}/{name}\"|' {config}"
+        "{{ grep -q '^\\[queue\\]' {config} || echo '[queue]' >>{config}; }} && \
+         sed -i -e '/^path *=/d' -e 's|^\\[queue\\]|&\\npath = \"{new}/{name}\"|' {config}"
     );
     let remedy = format!("mkdir -p {new} && chmod 700 {new} && chown {}:{} {new} && {edit}", user(), group());
     Some(Finding::problem(text, remedy))

@@ -49,6 +49,8 @@ pub fn examine(host: &Host, paths: &Paths, owner: (u32, u32)) -> Schedule {
     } else if let Some(process) = host.processes.iter().find(|process| is_watch(&process.line)) {
         let text = format!("scheduler: `send --watch` runs (process {})", process.pid);
         Schedule { findings: vec![Finding::ok(text)], user: None }
+    } else if let Some(finding) = init_script(host) {
+        Schedule { findings: vec![finding], user: None }
     } else {
         let text = "scheduler: nothing runs `send`: no systemd unit, no crontab, no `send --watch`";
         Schedule { findings: vec![Finding::problem(text, install(host, &owner_name(owner)))], user: None }
@@ -68,6 +70,16 @@ fn is_watch(line: &str) -> bool {
     line.contains(NAME) && line.ends_with("send --watch")
 }
 
+/// A service script (of `OpenRC` or procd) whose service does not run: `send --watch` was looked for before.
+fn init_script(host: &Host) -> Option<Finding> {
+    let runs_send = |path: &String| host.read(path).is_some_and(|text| text.lines().any(is_send));
+    let script = host.list("/etc/init.d").into_iter().find(runs_send)?;
+    let name = script.rsplit('/').next().unwrap_or_default();
+    let enable = if host.has("/sbin/rc-update") { format!("rc-update add {name}") } else { format!("{script} enable") };
+    let text = format!("scheduler: {script} is there, but `send --watch` is not running");
+    Some(Finding::problem(text, format!("{enable}; {script} start")))
+}
+
 fn owner_name((uid, _): (u32, u32)) -> String {
     let user = User::from_uid(uid.into()).ok().flatten();
     user.map_or_else(|| NAME.into(), |user| user.name)
@@ -77,47 +89,69 @@ fn owner_name((uid, _): (u32, u32)) -> String {
 
 fn systemd(host: &Host, paths: &Paths, unit: &str) -> Schedule {
     let settings = settings(host, unit);
-    let values = |key: &str| -> Vec<String> {
-        settings.iter().filter(|(name, _)| name == key).map(|(_, value)| value.clone()).collect()
-    };
-    let user = values("User").pop().unwrap_or_else(|| "root".into());
-    let mut findings = Vec::new();
+    let user = values(&settings, "User").pop().unwrap_or("root");
+    let mut findings = vec![timer(host, user)];
+    findings.extend(last_run(host));
+    findings.extend(confinement(paths, &settings));
+    Schedule { findings, user: Some(user.into()) }
+}
+
+/// What systemd knows of a unit; `None` if it doesn't answer.
+fn state(host: &Host, unit: &str) -> Option<String> {
+    host.ask(&SYSTEMCTL, &["show", "-p", "ActiveState,Result,ExecMainStatus", unit])
+}
+
+fn timer(host: &Host, user: &str) -> Finding {
     let start = format!("systemctl enable --now {NAME}.timer {NAME}.path");
-    let is_enabled = host.at(&format!("/etc/systemd/system/timers.target.wants/{NAME}.timer")).is_symlink();
-    let state = |unit: &str| host.ask(&SYSTEMCTL, &["show", "-p", "ActiveState,Result,ExecMainStatus", unit]);
-    let timer = state(&format!("{NAME}.timer"));
-    if !is_enabled {
-        findings.push(Finding::problem(format!("scheduler: {NAME}.timer is not enabled"), start));
-    } else if timer.as_ref().is_some_and(|state| !state.contains("ActiveState=active")) {
-        findings.push(Finding::problem(format!("scheduler: {NAME}.timer is not running"), start));
-    } else {
-        let known = if timer.is_some() { "and running" } else { "(systemd doesn't say whether it runs)" };
-        findings.push(Finding::ok(format!("scheduler: {NAME}.timer is enabled {known}, as {user}")));
+    let state = state(host, &format!("{NAME}.timer"));
+    if !host.at(&format!("/etc/systemd/system/timers.target.wants/{NAME}.timer")).is_symlink() {
+        return Finding::problem(format!("scheduler: {NAME}.timer is not enabled"), start);
     }
-    let last = state(&format!("{NAME}.service")).unwrap_or_default();
-    if last.lines().any(|line| line.starts_with("Result=") && line != "Result=success") {
-        let text = format!("scheduler: the last run of `send` failed ({})", last.trim().replace('\n', ", "));
-        findings.push(Finding::warning(text, format!("journalctl -n 20 -u {NAME}.service; {NAME} status")));
+    if state.as_ref().is_some_and(|state| is_stopped(state)) {
+        return Finding::problem(format!("scheduler: {NAME}.timer is not running"), start);
     }
-    if values("ProtectSystem").pop().as_deref() == Some("strict") {
-        let writable = values("ReadWritePaths").join(" ");
-        let is_writable = |path: &Path| {
-            writable.split_whitespace().any(|allowed| path.starts_with(allowed.trim_start_matches(['-', '+'])))
-        };
-        let needed = [paths.database.parent().unwrap_or(Path::new("/")), paths.spool.as_path()];
-        let missing = needed.into_iter().filter(|path| !is_writable(path));
-        let missing: Vec<String> = missing.map(|path| path.display().to_string()).collect();
-        if !missing.is_empty() {
-            let (list, directory) = (missing.join(" "), format!("/etc/systemd/system/{NAME}.service.d"));
-            let text =
-                format!("scheduler: {NAME}.service may not write where the configuration puts the queue: {list}");
-            let remedy = format!(
-                "mkdir -p {directory} && printf '[Service]\\nReadWritePaths={list}\\n' >>{directory}/queue.conf && systemctl daemon-reload"
-            );
-            findings.push(Finding::problem(text, remedy));
-        }
+    let known = if state.is_some() { "and running" } else { "(systemd doesn't say whether it runs)" };
+    Finding::ok(format!("scheduler: {NAME}.timer is enabled {known}; `send` runs as {user}"))
+}
+
+fn last_run(host: &Host) -> Option<Finding> {
+    let last = state(host, &format!("{NAME}.service"))?;
+    last.lines().find(|line| line.starts_with("Result=") && *line != "Result=success")?;
+    let text = format!("scheduler: the last run of `send` failed ({})", last.trim().replace('\n', ", "));
+    Some(Finding::warning(text, format!("journalctl -n 20 -u {NAME}.service; {NAME} status")))
+}
+
+/// Whether the unit may write where the queue and the spool are.
+fn confinement(paths: &Paths, settings: &[(String, String)]) -> Option<Finding> {
+    if values(settings, "ProtectSystem").pop() != Some("strict") {
+        return None;
     }
-    Schedule { findings, user: Some(user) }
+    let writable = values(settings, "ReadWritePaths").join(" ");
+    let is_writable = |path: &Path| {
+        writable.split_whitespace().any(|allowed| path.starts_with(allowed.trim_start_matches(['-', '+'])))
+    };
+    let needed = [paths.database.parent().unwrap_or(Path::new("/")), paths.spool.as_path()];
+    let missing = needed.into_iter().filter(|path| !is_writable(path));
+    let missing: Vec<String> = missing.map(|path| path.display().to_string()).collect();
+    if missing.is_empty() {
+        return None;
+    }
+    let (places, drop_in) = (missing.join(" "), format!("/etc/systemd/system/{NAME}.service.d"));
+    let text = format!("scheduler: {NAME}.service may not write where the configuration puts the queue: {places}");
+    let remedy = format!(
+        "mkdir -p {drop_in} && printf '[Service]\\nReadWritePaths={places}\\n' >>{drop_in}/queue.conf && \
+         systemctl daemon-reload"
+    );
+    Some(Finding::problem(text, remedy))
+}
+
+fn values<'s>(settings: &'s [(String, String)], key: &str) -> Vec<&'s str> {
+    settings.iter().filter(|(name, _)| name == key).map(|(_, value)| value.as_str()).collect()
+}
+
+/// Whether systemd says that a unit is not active. It says nothing at all in a container.
+fn is_stopped(state: &str) -> bool {
+    state.contains("ActiveState=") && !state.contains("ActiveState=active")
 }
 
 /// The settings of a unit and its drop-ins, in order.

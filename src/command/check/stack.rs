@@ -8,7 +8,8 @@ const DIRECTORIES: [&str; 3] = ["/etc/pam.d", "/usr/lib/pam.d", "/usr/etc/pam.d"
 /// The one file of hosts without such a directory: each line begins with the service.
 pub const PAM_CONF: &str = "/etc/pam.conf";
 
-/// How deep includes are followed (Linux-PAM stops at 32), and how many lines a service may have.
+/// How deep includes are followed (Linux-PAM stops at 32), and how many lines are read for a service: files that
+/// include each other twice would double them at every level.
 const DEPTH: usize = 16;
 const LINES: usize = 1000;
 
@@ -57,7 +58,7 @@ pub fn file_of(host: &Host, service: &str) -> Option<String> {
 pub fn of_service(host: &Host, service: &str) -> Vec<Line> {
     let mut lines = Vec::new();
     if let Some(file) = file_of(host, service) {
-        Collector { host, service, lines: &mut lines }.file(&file, None, None, 0);
+        Collector { host, service, lines: &mut lines, left: LINES }.file(&file, None, None, 0);
     }
     lines
 }
@@ -78,15 +79,17 @@ struct Collector<'a> {
     host: &'a Host,
     service: &'a str,
     lines: &'a mut Vec<Line>,
+    left: usize,
 }
 
 impl Collector<'_> {
     fn file(&mut self, file: &str, top: Option<(usize, usize)>, only: Option<&str>, depth: usize) {
         let text = self.host.read(file).unwrap_or_default();
         for (span, mut words) in rows(&text) {
-            if depth > DEPTH || self.lines.len() > LINES {
+            if depth > DEPTH || self.left == 0 {
                 return;
             }
+            self.left -= 1;
             if file == PAM_CONF && words.remove(0) != self.service {
                 continue;
             }
