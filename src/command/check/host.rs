@@ -1,11 +1,13 @@
 //! The host that is examined: its files and processes. A test gives a directory that stands for `/`.
 
 use std::fs;
-use std::io::Read;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::thread;
 use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::files::{self, Links};
 
@@ -19,7 +21,7 @@ const ENTRIES: usize = 4096;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Bytes of its answer that are read.
-const ANSWER_LIMIT: u64 = 64 * 1024;
+const ANSWER_LIMIT: usize = 64 * 1024;
 
 /// The host.
 pub struct Host {
@@ -96,33 +98,25 @@ pub fn processes() -> Vec<Process> {
 }
 
 fn ask(program: &Path, arguments: &[&str]) -> Option<String> {
+    let (mut reader, writer) = io::pipe().ok()?;
     let mut command = Command::new(program);
-    command.args(arguments).env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.args(arguments).env_clear().stdin(Stdio::null()).stdout(writer.try_clone().ok()?).stderr(writer);
     let mut child = command.spawn().ok()?;
-    let read = |pipe: Option<Box<dyn Read + Send>>| {
-        thread::spawn(move || {
-            let mut bytes = Vec::new();
-            pipe.map(|pipe| pipe.take(ANSWER_LIMIT).read_to_end(&mut bytes));
-            String::from_utf8_lossy(&bytes).into_owned()
-        })
-    };
-    let stdout = read(child.stdout.take().map(|pipe| Box::new(pipe) as _));
-    let stderr = read(child.stderr.take().map(|pipe| Box::new(pipe) as _));
-    let end = Instant::now() + PATIENCE;
-    while child.try_wait().ok()?.is_none() {
-        if Instant::now() > end {
+    // Its ends of the pipe are the child's alone now.
+    drop(command);
+    let (mut answer, mut part, end) = (Vec::new(), [0; 4096], Instant::now() + PATIENCE);
+    while answer.len() < ANSWER_LIMIT {
+        let left = PollTimeout::try_from(end.saturating_duration_since(Instant::now())).ok()?;
+        let is_ready = poll(&mut [PollFd::new(reader.as_fd(), PollFlags::POLLIN)], left).ok()? > 0;
+        if !is_ready {
+            // It isn't waited for: it may be blocked on a disk, and ignore even that.
             let _ = child.kill();
-            // Not waited for: it may be blocked on a disk, and ignore even that.
             return None;
         }
-        thread::sleep(Duration::from_millis(10));
-    }
-    // A grandchild may hold the pipes open.
-    while !(stdout.is_finished() && stderr.is_finished()) {
-        if Instant::now() > end {
-            return None;
+        match reader.read(&mut part).ok()? {
+            0 => break,
+            length => answer.extend_from_slice(&part[..length]),
         }
-        thread::sleep(Duration::from_millis(10));
     }
-    Some(stdout.join().ok()? + &stderr.join().ok()?)
+    Some(String::from_utf8_lossy(&answer).into())
 }
