@@ -11,25 +11,90 @@ use crate::queue::EventId;
 /// Where the configuration is unless `--config` names another place.
 const CONFIG: &str = "/etc/ssh-session-notifier/config.toml";
 
-/// What `--help` prints.
+/// What `--help` prints: it fits a screen of 24 lines.
 pub const USAGE: &str = "\
 ssh-session-notifier: tells you when somebody opens or closes a session on this host
 
 Usage: ssh-session-notifier [--config FILE] COMMAND
 
-  queue            record a session event; for pam_exec
-  send             deliver the events that are due; for cron, a systemd timer, …
-  send --watch     stay, and deliver each event as it comes
-  status           what is waiting, what failed and why, when each target last worked
-  retry ID|--all   put dead letters back in the queue
-  drop ID|--all    discard dead letters
-  drop --target NAME
-                   forget a target that is no longer in the configuration
+  queue              record a session event; for pam_exec
+  send               deliver the events that are due; for cron, a systemd timer, …
+  send --watch       stay, and deliver each event as it comes
+  check [--network]  say what is missing on this host, and how to mend it
+  test [TARGET]      send a test notice to all targets, or to one
+  status             what is waiting, what failed and why, when each target last worked
+  retry ID|--all     put dead letters back in the queue
+  drop ID|--all      discard dead letters; with --target NAME, forget a target
+  help [COMMAND]     say more about a command
 
   -c, --config FILE  (default /etc/ssh-session-notifier/config.toml)
   -h, --help
   -V, --version
+
+First steps: edit the configuration, run `check`, then `test`, then log in.
 ";
+
+/// Every command, and what `help COMMAND` prints.
+const COMMANDS: [(&str, &str); 8] = [
+    (
+        "queue",
+        "\
+queue: records a session event. PAM runs it, by this line in /etc/pam.d/sshd, before every pam_env.so line:
+
+  session optional pam_exec.so quiet /usr/sbin/ssh-session-notifier queue
+
+It reads PAM's environment, and never keeps anyone out: under PAM it always exits with 0.
+",
+    ),
+    (
+        "send",
+        "\
+send [--watch]: delivers the events that are due to every target. A scheduler runs it every minute as the
+service user. With --watch it stays, and delivers each event within a second.
+Exits with 1 if something could not be delivered; that is tried again, and `status` shows it.
+",
+    ),
+    (
+        "check",
+        "\
+check [--network]: examines configuration, queue, PAM, sshd, scheduler and host; changes nothing. Run it as root:
+what the sender needs is then examined as the user that the sender runs as.
+Each line is `ok`, `warning` or `problem`; the line below it is the command that mends it.
+--network also asks every target whether it can be reached and knows the token; nothing is sent.
+Exits with 1 if there is a problem.
+",
+    ),
+    (
+        "test",
+        "\
+test [TARGET]: sends a notice that says it is a test to every target, or to TARGET, as `send` would, and prints the
+service's answer and what to do about it. Exits with 1 if a target did not accept it.
+",
+    ),
+    (
+        "status",
+        "\
+status: shows for each target what is waiting, what failed and why, and when it last worked; changes nothing.
+",
+    ),
+    (
+        "retry",
+        "\
+retry ID|--all: puts one dead letter, or all of them, back in the queue. `status` lists them.
+",
+    ),
+    (
+        "drop",
+        "\
+drop ID|--all: discards one dead letter, or all of them. `status` lists them.
+drop --target NAME: forgets a target that is no longer in the configuration, and what waits for it.
+",
+    ),
+    ("help", USAGE),
+];
+
+/// Letters that a misspelt command may differ by.
+const NEAR: usize = 2;
 
 /// What the command line asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -49,6 +114,10 @@ pub enum Command {
     Send,
     /// Deliver what is due, and stay to deliver each event as it comes.
     Watch,
+    /// Examine the set-up; also the way to each target, if this is true.
+    Check(bool),
+    /// Send a test notice to one target, or to all.
+    Test(Option<String>),
     /// Report what is waiting and what failed.
     Status,
     /// Put one dead letter (`Some(id)`) or all back in the queue.
@@ -57,8 +126,8 @@ pub enum Command {
     Drop(Option<EventId>),
     /// Forget a target that is not in the configuration.
     DropTarget(String),
-    /// Print the usage.
-    Help,
+    /// Print this help.
+    Help(&'static str),
     /// Print the version.
     Version,
 }
@@ -69,46 +138,92 @@ impl Args {
         let mut parser = lexopt::Parser::from_iter(arguments);
         let mut config = PathBuf::from(CONFIG);
         let mut words: Vec<OsString> = Vec::new();
-        let (mut watch, mut all, mut target) = (false, false, None);
+        let (mut flags, mut is_help) = (Flags::default(), false);
         let misuse = |why: lexopt::Error| Error::from(Kind::Usage(why.to_string()));
         while let Some(argument) = parser.next().map_err(misuse)? {
             match argument {
-                Short('h') | Long("help") => return Ok(Self { config, command: Command::Help }),
+                Short('h') | Long("help") => is_help = true,
                 Short('V') | Long("version") => return Ok(Self { config, command: Command::Version }),
                 Short('c') | Long("config") => config = parser.value().map_err(misuse)?.into(),
-                Long("watch") => watch = true,
-                Long("all") => all = true,
-                Long("target") => target = Some(parser.value().map_err(misuse)?.to_string_lossy().into_owned()),
+                Long("watch") => flags.watch = true,
+                Long("all") => flags.all = true,
+                Long("network") => flags.network = true,
+                Long("target") => flags.target = Some(parser.value().map_err(misuse)?.to_string_lossy().into_owned()),
                 Value(word) => words.push(word),
                 Short(_) | Long(_) => return Err(misuse(argument.unexpected())),
             }
         }
-        let command = match target {
-            Some(name) if words == ["drop"] && !watch && !all => Command::DropTarget(name),
-            Some(_) => return Err(Kind::Usage("--target is for `drop` alone; see --help".into()).into()),
-            None => command(&words, watch, all)?,
+        let words: Vec<&str> = words.iter().map(|word| word.to_str().unwrap_or("\u{fffd}")).collect();
+        let command = match words.as_slice() {
+            ["help", topic @ ..] => help(topic)?,
+            topic if is_help => help(topic)?,
+            words => command(words, flags)?,
         };
         Ok(Self { config, command })
     }
 }
 
-fn command(words: &[OsString], watch: bool, all: bool) -> Result<Command, Error> {
-    let words: Vec<&str> = words.iter().map(|word| word.to_str().unwrap_or("\u{fffd}")).collect();
-    match (words.as_slice(), watch, all) {
-        (["queue"], false, false) => Ok(Command::Queue),
-        (["send"], false, false) => Ok(Command::Send),
-        (["send"], true, false) => Ok(Command::Watch),
-        (["status"], false, false) => Ok(Command::Status),
-        (["retry"], false, true) => Ok(Command::Retry(None)),
-        (["retry", id], false, false) => Ok(Command::Retry(Some(number(id)?))),
-        (["drop"], false, true) => Ok(Command::Drop(None)),
-        (["drop", id], false, false) => Ok(Command::Drop(Some(number(id)?))),
+/// Options that only some commands have.
+#[derive(Default)]
+struct Flags {
+    watch: bool,
+    all: bool,
+    network: bool,
+    target: Option<String>,
+}
+
+/// The help for a command, or all of it.
+fn help(topic: &[&str]) -> Result<Command, Error> {
+    let Some(name) = topic.first() else { return Ok(Command::Help(USAGE)) };
+    let found = COMMANDS.iter().find(|(command, _)| command == name);
+    found.map(|(_, text)| Command::Help(text)).ok_or_else(|| unknown(name))
+}
+
+fn command(words: &[&str], flags: Flags) -> Result<Command, Error> {
+    let Flags { watch, all, network, target } = flags;
+    match (words, watch, all, network, target) {
+        (["queue"], false, false, false, None) => Ok(Command::Queue),
+        (["send"], _, false, false, None) => Ok(if watch { Command::Watch } else { Command::Send }),
+        (["check"], false, false, _, None) => Ok(Command::Check(network)),
+        (["test"], false, false, false, None) => Ok(Command::Test(None)),
+        (["test", target], false, false, false, None) => Ok(Command::Test(Some((*target).into()))),
+        (["status"], false, false, false, None) => Ok(Command::Status),
+        (["retry"], false, true, false, None) => Ok(Command::Retry(None)),
+        (["retry", id], false, false, false, None) => Ok(Command::Retry(Some(number(id)?))),
+        (["drop"], false, true, false, None) => Ok(Command::Drop(None)),
+        (["drop"], false, false, false, Some(target)) => Ok(Command::DropTarget(target)),
+        (["drop", id], false, false, false, None) => Ok(Command::Drop(Some(number(id)?))),
         ([], ..) => Err(Kind::Usage("which command? see --help".into()).into()),
         ([name @ ("retry" | "drop"), ..], ..) => {
             Err(Kind::Usage(format!("{name} takes one ID, or --all; see --help")).into())
         }
-        ([first, ..], ..) => Err(Kind::Usage(format!("cannot do {first:?} with these arguments; see --help")).into()),
+        ([name, ..], ..) if COMMANDS.iter().any(|(command, _)| command == name) => {
+            Err(Kind::Usage(format!("cannot do {name:?} with these arguments; see {name} --help")).into())
+        }
+        ([name, ..], ..) => Err(unknown(name)),
     }
+}
+
+/// `unknown command: "sned"; did you mean send? see --help`
+fn unknown(name: &str) -> Error {
+    let near = COMMANDS.iter().map(|(command, _)| (distance(name, command), command)).min();
+    let near = near.filter(|(distance, _)| *distance <= NEAR).map(|(_, command)| format!("; did you mean {command}?"));
+    Kind::Usage(format!("unknown command: {name:?}{} see --help", near.unwrap_or_else(|| ";".into()))).into()
+}
+
+/// How many letters must be replaced, inserted or left out to make one word of the other (Levenshtein).
+fn distance(one: &str, other: &str) -> usize {
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (line, letter) in one.bytes().take(32).enumerate() {
+        let mut diagonal = row[0];
+        row[0] = line + 1;
+        for (column, wanted) in other.bytes().enumerate() {
+            let replaced = diagonal + usize::from(letter != wanted);
+            diagonal = row[column + 1];
+            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[other.len()]
 }
 
 fn number(word: &str) -> Result<EventId, Error> {
@@ -135,13 +250,17 @@ mod tests {
         assert_eq!(parse("drop 7").ok(), Some(Command::Drop(Some(EventId(7)))));
         assert_eq!(parse("drop --all").ok(), Some(Command::Drop(None)));
         assert_eq!(parse("drop --target phone").ok(), Some(Command::DropTarget("phone".into())));
-        assert_eq!(parse("-h").ok(), Some(Command::Help));
+        assert_eq!(parse("check").ok(), Some(Command::Check(false)));
+        assert_eq!(parse("check --network").ok(), Some(Command::Check(true)));
+        assert_eq!(parse("test").ok(), Some(Command::Test(None)));
+        assert_eq!(parse("test phone").ok(), Some(Command::Test(Some("phone".into()))));
         assert_eq!(parse("--version send").ok(), Some(Command::Version));
         for line in [
             "",
             "sned",
             "send now",
             "queue --watch",
+            "send --network",
             "drop",
             "drop x",
             "drop 7 --all",
@@ -153,6 +272,33 @@ mod tests {
             "send -c",
         ] {
             assert!(parse(line).is_err_and(|why| matches!(why.kind(), Kind::Usage(_))), "{line}");
+        }
+    }
+
+    #[test]
+    fn help_is_there_in_every_form_and_fits_a_screen() {
+        for line in ["-h", "--help", "help", "help help"] {
+            assert_eq!(parse(line).ok(), Some(Command::Help(USAGE)), "{line}");
+        }
+        for (name, text) in COMMANDS {
+            for line in [format!("help {name}"), format!("{name} --help"), format!("-h {name}")] {
+                assert_eq!(parse(&line).ok(), Some(Command::Help(text)), "{line}");
+            }
+            assert!(text.lines().count() <= 24 && text.lines().all(|line| line.len() <= 120), "{text}");
+            assert!(USAGE.contains(&format!("\n  {name}")), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_misspelt_command_suggests_the_near_one() {
+        for (line, said) in [
+            ("sned", "unknown command: \"sned\"; did you mean send? see --help"),
+            ("chek", "unknown command: \"chek\"; did you mean check? see --help"),
+            ("help stats", "unknown command: \"stats\"; did you mean status? see --help"),
+            ("frobnicate", "unknown command: \"frobnicate\"; see --help"),
+            ("send now", "cannot do \"send\" with these arguments; see send --help"),
+        ] {
+            assert_eq!(parse(line).err().map(|why| why.to_string()).as_deref(), Some(said));
         }
     }
 }

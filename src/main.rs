@@ -29,12 +29,12 @@ mod tz;
 mod watchdog;
 
 use std::env;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
 use crate::cli::{Args, Command};
-use crate::command::{letters, status};
+use crate::command::{check, letters, status, test};
 use crate::config::{Config, Source};
 use crate::error::{Error, Health, Kind};
 use crate::log::Level;
@@ -50,12 +50,8 @@ const MISUSED: u8 = 2;
 fn main() -> ExitCode {
     let is_pam = env::var_os("PAM_TYPE").is_some();
     let result = Args::parse(env::args_os()).and_then(|args| run(&args));
-    match &result {
-        Err(why) if is_pam && matches!(why.kind(), Kind::Usage(_)) => {
-            log::write(Level::Error, &format!("{why}; nothing is recorded: {}", hook::REMEDY));
-        }
-        Err(why) => drop(log::failed(why)),
-        Ok(_) => {}
+    if let Err(why) = &result {
+        report(why, is_pam);
     }
     match result {
         // No failure of ours keeps anyone out.
@@ -79,17 +75,32 @@ fn run(args: &Args) -> Result<Health, Error> {
         }
         Command::Send => with_config(Missing::Create, &send::once),
         Command::Watch => with_config(Missing::Create, &send::watch),
-        Command::Status => with_config(Missing::Leave, &|config| {
-            let (text, health) = status::report(config)?;
-            print(&text).map(|printed| printed.and(health))
-        }),
+        Command::Check(network) => print_all(check::report(&args.config, network)),
+        Command::Test(ref target) => print_all(test::report(&args.config, target.as_deref())?),
+        Command::Status => with_config(Missing::Leave, &|config| print_all(status::report(config)?)),
         Command::Retry(id) => with_config(Missing::Create, &|config| print(&letters::retry(config, id)?)),
         Command::Drop(id) => with_config(Missing::Create, &|config| print(&letters::drop(config, id)?)),
         Command::DropTarget(ref name) => {
             with_config(Missing::Create, &|config| print(&letters::drop_target(config, name)?))
         }
-        Command::Help => print(cli::USAGE),
+        Command::Help(text) => print(text),
         Command::Version => print(concat!("ssh-session-notifier ", env!("CARGO_PKG_VERSION"), "\n")),
+    }
+}
+
+/// Logs an error. A misused command line, or a missing configuration at a terminal, is of no use in syslog.
+fn report(why: &Error, is_pam: bool) {
+    let is_personal = match why.kind() {
+        Kind::Usage(_) => true,
+        Kind::File { why, .. } => why.kind() == io::ErrorKind::NotFound && io::stderr().is_terminal(),
+        _ => false,
+    };
+    match why.kind() {
+        Kind::Usage(_) if is_pam => {
+            log::write(Level::Error, &format!("{why}; nothing is recorded: {}", hook::REMEDY));
+        }
+        _ if is_personal => log::to_stderr(format!("ssh-session-notifier: {why}\n").as_bytes()),
+        _ => drop(log::failed(why)),
     }
 }
 
@@ -103,6 +114,11 @@ fn with_config(file: &Path, missing: Missing, work: Work<'_>) -> Result<Health, 
         log::write(Level::Warning, &warning);
     }
     work(&config)
+}
+
+/// Prints what was found, whether all is well or not.
+fn print_all((text, health): (String, Health)) -> Result<Health, Error> {
+    print(&text).map(|printed| printed.and(health))
 }
 
 /// Writes data to stdout. A reader may take all the time he wants, and one that went away is no failure.

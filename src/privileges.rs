@@ -56,6 +56,20 @@ pub fn give_up_root(database: &Path, spool: &Path, missing: Missing) -> Result<(
     become_user(Uid::from_raw(uid), Gid::from_raw(gid))
 }
 
+/// Who owns the directory of the queue, or should if it is missing: the user that both commands become.
+pub fn owner_of(database: &Path) -> (u32, u32) {
+    owner_on_the_way(database.parent().unwrap_or(Path::new("/"))).unwrap_or_else(|_| service_user())
+}
+
+/// Becomes the user that `send` runs as, if this is root. Returns without a change if that is root.
+pub fn become_sender(uid: u32, gid: u32) -> Result<(), Error> {
+    umask(Mode::from_bits_truncate(0o077));
+    if uid == 0 || !geteuid().is_root() {
+        return Ok(());
+    }
+    become_user(Uid::from_raw(uid), Gid::from_raw(gid))
+}
+
 /// The owner of a directory: the first one on the way to it who isn't root, because that user can replace
 /// the rest by a link to anywhere.
 fn owner_on_the_way(directory: &Path) -> io::Result<(u32, u32)> {

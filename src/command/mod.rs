@@ -1,4 +1,6 @@
 //! The commands of an administrator: each file is one, and returns the text to print.
 
+pub mod check;
 pub mod letters;
 pub mod status;
+pub mod test;

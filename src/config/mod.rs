@@ -11,6 +11,7 @@ mod tests;
 pub use hook::Hook;
 
 use std::fs::Metadata;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -119,7 +120,14 @@ impl Source {
 
 /// Reads the file, and what its descriptor says of it.
 fn read_file(file: &Path) -> Result<(Vec<u8>, Metadata), Error> {
-    files::read(file, FILE_LIMIT, Links::Follow).map_err(Error::file("read", file))
+    files::read(file, FILE_LIMIT, Links::Follow).map_err(|why| match why.kind() {
+        // The next step, where nothing was installed yet.
+        io::ErrorKind::NotFound => {
+            let next = io::Error::new(why.kind(), format!("{why}; install.sh makes one, --config names another"));
+            Error::file("read", file)(next)
+        }
+        _ => Error::file("read", file)(why),
+    })
 }
 
 fn text<'b>(file: &Path, bytes: &'b [u8]) -> Result<&'b str, Error> {

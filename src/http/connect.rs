@@ -154,7 +154,7 @@ fn alternate(addresses: Vec<IpAddr>) -> Vec<IpAddr> {
 /// The first address that connects wins. Each one has a thread of its own, which ends by itself.
 fn race(host: &str, addresses: Vec<SocketAddr>, ends: Instant) -> Result<TcpStream, String> {
     let (sender, receiver) = mpsc::channel();
-    let count = addresses.len();
+    let (count, first_address) = (addresses.len(), addresses.first().copied());
     let mut failures = Vec::new();
     for (number, address) in addresses.into_iter().enumerate() {
         let (sender, left) = (sender.clone(), ends.saturating_duration_since(Instant::now()));
@@ -169,16 +169,21 @@ fn race(host: &str, addresses: Vec<SocketAddr>, ends: Instant) -> Result<TcpStre
             return Ok(stream);
         }
     }
-    let Some((address, why)) = failures.first() else {
-        return Err(format!("{host} does not answer: no address of it accepts a connection in time"));
+    let (address, why) = match failures.first() {
+        None => (first_address, "no answer in time".to_owned()),
+        Some((address, why)) => (Some(*address), reason(why)),
     };
-    let why = match why.kind() {
-        io::ErrorKind::TimedOut => "no answer in time".to_owned(),
-        io::ErrorKind::ConnectionRefused => "connection refused: nothing listens on this port".to_owned(),
-        _ => why.to_string(),
-    };
+    let Some(address) = address else { return Err(format!("{host} has no address")) };
     let others = if count > 1 { format!(", and {} more", count - 1) } else { String::new() };
     Err(format!("cannot connect to {host} ({address}{others}): {why}"))
+}
+
+fn reason(why: &io::Error) -> String {
+    match why.kind() {
+        io::ErrorKind::TimedOut => "no answer in time".into(),
+        io::ErrorKind::ConnectionRefused => "connection refused: nothing listens on this port".into(),
+        _ => why.to_string(),
+    }
 }
 
 type Attempt = (SocketAddr, io::Result<TcpStream>);

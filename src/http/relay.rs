@@ -40,7 +40,7 @@ const TOO_LATE: &str = "no answer in time: the server has accepted the connectio
 /// Why there was no exchange.
 pub enum Failure {
     /// Loopback can't be used; minreq has not been called.
-    NoLoopback(minreq::Request),
+    NoLoopback(Box<minreq::Request>),
     /// It didn't work.
     Broken(String),
 }
@@ -52,7 +52,7 @@ pub fn exchange(
     ends: Instant,
     fetch: fn(minreq::Request) -> Result<Response, String>,
 ) -> Result<Response, Failure> {
-    let Some((listener, held, port)) = listen() else { return Err(Failure::NoLoopback(message)) };
+    let Some((listener, held, port)) = listen() else { return Err(Failure::NoLoopback(message.into())) };
     let secret = format!("{:016x}{:016x}", RandomState::new().hash_one(port), RandomState::new().hash_one(port));
     let proxy = minreq::Proxy::new(format!("http://relay:{secret}@127.0.0.1:{port}"));
     let proxy = proxy.map_err(|why| Failure::Broken(why.to_string()))?;
@@ -65,7 +65,10 @@ pub fn exchange(
         drop(held);
     };
     thread::Builder::new().stack_size(STACK).spawn(run).map_err(|why| Failure::Broken(why.to_string()))?;
-    let passed = accept(&listener, &secret, ends).and_then(|local| pass(local, server, ends));
+    let passed = accept(&listener, &secret, ends).and_then(|local| {
+        // Otherwise the end would look to minreq like the end of an answer.
+        copy(&local, server, ends).inspect_err(|_| reset(&local))
+    });
     let result = receiver.recv_timeout(GRACE).unwrap_or_else(|_| Err(TOO_LATE.into()));
     match (passed, result) {
         (Ok(()), result) => result.map_err(Failure::Broken),
@@ -135,16 +138,12 @@ fn read_some(stream: &mut TcpStream, head: &mut Vec<u8>) -> bool {
     }
 }
 
-/// Copies both ways until minreq has enough.
-fn pass(local: TcpStream, server: &TcpStream, ends: Instant) -> Result<(), String> {
-    let result = copy(&local, server, ends);
-    if result.is_err() {
-        // Otherwise the end would look to minreq like the end of an answer.
-        let _ = setsockopt(&local, sockopt::Linger, &linger { l_onoff: 1, l_linger: 0 });
-    }
-    result
+/// Makes sure that minreq gets an error when the connection is closed.
+fn reset(local: &TcpStream) {
+    let _ = setsockopt(local, sockopt::Linger, &linger { l_onoff: 1, l_linger: 0 });
 }
 
+/// Copies both ways until minreq has enough.
 fn copy(mut local: &TcpStream, mut server: &TcpStream, ends: Instant) -> Result<(), String> {
     let mut buffer = vec![0; 16 * 1024];
     let (mut received, mut has_ended) = (0, false);

@@ -16,7 +16,6 @@ pub struct Settings {
     /// How long one request may take.
     pub timeout: Duration,
     /// The only authorities to trust, instead of the system's.
-    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "checked, but of no use without TLS"))]
     pub ca_file: Option<PathBuf>,
     /// Whom every connection goes through that isn't to this host.
     pub proxy: Option<Url>,

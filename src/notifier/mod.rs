@@ -110,6 +110,29 @@ impl Notifier {
         self.setup.address.as_ref().is_some_and(Url::is_secure)
     }
 
+    /// The name of the service that the target uses.
+    pub fn service(&self) -> &'static str {
+        match &self.setup.service {
+            Service::Discord => "discord",
+            Service::Ntfy(_) => "ntfy",
+            Service::Stdout => "stdout",
+        }
+    }
+
+    /// A request by GET that the service answers with 200 if it knows address and token, and that sends nothing:
+    /// Discord's Get Webhook with Token, ntfy's check of access to a topic. `None`: there is nobody to ask.
+    pub fn probe(&self) -> Option<Request> {
+        let url = match &self.setup.service {
+            Service::Ntfy(topic) => topic.access(),
+            Service::Discord | Service::Stdout => {
+                let url = self.setup.address.as_ref()?;
+                url.with_path(url.path())
+            }
+        };
+        let (bearer, is_direct) = (self.setup.bearer.clone(), self.is_direct);
+        Some(Request { method: Method::Get, url, bearer, key: None, body: String::new(), is_direct })
+    }
+
     /// Writes the message. `hint` says how the target was reached before, if not as usual.
     pub fn render(&self, digest: &Digest<'_>, hint: &str) -> Message {
         let (body, own) = match &self.setup.service {

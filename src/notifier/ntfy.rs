@@ -49,6 +49,14 @@ pub struct Topic {
     is_foreign: bool,
 }
 
+impl Topic {
+    /// Where ntfy tells whether somebody may use the topic.
+    pub fn access(&self) -> Url {
+        let query = if self.own.query().is_empty() { String::new() } else { format!("?{}", self.own.query()) };
+        self.own.with_path(&format!("{}/auth{query}", self.own.path()))
+    }
+}
+
 /// Reads `topic_url` and `token`.
 pub fn configure(section: &mut Section<'_>) -> Option<Setup> {
     let token = token(section);

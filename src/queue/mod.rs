@@ -146,6 +146,11 @@ impl Queue {
         self.read(|connection| value(connection, "SELECT count(*) FROM event", &[]))
     }
 
+    /// When the newest event happened, in milliseconds since 1970 in UTC; `None` if there is none.
+    pub fn newest_ms(&self) -> Result<Option<i64>, Error> {
+        self.read(|connection| value(connection, "SELECT (SELECT utc_ms FROM event ORDER BY id DESC LIMIT 1)", &[]))
+    }
+
     /// Ends the sender's work: the next login finds a short log.
     pub fn close(self) {
         self.shorten_wal(SENDER_WAL_PAGES);

@@ -1,5 +1,6 @@
 //! The program on a host: installation, configuration, clock and zones, static builds, and what it costs.
 
+mod check;
 mod clock;
 mod config;
 mod cost;

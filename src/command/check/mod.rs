@@ -1,0 +1,89 @@
+//! `check`: says what is missing on this host, and the command that mends it. Nothing is changed.
+//!
+//! Root examines PAM, sshd and the scheduler. Then it becomes, for good, the user that the scheduler runs `send`
+//! as, and examines the rest with that user's eyes.
+
+mod configuration;
+mod finding;
+mod host;
+mod machine;
+mod network;
+mod pam;
+mod paths;
+mod scheduler;
+mod sshd;
+mod stack;
+#[cfg(test)]
+mod tests;
+
+pub use finding::{Finding, print};
+pub use network::{PATIENCE, answered, unreachable};
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{User, geteuid};
+
+use crate::config::{Config, Hook};
+use crate::error::Health;
+use crate::privileges;
+use host::Host;
+
+/// Examines everything; the answer is what to print, and whether there is no problem.
+pub fn report(config: &Path, network: bool) -> (String, Health) {
+    let host = Host {
+        root: "/".into(),
+        exe: env::current_exe().unwrap_or_else(|_| PathBuf::from("/usr/sbin/ssh-session-notifier")),
+        config: config.into(),
+        processes: host::processes(),
+    };
+    let is_root = geteuid().is_root();
+    let mut around = pam::examine(&host);
+    around.extend(sshd::examine(&host, is_root));
+    let (config, mut findings, schedule) = as_sender(&host);
+    around.extend(schedule);
+    if let Some(config) = &config {
+        findings.extend(paths::examine(&host.config, &config.paths));
+    }
+    findings.extend(around);
+    findings.extend(machine::examine(&host, config.as_ref()));
+    if let Some(config) = config.filter(|_| network) {
+        findings.extend(network::examine(&config));
+    }
+    print(&findings)
+}
+
+/// Reads the configuration as the user that `send` runs as, who this process is from then on. Returns what was
+/// found about the configuration and about the scheduler.
+fn as_sender(host: &Host) -> (Option<Config>, Vec<Finding>, Vec<Finding>) {
+    let paths = Hook::read(&host.config).0.paths.unwrap_or_default();
+    let owner = privileges::owner_of(&paths.database);
+    let mut schedule = scheduler::examine(host, &paths, owner);
+    let user = schedule.user.as_ref().and_then(|name| User::from_name(name).ok().flatten());
+    let (uid, gid) = user.map_or(owner, |user| (user.uid.as_raw(), user.gid.as_raw()));
+    if !geteuid().is_root() {
+        let text = "user: this is not root, so only what this user sees is examined";
+        schedule.findings.push(Finding::warning(text, "run this check as root"));
+    }
+    // A sender that starts as root reads the configuration first.
+    let read = (uid == 0).then(|| configuration::examine(&host.config));
+    let (uid, gid) = if uid == 0 { owner } else { (uid, gid) };
+    if let Err(why) = privileges::become_sender(uid, gid) {
+        schedule.findings.push(Finding::problem(format!("user: {why}"), "run this check as root"));
+        return (None, Vec::new(), schedule.findings);
+    }
+    let (config, findings) = read.unwrap_or_else(|| configuration::examine(&host.config));
+    (config, findings, schedule.findings)
+}
+
+/// Reads the configuration as `send` would, for a command that does what `send` does.
+pub fn config_of_sender(config: &Path) -> Result<Config, Vec<Finding>> {
+    let host = Host {
+        root: "/".into(),
+        exe: env::current_exe().unwrap_or_default(),
+        config: config.into(),
+        processes: Vec::new(),
+    };
+    let (config, findings, _) = as_sender(&host);
+    config.ok_or(findings)
+}

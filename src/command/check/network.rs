@@ -1,0 +1,57 @@
+//! The way to each target: names, routes, TLS, and whether the service knows the token. Nothing is sent.
+
+use std::thread;
+use std::time::Duration;
+
+use crate::command::check::finding::Finding;
+use crate::config::Config;
+use crate::http;
+use crate::notifier::Notifier;
+
+/// The longest that a target may take, whatever `network.timeout` says: a command ends within a minute.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Asks every target, side by side.
+pub fn examine(config: &Config) -> Vec<Finding> {
+    if config.is_secure()
+        && let Err(why) = http::trust(&config.network, &config.paths.spool)
+    {
+        return vec![Finding::problem(format!("network: {why}"), "edit network.ca_file in the configuration")];
+    }
+    let client = &http::Client::new(&config.network);
+    thread::scope(|scope| {
+        let asked: Vec<_> = config.targets.iter().map(|target| scope.spawn(|| ask(config, client, target))).collect();
+        asked.into_iter().filter_map(|thread| thread.join().ok()).collect()
+    })
+}
+
+fn ask(config: &Config, client: &http::Client<'_>, target: &Notifier) -> Finding {
+    let name = &target.name;
+    let Some(request) = target.probe() else { return Finding::ok(format!("network: {name} needs none")) };
+    match client.send(&request, config.network.timeout.min(PATIENCE)) {
+        Err(why) => unreachable(target, &target.conceal(&why)),
+        Ok(response) => answered(target, response.status),
+    }
+}
+
+/// What an answer to a probe or a notice means, in plain words.
+pub fn answered(target: &Notifier, status: u16) -> Finding {
+    let name = &target.name;
+    let (what, remedy) = match status {
+        200..300 => return Finding::ok(format!("network: {name} can be reached, and {} knows it", target.service())),
+        300..400 => ("it redirects, and redirects are not followed", "put the address that it leads to into"),
+        401 | 403 => ("the service refuses the token, or there is none", "put a valid token or webhook into"),
+        404 | 410 => ("the service doesn't know this address", "make a new webhook, or correct the address, in"),
+        429 => ("too many requests", "nothing is wrong with the settings; wait a minute, then try again:"),
+        400 | 413 | 422 => ("the service doesn't accept what was sent", "compare the service's documentation with"),
+        _ => ("the service is out of order, or something else answered", "nothing to do if it passes; else correct"),
+    };
+    let text = format!("network: {name}: HTTP {status}: {what}");
+    Finding::problem(text, format!("{remedy} [notification.{name}]"))
+}
+
+/// No answer came.
+pub fn unreachable(target: &Notifier, why: &str) -> Finding {
+    let text = format!("network: {}: {why}", target.name);
+    Finding::problem(text, format!("correct the address in [notification.{}], or this host's network", target.name))
+}

@@ -1,0 +1,133 @@
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::command::check::finding::{Finding, Level};
+use crate::command::check::host::{Host, Process};
+use crate::command::check::{pam, scheduler, stack};
+use crate::queue::Paths;
+
+/// A directory that stands for `/`, with this program in it.
+struct Tree(Host);
+
+impl Tree {
+    fn new(files: &[(&str, &str)]) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("ssn-check-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let root = std::env::temp_dir().join(name);
+        let exe = root.join("ssh-session-notifier");
+        let tree = Self(Host { root, exe, config: PathBuf::new(), processes: Vec::new() });
+        for (path, text) in files.iter().chain(&[("ssh-session-notifier", "")]) {
+            let path = tree.0.at(path);
+            fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+            fs::write(path, text).expect("a file");
+        }
+        tree
+    }
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0.root);
+    }
+}
+
+const OURS: &str = "session optional pam_exec.so quiet /ssh-session-notifier queue\n";
+
+fn modules(files: &[(&str, &str)], service: &str) -> Vec<String> {
+    let tree = Tree::new(files);
+    stack::of_service(&tree.0, service).iter().map(|line| format!("{} {}", line.kind, line.module)).collect()
+}
+
+fn texts(findings: &[Finding], level: Level) -> Vec<&str> {
+    findings.iter().filter(|finding| finding.level == level).map(|finding| finding.text.as_str()).collect()
+}
+
+#[test]
+fn the_lines_of_a_service_are_those_that_pam_runs() {
+    let common = "auth required pam_a.so\nsession required pam_b.so\n";
+    let rows: [(&str, &[&str]); 6] = [
+        ("@include common\n", &["auth pam_a.so", "session pam_b.so"]),
+        ("session include common\n", &["session pam_b.so"]),
+        ("auth substack common # why\n", &["auth pam_a.so"]),
+        ("-session [success=1 default=ignore] /lib/security/pam_c.so x\n", &["session pam_c.so"]),
+        ("session \\\n  required \\\n pam_d.so\n#session required pam_e.so\n", &["session pam_d.so"]),
+        ("SESSION required pam_f.so\nsession required\n\n", &["session pam_f.so"]),
+    ];
+    for (text, expected) in rows {
+        assert_eq!(modules(&[("etc/pam.d/sshd", text), ("etc/pam.d/common", common)], "sshd"), expected, "{text}");
+    }
+    let vendor = [("usr/lib/pam.d/sshd", common), ("etc/pam.d/other", "")];
+    assert_eq!(modules(&vendor, "sshd"), ["auth pam_a.so", "session pam_b.so"]);
+    let one_file = [("etc/pam.conf", "su auth required pam_a.so\nsshd session required pam_b.so\nsshd\n")];
+    assert_eq!(modules(&one_file, "sshd"), ["session pam_b.so"]);
+}
+
+/// P8
+#[test]
+fn includes_in_a_circle_end() {
+    let twice = "@include sshd\n@include sshd\nsession required pam_a.so\n";
+    assert!(modules(&[("etc/pam.d/sshd", twice)], "sshd").len() < 1000);
+}
+
+#[test]
+fn no_file_of_pam_is_too_odd_to_be_read() {
+    let text = format!("@include x\nauth [a=1 b] pam_env.so \\\n y=1\n{OURS}session include common\n");
+    let bytes = text.as_bytes();
+    let tree = Tree::new(&[("etc/pam.d/common", "session required pam_b.so\n")]);
+    for place in 0..bytes.len() {
+        let mut flipped = bytes.to_vec();
+        flipped[place] ^= 1 << (place % 8);
+        for odd in [&bytes[..place], &flipped] {
+            fs::write(tree.0.at("etc/pam.d/sshd"), odd).expect("a file");
+            assert!(!pam::examine(&tree.0).is_empty());
+        }
+    }
+}
+
+#[test]
+fn jobs_that_would_be_reported_are_warned_of() {
+    let files = [
+        ("etc/pam.d/sshd", "@include common-session\n"),
+        ("etc/pam.d/cron", "@include common-session\n"),
+        ("etc/pam.d/common-session", OURS),
+    ];
+    let tree = Tree::new(&files);
+    let findings = pam::examine(&tree.0);
+    assert_eq!(texts(&findings, Level::Problem), [""; 0]);
+    let warnings = texts(&findings, Level::Warning);
+    assert_eq!(warnings, ["PAM: /etc/pam.d/common-session:1 also runs for cron: each of its jobs is reported"]);
+}
+
+#[test]
+fn variables_that_users_set_before_any_session_line_are_warned_of() {
+    let tree = Tree::new(&[("etc/pam.d/sshd", &format!("auth required pam_env.so user_readenv=1\n{OURS}"))]);
+    let findings = pam::examine(&tree.0);
+    assert_eq!(
+        texts(&findings, Level::Warning),
+        ["PAM: /etc/pam.d/sshd:1 lets users set variables before the hook runs"]
+    );
+}
+
+#[test]
+fn whatever_runs_send_is_found() {
+    let line = "/usr/sbin/ssh-session-notifier send";
+    let daemon = |name: &str, line: &str| vec![Process { pid: 7, name: name.into(), line: line.into() }];
+    let tab = format!("* * * * * {line}\n");
+    let service = format!("command={line}\n");
+    let rows = [
+        ("etc/crontabs/root", tab.as_str(), daemon("crond", "crond"), Level::Ok, "/etc/crontabs/root runs `send`"),
+        ("var/spool/cron/root", &tab, daemon("busybox", "busybox crond -f"), Level::Ok, "busybox is running"),
+        ("etc/crontab", &format!("* * * * * root {line}\n"), Vec::new(), Level::Problem, "no cron daemon"),
+        ("etc/init.d/notifier", &service, Vec::new(), Level::Problem, "/etc/init.d/notifier is there, but"),
+        ("x", "", daemon("ssh-session-not", &format!("{line} --watch")), Level::Ok, "runs (process 7)"),
+        ("etc/crontabs/root", "# ssh-session-notifier send\n", Vec::new(), Level::Problem, "nothing runs `send`"),
+    ];
+    for (file, text, processes, level, said) in rows {
+        let mut tree = Tree::new(&[(file, text)]);
+        tree.0.processes = processes;
+        let findings = scheduler::examine(&tree.0, &Paths::default(), (0, 0)).findings;
+        let found = texts(&findings, level);
+        assert!(found.len() == 1 && found[0].contains(said), "{file}: {findings:?}");
+    }
+}

@@ -1,0 +1,86 @@
+//! `test`: sends a notice that says it is a test, over the same path as any other.
+
+use std::path::Path;
+use std::thread;
+
+use crate::clock::Stamp;
+use crate::command::check::{self, Finding};
+use crate::config::Config;
+use crate::error::{Error, Health, Kind};
+use crate::event::Event;
+use crate::http;
+use crate::notice::Style;
+use crate::notifier::{Digest, Message, Notice, Notifier, Outcome};
+use crate::rules::{Urgency, Verdict};
+
+/// What the notice says.
+const TEXT: &str = "this is a test; nobody logged in";
+
+/// Sends the notice to one target, or to all at the same time, as the user that `send` runs as; the answer is what
+/// to print, and whether each target accepted it.
+pub fn report(file: &Path, only: Option<&str>) -> Result<(String, Health), Error> {
+    let config = match check::config_of_sender(file) {
+        Ok(config) => config,
+        Err(findings) => return Ok(check::print(&findings)),
+    };
+    let is_wanted = |target: &&Notifier| only.is_none_or(|name| name == target.name.as_str());
+    let targets: Vec<&Notifier> = config.targets.iter().filter(is_wanted).collect();
+    if targets.is_empty() {
+        let names = config.target_names().join(", ");
+        return Err(Kind::Usage(format!("there is no target {:?}; there is {names}", only.unwrap_or_default())).into());
+    }
+    if targets.iter().any(|target| target.is_secure()) {
+        http::trust(&config.network, &config.paths.spool)?;
+    }
+    let (config, client) = (&config, &http::Client::new(&config.network));
+    let findings: Vec<Finding> = thread::scope(|scope| {
+        let sent: Vec<_> = targets.iter().map(|target| scope.spawn(move || send(config, client, target, ""))).collect();
+        sent.into_iter().filter_map(|thread| thread.join().ok()).flatten().collect()
+    });
+    Ok(check::print(&findings))
+}
+
+/// render → post → judge.
+fn send(config: &Config, client: &http::Client<'_>, target: &Notifier, hint: &str) -> Vec<Finding> {
+    let (name, event, now) = (&target.name, Event::notice(TEXT), Stamp::now());
+    let text = Style { host: &config.host, zone: &config.zone, now: &now }.line(&event, &Verdict::default());
+    let notices = [Notice { uid: event.uid.0, urgency: Urgency::Normal, text }];
+    let request = match target.render(&Digest { host: &config.host, notices: &notices }, hint) {
+        Message::Post(request) => request,
+        Message::Print(text) => return vec![Finding::ok(format!("{name} prints: {}", text.trim_end()))],
+    };
+    let response = match client.send(&request, config.network.timeout.min(check::PATIENCE)) {
+        Ok(response) => response,
+        Err(why) => return vec![check::unreachable(target, &target.conceal(&why))],
+    };
+    let status = response.status;
+    match target.judge(response, &request.url, hint) {
+        Outcome::Delivered { .. } => vec![Finding {
+            remedy: where_to_look(target).into(),
+            ..Finding::ok(format!("{name}: {} accepted the notice (HTTP {status})", target.service()))
+        }],
+        Outcome::Throttled { why, .. } | Outcome::Refused { why } | Outcome::Rejected { why } => {
+            with_reason(check::answered(target, status), &why)
+        }
+        Outcome::Failed { why } if (200..300).contains(&status) => vec![check::unreachable(target, &why)],
+        Outcome::Moved { hint, .. } => send(config, client, target, &hint),
+        Outcome::Failed { why } => with_reason(check::answered(target, status), &why),
+    }
+}
+
+/// Adds the service's own words.
+fn with_reason(mut finding: Finding, why: &str) -> Vec<Finding> {
+    finding.text = format!("{} (it says: {why})", finding.text);
+    vec![finding]
+}
+
+/// A service that takes any topic can't tell that it was misspelt.
+fn where_to_look(target: &Notifier) -> &'static str {
+    match target.service() {
+        "ntfy" => {
+            "if it doesn't appear: ntfy takes any topic; compare topic_url letter by letter with the one in the app"
+        }
+        "discord" => "if it doesn't appear: the webhook belongs to another channel; see Server Settings, Integrations",
+        _ => "",
+    }
+}
