@@ -20,6 +20,7 @@ Usage: ssh-session-notifier [--config FILE] COMMAND
   queue              record a session event; for pam_exec
   send               deliver the events that are due; for cron, a systemd timer, …
   send --watch       stay, and deliver each event as it comes
+  send --now         deliver without waiting for a back-off to end
   check [--network]  say what is missing on this host, and how to mend it
   test [TARGET]      send a test notice to all targets, or to one
   status             what is waiting, what failed and why, when each target last worked
@@ -49,8 +50,9 @@ It reads PAM's environment, and never keeps anyone out: under PAM it always exit
     (
         "send",
         "\
-send [--watch]: delivers the events that are due to every target. A scheduler runs it every minute as the
-service user. With --watch it stays, and delivers each event within a second.
+send [--watch|--now]: delivers the events that are due to every target. A scheduler runs it every minute as the
+service user. With --watch it stays, and delivers each event within a second. With --now it doesn't wait for the end
+of a back-off; a pause that the service asked for is kept.
 Exits with 1 if something could not be delivered; that is tried again, and `status` shows it.
 ",
     ),
@@ -114,6 +116,8 @@ pub enum Command {
     Send,
     /// Deliver what is due, and stay to deliver each event as it comes.
     Watch,
+    /// Deliver once, also what waits after a failure.
+    Now,
     /// Examine the set-up; also the way to each target, if this is true.
     Check(bool),
     /// Send a test notice to one target, or to all.
@@ -148,6 +152,7 @@ impl Args {
                 Long("watch") => flags.watch = true,
                 Long("all") => flags.all = true,
                 Long("network") => flags.network = true,
+                Long("now") => flags.now = true,
                 Long("target") => flags.target = Some(parser.value().map_err(misuse)?.to_string_lossy().into_owned()),
                 Value(word) => words.push(word),
                 Short(_) | Long(_) => return Err(misuse(argument.unexpected())),
@@ -169,6 +174,7 @@ struct Flags {
     watch: bool,
     all: bool,
     network: bool,
+    now: bool,
     target: Option<String>,
 }
 
@@ -180,19 +186,24 @@ fn help(topic: &[&str]) -> Result<Command, Error> {
 }
 
 fn command(words: &[&str], flags: Flags) -> Result<Command, Error> {
-    let Flags { watch, all, network, target } = flags;
-    match (words, watch, all, network, target) {
-        (["queue"], false, false, false, None) => Ok(Command::Queue),
-        (["send"], _, false, false, None) => Ok(if watch { Command::Watch } else { Command::Send }),
-        (["check"], false, false, _, None) => Ok(Command::Check(network)),
-        (["test"], false, false, false, None) => Ok(Command::Test(None)),
-        (["test", target], false, false, false, None) => Ok(Command::Test(Some((*target).into()))),
-        (["status"], false, false, false, None) => Ok(Command::Status),
-        (["retry"], false, true, false, None) => Ok(Command::Retry(None)),
-        (["retry", id], false, false, false, None) => Ok(Command::Retry(Some(number(id)?))),
-        (["drop"], false, true, false, None) => Ok(Command::Drop(None)),
-        (["drop"], false, false, false, Some(target)) => Ok(Command::DropTarget(target)),
-        (["drop", id], false, false, false, None) => Ok(Command::Drop(Some(number(id)?))),
+    let Flags { watch, all, network, now, target } = flags;
+    // Each option belongs to one or two commands.
+    let options = [watch, now, all, network, target.is_some()];
+    const NONE: [bool; 5] = [false; 5];
+    match (words, options) {
+        (["queue"], NONE) => Ok(Command::Queue),
+        (["send"], NONE) => Ok(Command::Send),
+        (["send"], [true, false, false, false, false]) => Ok(Command::Watch),
+        (["send"], [false, true, false, false, false]) => Ok(Command::Now),
+        (["check"], [false, false, false, _, false]) => Ok(Command::Check(network)),
+        (["test"], NONE) => Ok(Command::Test(None)),
+        (["test", target], NONE) => Ok(Command::Test(Some((*target).into()))),
+        (["status"], NONE) => Ok(Command::Status),
+        (["retry"], [false, false, true, false, false]) => Ok(Command::Retry(None)),
+        (["retry", id], NONE) => Ok(Command::Retry(Some(number(id)?))),
+        (["drop"], [false, false, true, false, false]) => Ok(Command::Drop(None)),
+        (["drop"], [false, false, false, false, true]) => Ok(Command::DropTarget(target.unwrap_or_default())),
+        (["drop", id], NONE) => Ok(Command::Drop(Some(number(id)?))),
         ([], ..) => Err(Kind::Usage("which command? see --help".into()).into()),
         ([name @ ("retry" | "drop"), ..], ..) => {
             Err(Kind::Usage(format!("{name} takes one ID, or --all; see --help")).into())

@@ -5,6 +5,8 @@ use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use std::time::{Duration, SystemTime};
+
 use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 use nix::unistd::geteuid;
 
@@ -108,6 +110,21 @@ pub fn ensure_own_directory(path: &Path) -> Result<(), Error> {
     }
     let why = io::Error::other(format!("user {owner} owns it, not user {}", geteuid()));
     Err(Error::file("write into", path)(why))
+}
+
+/// Whether it has been so long since this last said yes; the time of a file in `directory` tells. Where that can't
+/// be made, always.
+pub fn is_time_again(directory: &Path, name: &str, pause: Duration) -> bool {
+    let path = directory.join(name);
+    let last = fs::symlink_metadata(&path).and_then(|file| file.modified());
+    // A time in the future is no reason to be silent.
+    if last.is_ok_and(|time| time.elapsed().is_ok_and(|age| age < pause)) {
+        return false;
+    }
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600).custom_flags(O_NOFOLLOW | O_NONBLOCK);
+    let _ = options.open(&path).and_then(|file| file.set_modified(SystemTime::now()));
+    true
 }
 
 /// Makes sure that new names in the directory of `path` are on the disk. Some file systems can't do

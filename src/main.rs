@@ -73,7 +73,8 @@ fn run(args: &Args) -> Result<Health, Error> {
             hook::run(&args.config, &env::vars_os().collect::<Vec<_>>())?;
             Ok(Health::Well)
         }
-        Command::Send => with_config(Missing::Create, &send::once),
+        Command::Send => with_config(Missing::Create, &|config| say_what_waits(config, send::once(config)?)),
+        Command::Now => with_config(Missing::Create, &|config| say_what_waits(config, send::now(config)?)),
         Command::Watch => with_config(Missing::Create, &send::watch),
         Command::Check(network) => print_all(check::report(&args.config, network)),
         Command::Test(ref target) => print_all(test::report(&args.config, target.as_deref())?),
@@ -111,9 +112,22 @@ fn with_config(file: &Path, missing: Missing, work: Work<'_>) -> Result<Health, 
     privileges::give_up_root(&database, &spool, missing)?;
     let (config, warning) = source.check()?;
     if let Some(warning) = warning {
-        log::write(Level::Warning, &warning);
+        if missing == Missing::Create {
+            let _ = files::ensure_own_directory(&spool);
+        }
+        if io::stderr().is_terminal() || files::is_time_again(&spool, ".said-mode", send::DAY) {
+            log::write(Level::Warning, &warning);
+        }
     }
     work(&config)
+}
+
+/// Tells a person at a terminal what still waits, until when, and why.
+fn say_what_waits(config: &Config, health: Health) -> Result<Health, Error> {
+    if io::stderr().is_terminal() {
+        log::to_stderr(status::waiting(config)?.as_bytes());
+    }
+    Ok(health)
 }
 
 /// Prints what was found, whether all is well or not.

@@ -13,7 +13,7 @@ use nix::unistd::{Gid, Uid, User, geteuid, getgroups, getresgid, getresuid, setg
 use crate::error::{Error, Kind};
 
 /// The service user, whose directory it is where nobody made one yet.
-const SERVICE_USER: &str = "ssh-session-notifier";
+pub const SERVICE_USER: &str = "ssh-session-notifier";
 
 /// What becomes of a directory that is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

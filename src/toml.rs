@@ -25,6 +25,7 @@ pub struct Reader<'t> {
     text: &'t str,
     secrets: &'t [KnownSecret],
     mistakes: RefCell<Vec<(usize, String)>>,
+    named: RefCell<Vec<PathBuf>>,
 }
 
 /// A value and its line, for a mistake that is noticed later.
@@ -42,6 +43,8 @@ pub enum PathKind {
     File,
     /// Any file or directory.
     Directory,
+    /// A file that is read, so that a change of it is one of the settings.
+    Named,
 }
 
 /// One table of the file. It remembers which keys were read: all others are mistakes.
@@ -57,7 +60,7 @@ impl<'t> Reader<'t> {
     /// Reads a text that came from `file`. Where it names a file that others could have put there, root does not
     /// read that.
     pub fn new(file: &'t Path, text: &'t str) -> Self {
-        Self { file, text, secrets: &[], mistakes: RefCell::default() }
+        Self { file, text, secrets: &[], mistakes: RefCell::default(), named: RefCell::default() }
     }
 
     /// The same, with what root has read before.
@@ -79,6 +82,11 @@ impl<'t> Reader<'t> {
     /// The file's top level.
     pub fn root(&'t self, document: &'t Document<&'t str>) -> Section<'t> {
         Section { reader: self, name: String::new(), line: 1, table: Some(document.as_table()), known: Vec::new() }
+    }
+
+    /// The other files that the text names, as far as it was read.
+    pub fn named(&self) -> Vec<PathBuf> {
+        self.named.take()
     }
 
     /// Whether a mistake was noted so far.
@@ -182,13 +190,16 @@ impl<'t> Section<'t> {
     /// An absolute path.
     pub fn path(&mut self, key: &str, kind: PathKind) -> Option<PathBuf> {
         let found = self.string(key)?;
+        if kind == PathKind::Named {
+            self.reader.named.borrow_mut().push(PathBuf::from(&found.value));
+        }
         self.check(key, &found, |text| {
             let path = PathBuf::from(text);
             let has_home = path.parent().is_some_and(|parent| parent != Path::new("/")) && path.file_name().is_some();
             match kind {
                 _ if !path.is_absolute() || text.contains('\0') => Err("must be an absolute path"),
                 PathKind::File if !has_home => Err("must be an absolute path in a directory of its own"),
-                PathKind::File | PathKind::Directory => Ok(path),
+                PathKind::File | PathKind::Directory | PathKind::Named => Ok(path),
             }
         })
     }
@@ -200,6 +211,7 @@ impl<'t> Section<'t> {
         let Some(file) = self.string(&key_file) else {
             return inline.map(|Found { value, line }| Found { value: Secret::new(value), line });
         };
+        self.reader.named.borrow_mut().push(PathBuf::from(&file.value));
         let value = self.check(&key_file, &file, |path| match Path::new(path) {
             _ if inline.is_some() => Err(format!("stands beside {key}: give one of them")),
             // Not shown: it may be the secret itself.

@@ -10,8 +10,10 @@ mod tests;
 
 pub use hook::Hook;
 
-use std::fs::Metadata;
+use std::fs::{self, Metadata};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
+use std::iter;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -21,6 +23,7 @@ use crate::error::{Error, Kind};
 use crate::files::{self, Links};
 use crate::http;
 use crate::notifier::{self, Notifier};
+use crate::privileges::SERVICE_USER;
 use crate::queue::{Limits, Paths};
 use crate::rules::Allowlist;
 use crate::text::Field;
@@ -48,8 +51,14 @@ pub struct Config {
     pub zone: Zone,
     /// Where notices go.
     pub targets: Vec<Notifier>,
-    /// When the file was changed last, in UTC milliseconds.
+    /// Which sessions are not recorded; the hook sees to that.
+    pub allowlist: Allowlist,
+    /// The file itself.
+    pub file: PathBuf,
+    /// When it was changed last, in UTC milliseconds.
     pub changed_ms: i64,
+    /// The other files that it names.
+    named: Vec<PathBuf>,
 }
 
 impl Config {
@@ -68,17 +77,33 @@ impl Config {
     fn parse(file: &Path, text: &str, secrets: &[KnownSecret]) -> Result<Self, Error> {
         let reader = Reader::with_secrets(file, text, secrets);
         let document = reader.parse();
-        reader.finish(document.as_ref().and_then(|document| Self::from_root(reader.root(document))))
+        let config = reader.finish(document.as_ref().and_then(|document| Self::from_root(reader.root(document))))?;
+        Ok(Self { file: file.into(), named: reader.named(), ..config })
+    }
+
+    /// What tells these settings from others: the present state of the file and of those that it names, by device,
+    /// inode, size and times. Nothing can be learned of a secret from it.
+    pub fn fingerprint(&self) -> String {
+        let mut hasher = DefaultHasher::new();
+        for path in iter::once(&self.file).chain(&self.named) {
+            let state = fs::metadata(path).map(|file| {
+                let times = (file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec());
+                (file.dev(), file.ino(), file.size(), times)
+            });
+            state.ok().hash(&mut hasher);
+        }
+        format!("{:016x}", hasher.finish())
     }
 
     fn from_root(mut root: Section<'_>) -> Option<Self> {
         let (host, zone) = host(root.section("host"));
         let targets = notifier::configure(root.section("notification"));
-        Allowlist::configure(root.section("allowlist"));
+        let allowlist = Allowlist::configure(root.section("allowlist"));
         let (paths, limits) = queue(root.section("queue"));
         let network = http::Settings::configure(root.section("network"));
         root.finish();
-        Some(Self { paths, limits, network, host: host?, zone: zone?, targets, changed_ms: 0 })
+        let (host, zone, file, named) = (host?, zone?, PathBuf::new(), Vec::new());
+        Some(Self { paths, limits, network, host, zone, targets, allowlist, file, changed_ms: 0, named })
     }
 }
 
@@ -147,7 +172,8 @@ fn check_owner(file: &Path, metadata: &Metadata, user: u32) -> Result<Option<Str
     } else if mode & 0o022 != 0 {
         format!("can be written by others (mode {mode:04o}); `chmod go-w` it")
     } else {
-        let warning = || format!("{name} can be read by everybody (mode {mode:04o}); `chmod o-r` it");
+        let remedy = format!("chgrp {SERVICE_USER} {name} && chmod 0640 {name}");
+        let warning = || format!("{name} can be read by everybody (mode {mode:04o}); `{remedy}`");
         return Ok((mode & 0o004 != 0).then(warning));
     };
     Err(Kind::Config(vec![format!("{name}:1: the file {what}")]).into())

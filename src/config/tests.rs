@@ -172,7 +172,7 @@ fn a_secret_is_the_first_line_of_a_regular_file_of_bounded_size() {
     // Root reads no secret in the directory for temporary files, which is everybody's.
     let parent = if geteuid().is_root() { "/run".into() } else { std::env::temp_dir() };
     let directory = parent.join(format!("ssn-secrets-{}", std::process::id()));
-    std::fs::create_dir_all(&directory).expect("a temporary directory");
+    fs::create_dir_all(&directory).expect("a temporary directory");
     let path = directory.join("token");
     let read = || {
         let text = format!(
@@ -193,11 +193,11 @@ fn a_secret_is_the_first_line_of_a_regular_file_of_bounded_size() {
         ),
         (vec![b'\n'; 65_537], Err(format!("{mistake}larger than 65536 bytes"))),
     ] {
-        std::fs::write(&path, content).expect("a file to write");
+        fs::write(&path, content).expect("a file to write");
         assert_eq!(read(), expected);
     }
-    std::fs::remove_file(&path).expect("it is ours");
+    fs::remove_file(&path).expect("it is ours");
     nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRUSR).expect("its place is free");
     assert_eq!(read(), Err(format!("{mistake}not a regular file")));
-    std::fs::remove_dir_all(&directory).expect("it is ours");
+    fs::remove_dir_all(&directory).expect("it is ours");
 }

@@ -42,6 +42,8 @@ pub const SERVICE: Fact = Fact::named("service");
 pub const BY: Fact = Fact::named("by");
 /// The target that gets a notice of the program's own only if there is no other one.
 pub const NOT_FOR: Fact = Fact::named("not_for");
+/// The client's address, where the remote host is a name.
+pub const ADDRESS: Fact = Fact::named("address");
 /// The methods by which the user authenticated.
 pub const METHOD: Fact = Fact::named("method");
 /// The public keys among them.

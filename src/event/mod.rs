@@ -8,8 +8,8 @@ use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 
 pub use facts::{
-    BY, ENDED, FACTS, Fact, Facts, KEY, METHOD, NOT_FOR, ORIGIN, PIDNS, REMOTE_HOST, SERVICE, SESSION, Shown, Source,
-    Spec, Store, TTY, USER,
+    ADDRESS, BY, ENDED, FACTS, Fact, Facts, KEY, METHOD, NOT_FOR, ORIGIN, PIDNS, REMOTE_HOST, SERVICE, SESSION, Shown,
+    Source, Spec, Store, TTY, USER,
 };
 
 use crate::clock::Stamp;

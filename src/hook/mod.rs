@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 use nix::unistd::geteuid;
 
+use nix::unistd::User;
+
 use crate::config::Hook;
 use crate::error::{Error, Kind};
 use crate::event::{Event, SERVICE, text_form};
@@ -37,6 +39,9 @@ const DEADLINE: Duration = Duration::from_millis(920);
 /// What to do about a line of PAM's that can't work.
 pub const REMEDY: &str =
     "use it as `session optional pam_exec.so quiet PATH/ssh-session-notifier queue`, with nothing in between";
+
+/// Services that run `send` as the service user.
+const SCHEDULERS: [&str; 3] = ["cron", "crond", "atd"];
 
 /// Records the session event in PAM's environment, unless the allowlist covers it. Fails only if the caller
 /// isn't PAM.
@@ -89,7 +94,7 @@ fn record(config: &Path, event: &Event, items: Option<Items<'_>>, safe: &mut dyn
         log::write(Level::Error, &text);
     }
     match items {
-        Some(items) if hook.allowlist.covers(items) => return,
+        Some(items) if hook.allowlist.covers(items) || is_senders_own(&hook, items) => return,
         None if !hook.allowlist.is_empty() => {
             let text = format!(
                 "the allowlist isn't used: something between PAM and `queue` changed the order of the \
@@ -134,6 +139,14 @@ fn log_refused(host: &Field, event: &Event) {
         notice(host, event)
     );
     log::write(Level::Warning, &text);
+}
+
+/// Whether a scheduler opens this session to run `send`: to tell of that would cause the next one, for ever.
+fn is_senders_own(hook: &Hook, items: Items<'_>) -> bool {
+    let is_schedulers = SCHEDULERS.iter().any(|name| name.as_bytes() == items.service);
+    let user = || User::from_name(str::from_utf8(items.user).ok()?).ok().flatten().map(|user| user.uid.as_raw());
+    let owner = || hook.paths.as_ref().map(|paths| privileges::owner_of(&paths.database).0);
+    is_schedulers && user().is_some_and(|user| user != 0 && Some(user) == owner())
 }
 
 fn append(paths: &Paths, event: &Event) -> Result<Queue, Error> {

@@ -39,7 +39,7 @@ impl Settings {
         let settings = Self {
             timeout: Duration::from_secs(timeout.unsigned_abs()),
             proxy,
-            ca_file: section.path("ca_file", PathKind::Directory),
+            ca_file: section.path("ca_file", PathKind::Named),
             // An empty one means none.
             heartbeat_url: heartbeat
                 .filter(|found| !found.value.reveal().is_empty())

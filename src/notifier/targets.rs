@@ -52,7 +52,9 @@ pub fn configure(mut section: Section<'_>) -> Vec<Notifier> {
 /// The names in `service`: each is a service or has a section.
 fn listed(section: &mut Section<'_>) -> Vec<Name> {
     let mut names = Vec::new();
-    let found = section.required("service", Section::strings);
+    // Before anything is configured, there is nothing to say.
+    let is_bare = !section.has("service") && section.tables().is_empty();
+    let found = if is_bare { None } else { section.required("service", Section::strings) };
     let is_target = |name: &Name| service(name.as_str()).is_some() || section.tables().contains(&name.as_str());
     for found in found.iter().flat_map(|found| &found.value) {
         let name = section.check("service", found, |text| match Name::parse(text).filter(is_target) {

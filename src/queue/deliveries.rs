@@ -14,6 +14,7 @@ use crate::queue::backlog::{Backlog, Due, Exception};
 use crate::queue::cursors::{PENDING, advance, judged};
 use crate::queue::dead_letters::{forget, move_to_dead_letters};
 use crate::queue::sql::{SqlResult, Values, each, execute};
+use crate::queue::targets::set_asked;
 use crate::queue::{EventId, Queue, Row, Wait, row};
 
 /// Events that are due for one target.
@@ -152,6 +153,9 @@ impl Queue {
                 execute(connection, sql, params![target, batch.last, now.to_string()])?;
             }
             // The failure of a quarantined event says nothing of the target; a request to wait does.
+            if failure.cause == Cause::Throttling {
+                set_asked(connection, target, &since)?;
+            }
             let is_quarantined = batch.source == BatchSource::Exceptions && batch.failures > 0;
             if failure.cause == Cause::Throttling || failure.cause == Cause::Target && !is_quarantined {
                 let sql = "UPDATE target SET failures = failures + ?, wait_ms = ?, since = ?, error = ? WHERE name = ?";
@@ -259,6 +263,9 @@ impl Batch {
 
 /// Records that a target accepted something; it is left alone for `rest_ms` from `since` on.
 fn succeeded(connection: &Connection, target: &str, rest_ms: i64, since: &str, now: &Stamp) -> SqlResult<()> {
+    if rest_ms > 0 {
+        set_asked(connection, target, since)?;
+    }
     let sql = "UPDATE target SET failures = 0, rejected = 0, wait_ms = ?, since = ?, error = '', success_ms = ?
          WHERE name = ?";
     execute(connection, sql, params![rest_ms, since, now.utc_ms, target]).map(drop)

@@ -10,7 +10,7 @@ use crate::event::Uid;
 use crate::queue::cursors::{judged, newest, set_judged};
 use crate::queue::known;
 use crate::queue::sessions::{self, Context};
-use crate::queue::sql::{every, execute};
+use crate::queue::sql::{every, execute, value};
 use crate::queue::{Queue, Row, row};
 use crate::rules::{New, Verdict};
 
@@ -52,6 +52,13 @@ impl Queue {
                 set_judged(connection, last)
             })?;
         }
+    }
+
+    /// How many sessions of these services were opened since a moment, in UTC milliseconds.
+    pub fn count_opened(&self, services: &[&str], since: i64) -> Result<i64, Error> {
+        let sql = "SELECT count(*) FROM event WHERE kind = 0 AND utc_ms > ? AND service = ?";
+        let count = |service| self.read(|connection| value::<i64>(connection, sql, params![since, service]));
+        services.iter().try_fold(0, |sum, service| Ok(sum + count(service)?))
     }
 
     /// Whether there are events to judge.

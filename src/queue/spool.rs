@@ -9,9 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process;
-use std::time::{Duration, SystemTime};
-
-use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
+use std::time::Duration;
 
 use crate::error::Error;
 use crate::event::{Event, text_form};
@@ -45,7 +43,7 @@ const LEFT_BEHIND: Duration = Duration::from_mins(1);
 pub fn write(directory: &Path, event: &Event) -> Result<(), Error> {
     files::ensure_own_directory(directory)?;
     if is_full(directory) {
-        if is_time_to_report(directory) {
+        if files::is_time_again(directory, FULL, FULL_AGAIN) {
             let text = format!(
                 "the spool {} is full ({COUNT_LIMIT} files or {} MiB), and events are left to syslog alone; \
                  find out why the database can't be written, or why `send` doesn't run",
@@ -77,20 +75,6 @@ fn is_full(directory: &Path) -> bool {
         size += entry.metadata().map_or(0, |file| file.len());
     }
     count >= COUNT_LIMIT || size >= SIZE_LIMIT
-}
-
-/// Whether it has been a minute since the last report, and notes that there is one now.
-fn is_time_to_report(directory: &Path) -> bool {
-    let path = directory.join(FULL);
-    let reported = fs::symlink_metadata(&path).and_then(|file| file.modified());
-    // A time in the future is no reason to be silent.
-    if reported.is_ok_and(|time| time.elapsed().is_ok_and(|age| age < FULL_AGAIN)) {
-        return false;
-    }
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(false).mode(0o600).custom_flags(O_NOFOLLOW | O_NONBLOCK);
-    let _ = options.open(&path).and_then(|file| file.set_modified(SystemTime::now()));
-    true
 }
 
 /// How many events are in the spool; none where there is no spool.
@@ -152,6 +136,8 @@ fn read_one(path: &Path) -> Result<Event, Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
     use crate::event::{Action, Facts, USER};
     use crate::text::Field;

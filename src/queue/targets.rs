@@ -8,7 +8,7 @@ use crate::clock::Stamp;
 use crate::error::Error;
 use crate::event::Action;
 use crate::queue::cursors::PENDING;
-use crate::queue::sql::{SqlResult, each, every, execute, value};
+use crate::queue::sql::{SqlResult, Values, each, every, execute, value};
 use crate::queue::{EventId, Queue, row};
 use crate::rules::Verdict;
 use crate::text::visible;
@@ -87,12 +87,54 @@ impl Queue {
         Ok(self.read(|connection| state(connection, name))?.unwrap_or_default())
     }
 
+    /// Whether some target was configured otherwise when it was tried last.
+    pub fn has_other_settings(&self, settings: &str) -> Result<bool, Error> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM target WHERE gone = '' AND settings <> ?)";
+        self.read(|connection| value(connection, sql, params![settings]))
+    }
+
+    /// Notes how the targets are configured now. What was configured otherwise is due at once, and how it was reached
+    /// is forgotten.
+    pub fn set_settings(&mut self, settings: &str) -> Result<(), Error> {
+        if !self.has_other_settings(settings)? {
+            return Ok(());
+        }
+        self.write("note the settings in", |connection| {
+            end_back_off(connection, "settings NOT IN ('', ?)", params![settings])?;
+            let sql = "UPDATE target SET hint = '' WHERE settings NOT IN ('', ?)";
+            execute(connection, sql, params![settings])?;
+            execute(connection, "UPDATE target SET settings = ? WHERE gone = ''", params![settings]).map(drop)
+        })
+    }
+
+    /// Makes everything due that waits after a failure, but nothing for which the service asked to wait.
+    pub fn end_back_off(&mut self) -> Result<(), Error> {
+        self.write("end a back-off in", |connection| end_back_off(connection, "gone = ''", &[]))
+    }
+
     /// Remembers how a target is reached.
     pub fn set_hint(&mut self, target: &str, hint: &str) -> Result<(), Error> {
         self.write("remember how a target is reached in", |connection| {
             execute(connection, "UPDATE target SET hint = ? WHERE name = ?", params![hint, target]).map(drop)
         })
     }
+}
+
+/// Ends the waits of targets after failures. What a service asked for stands in `meta`, with the moment.
+fn end_back_off(connection: &Connection, choice: &str, values: Values<'_>) -> SqlResult<()> {
+    let asked = "EXISTS (SELECT 1 FROM meta WHERE meta.name = 'asked:' || target.name AND meta.value = since)";
+    let sql = format!(
+        "UPDATE delivery SET wait_ms = 0 WHERE dead = 0 AND target IN (SELECT name FROM target WHERE {choice})"
+    );
+    execute(connection, &sql, values)?;
+    let sql = format!("UPDATE target SET wait_ms = 0, failures = 0 WHERE {choice} AND NOT {asked}");
+    execute(connection, &sql, values).map(drop)
+}
+
+/// Notes that a service asked to be left alone since this moment.
+pub fn set_asked(connection: &Connection, target: &str, since: &str) -> SqlResult<()> {
+    let sql = "INSERT OR REPLACE INTO meta VALUES ('asked:' || ?, ?)";
+    execute(connection, sql, params![target, since]).map(drop)
 }
 
 /// Reads every target's state and counts what is pending, which reads all of it, though little at a time.

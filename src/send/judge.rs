@@ -1,22 +1,61 @@
 //! The judge: decides once about each new event, before anybody gets it.
 
-use crate::clock::Stamp;
+use crate::clock::{Stamp, milliseconds};
 use crate::config::Config;
 use crate::error::Error;
+use crate::event::{ADDRESS, Action, Event, REMOTE_HOST, SERVICE};
 use crate::queue::Queue;
-use crate::rules::{New, Urgency, Verdict};
+use crate::rules::{Items, New, Urgency, Verdict};
+use crate::send::reminder::{DAY, daily};
+
+/// Services that open sessions all day long, for nobody who logs in.
+pub const SCHEDULERS: [&str; 3] = ["cron", "crond", "atd"];
 
 /// Judges what is new.
 pub fn run(queue: &mut Queue, config: &Config, now: &Stamp) -> Result<(), Error> {
     if !queue.has_unjudged()? {
         return Ok(());
     }
-    queue.judge(now, &mut |_, context| Verdict {
-        urgency: if context.new == New::default() { Urgency::Normal } else { Urgency::Urgent },
-        is_copy: context.is_copy,
-        new: context.new,
-        after_ms: context.after_ms,
-        // The allowlist may have covered the login, before somebody changed the configuration.
-        is_unopened: context.unopened_ms.is_some_and(|start| start > config.changed_ms),
+    let (mut is_scheduled, mut unmatched) = (false, None);
+    queue.judge(now, &mut |row, context| {
+        let event = &row.event;
+        is_scheduled |= event.action() == Some(Action::Open) && SCHEDULERS.contains(&event.facts[SERVICE].as_str());
+        unmatched = unmatched.take().or_else(|| unmatched_name(config, event));
+        Verdict {
+            urgency: if context.new == New::default() { Urgency::Normal } else { Urgency::Urgent },
+            is_copy: context.is_copy,
+            new: context.new,
+            after_ms: context.after_ms,
+            // The allowlist may have covered the login, before somebody changed the configuration.
+            is_unopened: context.unopened_ms.is_some_and(|start| start > config.changed_ms),
+        }
+    })?;
+    if is_scheduled {
+        let since = now.utc_ms - milliseconds(DAY);
+        daily(config, ".said-cron", &scheduled(queue.count_opened(&SCHEDULERS, since)?));
+    }
+    if let Some(text) = unmatched {
+        daily(config, ".said-name", &text);
+    }
+    Ok(())
+}
+
+/// What to do about a hook in the stack of a scheduler.
+pub fn scheduled(count: i64) -> String {
+    format!(
+        "cron's sessions are told too, {count} in the last 24 hours: take the line out of /etc/pam.d/cron and of what \
+         it includes (common-session-noninteractive, system-auth), or write `services = [\"cron\"]` in [allowlist]"
+    )
+}
+
+/// Says why the allowlist doesn't cover a host that sshd gave by a name, which the address's owner chose.
+fn unmatched_name(config: &Config, event: &Event) -> Option<String> {
+    let (name, address) = (&event.facts[REMOTE_HOST], &event.facts[ADDRESS]);
+    let items = Items { user: b"", service: b"", remote_host: address.as_str().as_bytes() };
+    (!address.is_empty() && config.allowlist.covers(items)).then(|| {
+        format!(
+            "the allowlist has {address}, but sshd gave PAM the name {name} instead, which anybody can choose for his \
+             address: write `UseDNS no` in sshd_config"
+        )
     })
 }

@@ -10,9 +10,11 @@ mod judge;
 mod lock;
 mod memory;
 pub mod notes;
+mod reminder;
 mod run;
 mod watch;
 
 pub use import::directories as spools;
-pub use run::once;
+pub use reminder::DAY;
+pub use run::{now, once};
 pub use watch::run as watch;

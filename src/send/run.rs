@@ -13,6 +13,7 @@ use crate::queue::{self, Due, Queue, Role};
 use crate::send::deadline::{Deadline, RUN_LIMIT};
 use crate::send::lock::{self, Lock};
 use crate::send::notes::{self, Need};
+use crate::send::reminder::daily;
 use crate::send::{delivery, ended, heartbeat, import, judge, memory};
 
 /// Nobody needs the queue for so long: a login ends after a second, and a command takes less.
@@ -24,6 +25,11 @@ const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// Delivers what is due, once, and calls the monitor. Does nothing while another sender works.
 pub fn once(config: &Config) -> Result<Health, Error> {
     let deadline = Deadline::new(RUN_LIMIT, None);
+    if config.targets.is_empty() {
+        let text = format!("no service is configured yet, so nobody is told: edit {}", config.file.display());
+        daily(config, ".said-no-service", &text);
+        return Ok(Health::Well);
+    }
     let health = if has_nothing(config) {
         Health::Well
     } else {
@@ -34,6 +40,17 @@ pub fn once(config: &Config) -> Result<Health, Error> {
         Health::Well => heartbeat::ping(config, &deadline),
         Health::Failed => Ok(Health::Failed),
     }
+}
+
+/// The same, but waits for nothing but what a service asked for.
+pub fn now(config: &Config) -> Result<Health, Error> {
+    if !has_nothing(config)
+        && let Some(lock) = lock::take(config)?
+    {
+        open(&config.paths.database)?.end_back_off()?;
+        drop(lock);
+    }
+    once(config)
 }
 
 /// Whether there is neither a queue nor a directory for one, nor anything in the spool: nobody has logged in since
@@ -90,6 +107,9 @@ fn is_idle(config: &Config) -> bool {
 /// When there is something to do, unless something comes.
 pub fn due(config: &Config, queue: &Queue) -> Result<Due, Error> {
     let now = Stamp::now();
+    if queue.has_other_settings(&config.fingerprint())? {
+        return Ok(Due::Now);
+    }
     let work = queue.work(&config.target_names(), &config.limits, &now)?.due;
     Ok(work.min(ended::due(queue, &now)?))
 }
@@ -134,6 +154,7 @@ fn deliver(config: &Config, queue: Result<Queue, Error>, deadline: &Deadline<'_>
         );
         log::write(Level::Warning, &text);
     }
+    queue.set_settings(&config.fingerprint())?;
     for (target, id) in queue.mend_cursors()? {
         let text = format!("events are missing from the queue; {target} goes on after event {id}");
         log::write(Level::Error, &text);

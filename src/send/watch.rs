@@ -9,7 +9,7 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-use crate::config::Config;
+use crate::config::{Config, Source};
 use crate::error::{Error, Health, Kind};
 use crate::log::{self, Level};
 use crate::queue::{Due, Queue};
@@ -44,11 +44,17 @@ enum Woken {
     ToEnd,
 }
 
-/// Delivers until SIGTERM or SIGINT comes.
-pub fn run(config: &Config) -> Result<Health, Error> {
+/// Delivers until SIGTERM or SIGINT comes. The configuration is read again when it, or a file that it names, changes.
+pub fn run(first: &Config) -> Result<Health, Error> {
+    let (mut newer, mut known) = (None, first.fingerprint());
     let signals = end_signals().map_err(Error::system("watch for signals"))?;
     let (mut lock, mut last_ping, mut is_warned) = (None, None, false);
     loop {
+        if newer.as_ref().unwrap_or(first).fingerprint() != known {
+            newer = reload(first)?.or(newer);
+            known = newer.as_ref().unwrap_or(first).fingerprint();
+        }
+        let config = newer.as_ref().unwrap_or(first);
         // Watches are set before the look at the queue, so that nothing slips in between.
         let changes = watches(config);
         if changes.is_none() && !is_warned {
@@ -74,6 +80,20 @@ pub fn run(config: &Config) -> Result<Health, Error> {
         watchdog::stop();
         if wait(&signals, changes.as_ref(), longest)? == Woken::ToEnd || wait(&signals, None, gather)? == Woken::ToEnd {
             return Ok(Health::Well);
+        }
+    }
+}
+
+/// Reads the configuration again. With a mistake in it, which is logged, the old one stays.
+fn reload(first: &Config) -> Result<Option<Config>, Error> {
+    match Source::read(&first.file).and_then(Source::check) {
+        Ok((config, _)) if config.paths != first.paths || config.network.ca_file != first.network.ca_file => {
+            Err(Kind::Impossible("queue.path, queue.spool or network.ca_file has changed: start `send` again").into())
+        }
+        Ok((config, _)) => Ok(Some(config)),
+        Err(why) => {
+            let _ = log::failed(&why);
+            Ok(None)
         }
     }
 }
@@ -128,6 +148,8 @@ fn watches(config: &Config) -> Option<Inotify> {
     let home = config.paths.database.parent().unwrap_or(Path::new("/"));
     // Where it is missing, the directory in which it will appear.
     home.ancestors().find(|directory| inotify.add_watch(*directory, changes).is_ok())?;
+    // Editors put a new file in the place of the old one.
+    let _ = inotify.add_watch(config.file.parent().unwrap_or(Path::new("/")), changes);
     for directory in import::directories(config) {
         let _ = inotify.add_watch(directory, changes);
     }

@@ -29,7 +29,7 @@ fn a_configuration_that_others_could_have_written_is_refused_and_one_they_can_re
     for (bits, code, said) in [
         (0o600, 0, ""),
         (0o640, 0, ""),
-        (0o644, 0, "can be read by everybody (mode 0644); `chmod o-r` it"),
+        (0o644, 0, "can be read by everybody (mode 0644); `chgrp ssh-session-notifier "),
         (0o660, 1, "can be written by others (mode 0660); `chmod go-w` it"),
         (0o602, 1, "can be written by others"),
     ] {

@@ -3,6 +3,7 @@
 mod digest;
 mod flood;
 mod schedule;
+mod settings;
 #[path = "../support/mod.rs"]
 mod support;
 mod surroundings;

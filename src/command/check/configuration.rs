@@ -19,7 +19,7 @@ pub fn examine(file: &Path) -> (Option<Config>, Vec<Finding>) {
         Ok((config, warning)) => {
             let mut findings = Vec::new();
             findings.extend(warning.map(|text| {
-                let remedy = format!("chmod o-r {}", file.display());
+                let remedy = format!("chgrp {} {file} && chmod 0640 {file}", group(), file = file.display());
                 Finding::warning(format!("configuration: {text}"), remedy)
             }));
             findings.extend(reversed_zone(file));

@@ -1,0 +1,147 @@
+//! What an operator mends works at once, and what lasts is said once a day.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
+
+use crate::support::home::{Home, STDOUT};
+use crate::support::outcome::Outcome;
+use crate::support::server::{Server, reply, taken};
+use crate::support::wait_for;
+
+/// A service that wants this token.
+fn guarded() -> Server {
+    Server::new(|_, request, stream| match request.header("authorization") {
+        Some("Bearer tk_right") => taken(stream),
+        _ => reply(stream, 401, "", r#"{"code":40101,"error":"unauthorized"}"#),
+    })
+}
+
+fn with_token(server: &Server, token: &str) -> String {
+    format!("[notification]\nservice = \"ntfy\"\n{}token = \"{token}\"\n", server.ntfy())
+}
+
+/// P4
+#[test]
+fn a_mended_setting_works_at_the_next_run_and_an_unchanged_one_keeps_its_wait() {
+    let server = guarded();
+    let home = Home::as_installed(&with_token(&server, "tk_wrong"));
+    home.login("amanda");
+    home.send().fails().says("ntfy: HTTP 401: unauthorized");
+    let tried = server.requests().len();
+    home.send().succeeds();
+    assert_eq!(server.requests().len(), tried, "nothing has changed");
+    home.configure(&with_token(&server, "tk_right"));
+    home.send().succeeds();
+    assert!(server.requests().pop().expect("a request").body.contains("'amanda'"));
+    // The same with a file that the configuration names.
+    let file = home.at("token");
+    fs::write(&file, "tk_wrong\n").expect("a file");
+    home.configure(&with_token(&server, "").replace("token = \"\"", &format!("token_file = \"{}\"", file.display())));
+    home.login("bob");
+    home.send().fails();
+    fs::write(&file, "tk_right\n").expect("a file");
+    home.send().succeeds();
+    assert!(server.requests().pop().expect("a request").body.contains("'bob'"));
+}
+
+/// P4
+#[test]
+fn a_resident_sender_takes_what_was_mended_without_a_restart() {
+    let server = guarded();
+    let home = Home::new(&with_token(&server, "tk_wrong"));
+    let mut sender = home.command(&["send", "--watch"]).stderr(Stdio::null()).spawn().expect("it starts");
+    home.login("amanda");
+    let is_tried = wait_for(|| !server.requests().is_empty());
+    home.configure("[notification]\nservice = \"nonsense\"\n");
+    home.configure(&with_token(&server, "tk_right"));
+    let is_told = || server.requests().iter().any(|request| request.header("authorization") == Some("Bearer tk_right"));
+    let is_told = wait_for(is_told);
+    let _ = sender.kill();
+    let _ = sender.wait();
+    assert!(is_tried && is_told, "{:?}", server.requests());
+}
+
+#[test]
+fn send_now_waits_for_no_back_off_but_for_what_the_service_asked_for() {
+    let server = Server::new(|number, _, stream| match number {
+        0 => reply(stream, 503, "", ""),
+        1 => reply(stream, 429, "Retry-After: 600\r\n", ""),
+        _ => taken(stream),
+    });
+    let home = Home::new(&format!("[notification]\nservice = \"ntfy\"\n{}", server.ntfy()));
+    home.login("amanda");
+    home.send().fails();
+    home.send().succeeds();
+    assert_eq!(server.requests().len(), 1, "it waits");
+    home.run(&["send", "--now"]).fails().says("HTTP 429");
+    assert_eq!(server.requests().len(), 2, "it did not wait");
+    home.run(&["send", "--now"]).succeeds();
+    assert_eq!(server.requests().len(), 2, "the service asked for ten minutes");
+}
+
+/// A fresh install is no failed unit.
+#[test]
+fn without_a_service_send_has_nobody_to_tell_and_says_so_once() {
+    let home = Home::new("");
+    home.login("amanda");
+    let said = format!("no service is configured yet, so nobody is told: edit {}", home.at("config.toml").display());
+    home.send().exits(0).says(&said);
+    home.send().exits(0).says_only("");
+    home.configure(STDOUT);
+    assert!(home.sent().contains("'amanda'"), "what came before is told once there is somebody");
+}
+
+#[test]
+fn a_warning_comes_once_a_day_with_a_remedy_that_works() {
+    let home = Home::new(STDOUT);
+    home.login("amanda");
+    let file = home.at("config.toml");
+    fs::set_permissions(&file, Permissions::from_mode(0o644)).expect("ours");
+    let remedy = format!("`chgrp ssh-session-notifier {0} && chmod 0640 {0}`", file.display());
+    home.send().exits(0).says("can be read by everybody (mode 0644)").says(&remedy);
+    home.send().exits(0).says_only("");
+}
+
+/// With the hook in cron's stack, each run of `send` would cause the next notice.
+#[test]
+fn a_scheduler_is_told_of_once_a_day_and_never_for_the_senders_own_sessions() {
+    let home = Home::as_installed(STDOUT);
+    let session = |service: &str, user: &str| {
+        home.hook(&[("PAM_SERVICE", service), ("PAM_USER", user), ("PAM_TYPE", "open_session")]).succeeds();
+    };
+    if crate::support::is_root() {
+        for service in ["cron", "crond", "atd"] {
+            session(service, "nobody");
+        }
+        assert_eq!(home.sent(), "", "that is the service user here");
+    }
+    session("cron", "backup");
+    session("sshd", "nobody");
+    let output = home.send();
+    output.exits(0).prints("'backup' logged in").prints("'nobody' logged in");
+    output.says("cron's sessions are told too, 1 in the last 24 hours: take the line out of /etc/pam.d/cron");
+    session("cron", "backup");
+    home.send().exits(0).says_only("");
+}
+
+/// `UseDNS yes`: the name is the choice of whoever owns the address.
+#[test]
+fn a_name_in_the_place_of_an_allowlisted_address_is_told_and_explained_once() {
+    let home = Home::new(&format!("{STDOUT}[allowlist]\nips = [\"192.0.2.0/24\"]\n"));
+    for (user, told) in [("amanda", true), ("bob", false)] {
+        let items = [
+            ("SSH_CONNECTION", "192.0.2.7 50000 192.0.2.1 22"),
+            ("PAM_SERVICE", "sshd"),
+            ("PAM_USER", user),
+            ("PAM_RHOST", "home.example"),
+            ("PAM_TYPE", "open_session"),
+        ];
+        home.hook(&items).succeeds();
+        let output = home.send();
+        output.exits(0).prints(&format!("'{user}' (home.example) logged in to host.example (sshd)"));
+        output.prints("; from 192.0.2.7");
+        let said = "the allowlist has 192.0.2.7, but sshd gave PAM the name home.example instead";
+        assert_eq!(output.stderr().contains(said), told, "{}", output.stderr());
+    }
+}
