@@ -62,6 +62,8 @@ fn a_second_install_of_a_package_changes_nothing() {
         let place =
             schedule.trim_end_matches("/ssh-session-notifier").trim_end_matches("/system/ssh-session-notifier.service");
         fs::create_dir_all(tree.at(place)).expect(place);
+        // What reads /etc/cron.d has its name in it.
+        tree.write("usr/sbin/cron", "/etc/cron.d\n");
         let said = output(&mut package(&tree, shell));
         assert!(said.contains("pam_exec.so quiet /usr/sbin/ssh-session-notifier queue"), "{said}");
         assert!(tree.read(schedule).lines().any(|found| found == line));
@@ -97,6 +99,8 @@ fn systemd_finds_nothing_wrong_with_the_units() {
     let tree = Tree::new("units");
     fs::create_dir_all(tree.at("usr/lib/systemd")).expect("a directory");
     output(Command::new("cp").arg("-a").args([&known, &tree.at("usr/lib/systemd/system")]));
+    tree.write("bin/sh", "#!/bin/sh\n");
+    fs::set_permissions(tree.at("bin/sh"), Permissions::from_mode(0o755)).expect("chmod");
     output(&mut package(&tree, &["sh"]));
     let units = ["service", "timer", "path"].map(|kind| format!("{NAME}.{kind}"));
     let mut verify = tools::command("systemd-analyze");
@@ -271,17 +275,21 @@ fn uninstalling_takes_only_what_is_ours_and_never_while_pam_calls_it() {
     host.install(&[]);
     host.write(QUEUE, "events");
     host.write(CRONTAB, &format!("0 * * * * mine\n{LINE}"));
-    host.write("etc/pam.d/sshd", &format!("session required pam_exec.so /usr/sbin/{NAME} queue\n"));
+    let line = format!("session required pam_exec.so /usr/sbin/{NAME} queue\n");
+    host.write("etc/pam.d/sshd", &format!("{PAM}{line}"));
+    host.write("etc/pam.d/odd", &line.replace("pam_exec.so ", "pam_exec.so /usr/bin/env "));
+    host.write("etc/pam.d/auth", &line.replacen("session", "auth", 1));
     let before = host.snapshot();
     let (code, said) = failure(host.script().arg("--uninstall"));
-    assert!(code == Some(1) && said.contains("first remove that line from /etc/pam.d/sshd"), "{said}");
+    assert!(code == Some(1) && said.contains("/etc/pam.d/auth calls"), "{said}");
     assert_eq!(host.snapshot(), before);
 
-    host.write("etc/pam.d/sshd", PAM);
+    fs::remove_file(host.at("etc/pam.d/auth")).expect("a file");
     host.install(&["--uninstall", "--dry-run"]);
     assert!(host.at(PROGRAM).exists());
     assert!(host.install(&["--uninstall"]).contains("kept /etc/ssh-session-notifier, /var/lib/ssh-session-notifier"));
     assert!(!host.at(PROGRAM).exists());
+    assert_eq!((host.read("etc/pam.d/sshd"), host.read("etc/pam.d/odd")), (PAM.into(), String::new()));
     assert_eq!(host.read(CRONTAB), "0 * * * * mine\n");
     assert_eq!(host.read(QUEUE), "events");
     assert!(host.at(CONFIG).exists() && host.read("etc/passwd").contains(NAME));

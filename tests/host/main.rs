@@ -4,6 +4,8 @@ mod clock;
 mod config;
 mod cost;
 mod install;
+
+mod install_places;
 mod layers;
 mod looks;
 #[cfg(feature = "tls")]
