@@ -792,6 +792,12 @@ SystemCallFilter=
 EOF
 }
 
+remove_drop_in() {
+    remove_file "$1/$NAME.service.d/programs.conf"
+    # The administrator's own drop-ins stay.
+    if real; then rmdir "$(at "$1/$NAME.service.d")" 2>/dev/null || true; fi
+}
+
 install_systemd() {
     units=$(unit_dir)
     if live; then conf=/etc; else conf=/usr/lib; fi
@@ -811,7 +817,7 @@ EOF
 $(programs_unit)
 EOF
     else
-        remove_file "$units/$NAME.service.d/programs.conf"
+        remove_drop_in "$units"
     fi
     put 644 "$root_owner" "$conf/tmpfiles.d/$NAME.conf" <<EOF
 d $SPOOL 0700 $runs_as $runs_as -
@@ -878,8 +884,7 @@ remove_systemd() {
     for units in "$@"; do
         [ ! -e "$(at "$units/$NAME.timer")" ] || had_units=yes
         for kind in timer path service; do remove_file "$units/$NAME.$kind"; done
-        remove_file "$units/$NAME.service.d/programs.conf"
-        if real; then rmdir "$(at "$units/$NAME.service.d")" 2>/dev/null || true; fi
+        remove_drop_in "$units"
     done
     for kind in timer path; do remove_file "/etc/systemd/system/${kind}s.target.wants/$NAME.$kind"; done
     remove_file "$conf/tmpfiles.d/$NAME.conf"
@@ -1514,11 +1519,15 @@ next: 3. log in, and read the notice"
 
 # Prints every place where a schedule or PAM has our binary: PREFIX may have been another one.
 installed_binaries() {
-    for place in "$BIN" /usr/sbin/$NAME /usr/local/sbin/$NAME; do say "$place"; done
+    for place in "$BIN" "/usr/sbin/$NAME" "/usr/local/sbin/$NAME"; do say "$place"; done
     for directory in /etc/systemd/system /usr/lib/systemd/system /lib/systemd/system /etc/cron.d /etc/init.d \
         /etc/crontabs /var/spool/cron/crontabs /etc/pam.d; do
         directory=$(at "$directory")
-        for file in "$directory/$NAME" "$directory/$NAME.service" "$directory/root" "$directory"/sshd; do
+        for file in "$directory"/*; do
+            case $file in
+                */pam.d/* | */"$NAME" | */"$NAME.service" | */root) ;;
+                *) continue ;;
+            esac
             [ ! -f "$file" ] || sed -n "s|^[^#]*[ =]\(/[A-Za-z0-9/._+-]*/sbin/$NAME\).*|\1|p" "$file"
         done
     done
