@@ -8,6 +8,7 @@ mod install;
 mod install_image;
 mod install_pam;
 mod install_places;
+mod install_schedule;
 mod layers;
 mod looks;
 #[cfg(feature = "tls")]
