@@ -5,6 +5,7 @@ mod config;
 mod cost;
 mod install;
 
+mod install_go;
 mod install_image;
 mod install_pam;
 mod install_places;
