@@ -1507,14 +1507,19 @@ install_all() {
 # The program judges what this script can't, and says what to do next.
 check_all() {
     if ! live || ! real; then return; fi
-    # Programs older than the command know nothing of it.
-    knows=$("$BIN" --help 2>/dev/null | sed -n 's/^  \(check\|test\) .*/\1/p')
-    case $knows in
-        *check*) "$BIN"${OPTIONS:+ --config "$CONFIG"} check || true ;;
+    # Programs older than these commands know nothing of them.
+    commands=$("$BIN" --help 2>/dev/null | sed -n 's/^  \([a-z][a-z]*\) .*/\1/p' | tr '\n' ' ')
+    look=status try=
+    case " $commands" in
+        *' check '*)
+            look=check
+            "$BIN"${OPTIONS:+ --config "$CONFIG"} check || true
+            ;;
     esac
-    say "next: 1. say in $CONFIG where notices go, unless it says so
-next: 2. $BIN$OPTIONS status
-next: 3. log in, and read the notice"
+    case " $commands" in *' test '*) try="$BIN$OPTIONS test, then " ;; esac
+    say "next: 1. say in $CONFIG where notices go, unless it says so already"
+    say "next: 2. $BIN$OPTIONS $look"
+    say "next: 3. ${try}log in once more, and read the notice before you close this session"
 }
 
 # Prints every place where a schedule or PAM has our binary: PREFIX may have been another one.
@@ -1688,6 +1693,9 @@ LINE="* * * * * $BIN$OPTIONS send"
 root_owner=
 if [ "$target" != package ] && [ "$(id -u)" = 0 ]; then root_owner=0:0; fi
 
+for tool in awk cmp grep sed; do
+    command -v "$tool" >/dev/null 2>&1 || fail "$tool is missing on this host: install it (busybox has it)"
+done
 if live && [ "$(id -u)" != 0 ]; then
     fail "this changes the system: run it as root (sudo ./install.sh), or set DESTDIR for a package"
 fi

@@ -6,6 +6,7 @@ mod cost;
 mod install;
 
 mod install_go;
+mod install_guide;
 mod install_image;
 mod install_pam;
 mod install_places;

@@ -39,7 +39,11 @@ pub fn image(test: &str) -> Option<Tree> {
     fs::create_dir_all(tree.at("etc/systemd/system")).expect("a directory");
     symlink("/dev/null", tree.at("etc/systemd/system/systemd-firstboot.service")).expect("a link");
     output(Command::new("cp").arg("-L").arg("/etc/os-release").arg(tree.at("etc")));
-    output(Command::new("cp").args(["-a", "/etc/ld.so.cache", "/etc/nsswitch.conf"]).arg(tree.at("etc")));
+    output(
+        Command::new("cp")
+            .args(["-a", "/etc/ld.so.cache", "/etc/nsswitch.conf", "/etc/alternatives"])
+            .arg(tree.at("etc")),
+    );
     tree.write("etc/systemd/system/try.target", TARGET);
     tree.write("etc/systemd/system/try.service", SERVICE);
     tree.write("try.sh", "");
@@ -87,7 +91,7 @@ pub fn boot(tree: &Tree, script: &str) -> Container {
     let name = format!("ssn{}", std::process::id());
     let mut command = tools::command("systemd-nspawn");
     command.args(["--quiet", "--register=no", "--keep-unit", "--boot", "--machine", &name, "--directory"]);
-    command.arg(&tree.0).arg(format!("--overlay-ro=/usr:{}:/usr", tree.at("usr").display()));
+    command.arg(&tree.0).arg(format!("--overlay=/usr:{}:/usr", tree.at("usr").display()));
     command.args(["--", "--unit=try.target"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     Container(command.spawn().expect("systemd-nspawn starts"))
 }
