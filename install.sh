@@ -1380,7 +1380,9 @@ check_sshd() {
     if live && settings=$("$sshd" -T 2>/dev/null) && [ -n "$settings" ]; then
         uses=$(say "$settings" | sed -n 's/^usepam //p')
     else
-        uses=$(sed -n 's/^[ 	]*[Uu][Ss][Ee][Pp][Aa][Mm][ 	=]*\([A-Za-z]*\).*/\1/p' "$(at /etc/ssh/sshd_config)" 2>/dev/null | head -n 1)
+        # Included files come first in the usual configuration (Fedora has it there), and the first counts.
+        uses=$(cat "$(at /etc/ssh/sshd_config.d)"/*.conf "$(at /etc/ssh/sshd_config)" 2>/dev/null |
+            sed -n 's/^[ 	]*[Uu][Ss][Ee][Pp][Aa][Mm][ 	=]*\([A-Za-z]*\).*/\1/p' | head -n 1)
         grep -q libpam "$(at "$sshd")" || uses=
         # 9.8 and newer have the sessions in a program of their own.
         for session in /usr/lib/openssh/sshd-session /usr/libexec/openssh/sshd-session /usr/lib/ssh/sshd-session; do

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::support::container::{boot, eventually, image, said};
 use crate::support::server::Server;
 use crate::support::tree::{NAME, SCRIPT, Tree, output};
-use crate::support::{is_root, tools};
+use crate::support::{is_root, skip, tools};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_ssh-session-notifier");
 
@@ -136,7 +136,7 @@ fn a_booted_image_and_a_booted_package_notify() {
         fs::write(tree.at(config), text).expect("a configuration");
         let mut container = boot(&tree, TRY);
         assert!(eventually(|| !server.requests().is_empty()), "{}", said(&tree));
-        assert!(begin.elapsed() < Duration::from_secs(180), "a first notice takes less than three minutes");
+        assert!(begin.elapsed() < Duration::from_mins(3), "a first notice takes less than three minutes");
         tree.write("delivered", "");
         assert!(container.is_over(), "{}", said(&tree));
         let expected = "fresh: inactive\nlines: 0\nactive\nactive\n\
@@ -151,9 +151,8 @@ fn a_booted_image_and_a_booted_package_notify() {
 
 #[test]
 fn the_unit_is_confined_and_yet_sees_the_processes() {
-    let test = "the_unit_is_confined_and_yet_sees_the_processes";
     if tools::find("systemd-analyze").is_none() {
-        return crate::support::skip(test, "needs systemd-analyze");
+        return skip("the_unit_is_confined_and_yet_sees_the_processes", "needs systemd-analyze");
     }
     let tree = Tree::new("confined");
     fs::create_dir_all(tree.at("usr/lib/systemd")).expect("a directory");
@@ -169,11 +168,11 @@ fn the_unit_is_confined_and_yet_sees_the_processes() {
     let dropped = "usr/lib/systemd/system/ssh-session-notifier.service.d/programs.conf";
     assert!(!tree.at(dropped).exists());
     let config = "etc/ssh-session-notifier/config.toml";
-    let text = tree.read(config);
-    tree.write(config, &format!("{text}\n[notification.x]\nservice = \"command\"\n"));
+    let template = tree.read(config);
+    tree.write(config, &format!("{template}\n[notification.x]\nservice = \"command\"\n"));
     output(&mut script(&tree, false, &[]));
     assert!(tree.read(dropped).contains("NoNewPrivileges=no"));
-    tree.write(config, &text);
+    tree.write(config, &template);
     output(&mut script(&tree, false, &[]));
     assert!(!tree.at("usr/lib/systemd/system/ssh-session-notifier.service.d").exists());
 }

@@ -160,6 +160,8 @@ fn a_daemon_that_opens_no_pam_session_is_refused_before_anything_is_changed() {
     };
     host.write("etc/ssh/sshd_config", "UsePAM no\n");
     refused("say UsePAM yes");
+    host.write("etc/ssh/sshd_config.d/50-vendor.conf", "UsePAM yes\n");
+    assert!(host.install(&["--pam", "sshd", "--dry-run"]).contains("would update /etc/pam.d/sshd"));
     host.write("usr/sbin/sshd", "a program that knows no PAM\n");
     host.write("etc/ssh/sshd_config", "UsePAM yes\n");
     refused("is built without PAM");
@@ -180,11 +182,11 @@ fn a_real_session_opens_with_the_new_line_or_the_old_file_comes_back() {
     if !copy.has("pamtester") {
         return skip(test, "needs pamtester");
     }
-    let text = "session required pam_unix.so\nsession required pam_env.so\n";
-    copy.0.write("etc/pam.d/login", text);
+    let old = "session required pam_unix.so\nsession required pam_env.so\n";
+    copy.0.write("etc/pam.d/login", old);
     let said = output(&mut copy.script("--scheduler none --pam login"));
     assert!(said.contains("checked /etc/pam.d/login: a session of root was opened and closed"), "{said}");
-    let hooked = with(text, 0, LINE);
+    let hooked = with(old, 0, LINE);
     assert_eq!(copy.0.read("etc/pam.d/login"), hooked);
     assert!(copy.0.at("var/lib").join(NAME).join("session_events.db").exists(), "the hook recorded it");
 
@@ -197,4 +199,27 @@ fn a_real_session_opens_with_the_new_line_or_the_old_file_comes_back() {
     assert!(code == Some(1) && said.contains("the file is as it was"), "{said}");
     assert_eq!(copy.0.read("etc/pam.d/su"), strict);
     copy.shell("pamtester su root open_session").output().expect("unshare").exits(0);
+}
+
+#[test]
+fn the_real_sshd_is_asked_whether_it_uses_pam() {
+    let test = "the_real_sshd_is_asked_whether_it_uses_pam";
+    let Some(copy) = Copy::new(test) else { return };
+    if !copy.has("sshd") || !copy.has("ssh-keygen") {
+        return skip(test, "needs sshd and ssh-keygen");
+    }
+    output(
+        &mut copy.shell(
+            "mkdir -p /etc/ssh; ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/key; useradd -rM sshd 2>/dev/null || :",
+        ),
+    );
+    copy.0.write("etc/pam.d/sshd", DEBIAN);
+    // The file alone says yes; what it includes counts first.
+    copy.0.write("etc/ssh/sshd_config", "HostKey /etc/ssh/key\nInclude /etc/ssh/more\nUsePAM yes\n");
+    copy.0.write("etc/ssh/more", "UsePAM no\n");
+    let (code, said) = failure(&mut copy.script("--scheduler none --pam sshd"));
+    assert!(code == Some(1) && said.contains("say UsePAM yes"), "{said}");
+    copy.0.write("etc/ssh/more", "UsePAM yes\n");
+    let said = output(&mut copy.script("--scheduler none --pam sshd --dry-run"));
+    assert!(said.contains("would update /etc/pam.d/sshd"), "{said}");
 }
