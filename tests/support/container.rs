@@ -3,6 +3,8 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::support::tree::{Tree, output};
 use crate::support::{is_root, skip, tools, wait_for};
@@ -10,7 +12,7 @@ use crate::support::{is_root, skip, tools, wait_for};
 /// What the container boots into: basic.target, with paths and timers, and one script.
 const TARGET: &str = "[Unit]\nRequires=basic.target try.service\nAfter=basic.target\n";
 const SERVICE: &str = "[Service]\nType=oneshot\nStandardOutput=file:/said\nStandardError=file:/said\n\
-    ExecStart=/bin/sh -e /try.sh\nExecStopPost=/bin/systemctl --no-block poweroff\n";
+    ExecStart=/bin/sh -e /try.sh\nExecStopPost=/bin/sh -c 'systemctl --no-block poweroff 2>/dev/null'\n";
 
 /// An image before its first boot: an empty /etc and /var, a PAM service `login` and the user root.
 /// `None`, and said why, where it couldn't be booted.
@@ -47,7 +49,8 @@ pub fn image(test: &str) -> Option<Tree> {
     tree.write("etc/systemd/system/try.target", TARGET);
     tree.write("etc/systemd/system/try.service", SERVICE);
     tree.write("try.sh", "");
-    if !boot(&tree, "echo up").is_over() || !said(&tree).contains("up") {
+    let is_up = boot(&tree, "echo up").is_over() && said(&tree).contains("up");
+    if !is_up {
         skip(test, "containers can't be booted here");
         return None;
     }
@@ -68,8 +71,11 @@ pub fn eventually(mut what: impl FnMut() -> bool) -> bool {
     (0..6).any(|_| wait_for(&mut what))
 }
 
+/// Containers share this process's control group, so there is one at a time.
+static ONE: Mutex<()> = Mutex::new(());
+
 /// A running container; it ends with its script, or with the test.
-pub struct Container(Child);
+pub struct Container(Child, #[expect(dead_code, reason = "held until the end")] MutexGuard<'static, ()>);
 
 impl Container {
     /// Waits until the container has shut itself down; answers whether it did.
@@ -87,11 +93,14 @@ impl Drop for Container {
 
 /// Boots the image; `script` is run as root once the host is up, and then the container ends.
 pub fn boot(tree: &Tree, script: &str) -> Container {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     tree.write("try.sh", script);
-    let name = format!("ssn{}", std::process::id());
+    let log = fs::File::create(tree.at("boot.log")).expect("a log");
+    let name = format!("ssn{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     let mut command = tools::command("systemd-nspawn");
     command.args(["--quiet", "--register=no", "--keep-unit", "--boot", "--machine", &name, "--directory"]);
     command.arg(&tree.0).arg(format!("--overlay=/usr:{}:/usr", tree.at("usr").display()));
-    command.args(["--", "--unit=try.target"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    Container(command.spawn().expect("systemd-nspawn starts"))
+    command.args(["--", "--unit=try.target"]).stdin(Stdio::null()).stdout(log.try_clone().expect("a log")).stderr(log);
+    Container(command.spawn().expect("systemd-nspawn starts"), one)
 }
