@@ -101,7 +101,7 @@ at() {
             *)
                 if [ -L "$ROOT$resolved/$part" ]; then
                     links=$((links + 1))
-                    [ "$links" -le 40 ] || fail "$1 in $ROOT is a link that leads nowhere"
+                    [ "$links" -le 40 ] || fail "$1 in $ROOT is a link that leads to itself"
                     link=$(ls -ld "$ROOT$resolved/$part")
                     link=${link#* -> }
                     rest=$link/$rest
@@ -1460,7 +1460,7 @@ say_pam() {
     fi
 }
 
-# Takes our lines out of PAM's files. What calls the binary in another way stops everything.
+# Takes our lines out of PAM's files. Stops if a file calls the binary in another way.
 unhook_pam() {
     for file in "$(at /etc/pam.conf)" "$(at /etc/pam.d)"/*; do
         if [ -f "$file" ] && grep "^[^#]*/$NAME" "$file" | grep -qv '^-\{0,1\}session.*pam_exec\.so.* queue'; then
@@ -1670,7 +1670,7 @@ if [ -n "${DESTDIR-}" ]; then
     target=package
 fi
 while [ "$ROOT" != "${ROOT%/}" ]; do ROOT=${ROOT%/}; done
-[ -n "$ROOT" ] || [ "$target" = live ] || misuse "/ is no tree of an image or a package: leave --root and DESTDIR out"
+[ -n "$ROOT" ] || [ "$target" = live ] || misuse "--root and DESTDIR name a directory below /: leave them out to install on this host"
 [ "$target" != image ] || [ -d "$ROOT" ] || fail "there is no directory $ROOT"
 [ "$purge" = no ] || [ "$uninstall" = yes ] || misuse "--purge goes with --uninstall"
 [ "$from_go" = no ] || [ "$target" = live ] || misuse "--from-go is for a running host, not for a tree"

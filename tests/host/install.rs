@@ -315,3 +315,23 @@ fn a_mistake_is_said_with_its_remedy_before_anything_is_changed() {
         failure(Command::new("sh").arg(host.at("install.sh")).env_remove("DESTDIR").uid(65534).gid(65534));
     assert!(code == Some(1) && said.contains("run it as root"), "{said}");
 }
+
+#[test]
+fn a_program_that_can_check_the_host_is_asked_at_the_end() {
+    let Some(host) = Tree::host("a_program_that_can_check_the_host_is_asked_at_the_end") else { return };
+    let said = host.install(&[]);
+    assert!(said.contains("next: 2. /usr/sbin/ssh-session-notifier status\n"), "{said}");
+    host.write(
+        NAME,
+        "#!/bin/sh\ncase $* in\n--help) printf '  check [--network]  x\\n  test [TARGET]  x\\n' ;;\n\
+         *check) echo \"problem: $*\"; exit 1 ;;\nesac\n",
+    );
+    let said = host.install(&["--config", "/srv/etc"]);
+    assert!(said.contains("problem: --config /srv/etc/config.toml check\nnext: 1."), "{said}");
+    assert!(
+        said.contains("next: 3. /usr/sbin/ssh-session-notifier --config /srv/etc/config.toml test, then "),
+        "{said}"
+    );
+    // The second time there is nothing to do; a problem is the host's, not the script's.
+    assert!(is_unchanged(&host.install(&["--config", "/srv/etc"])));
+}

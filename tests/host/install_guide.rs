@@ -24,7 +24,7 @@ const SECTIONS: [(&str, &str); 9] = [
     ("A read-only appliance", "a_first_hour_on_a_read_only_appliance"),
     ("An image", "a_first_hour_of_an_image"),
     ("Coming from the Go program", "install_go::one_command_takes_over_from_the_go_program_while_people_log_in"),
-    ("Away with it", "a_first_hour_on_a_raspberry_pi"),
+    ("Uninstall", "a_first_hour_on_a_raspberry_pi"),
 ];
 
 /// What no test can run as it stands: it builds for half an hour, or needs a package manager and a daemon of
@@ -140,7 +140,7 @@ fn a_first_hour_on_a_raspberry_pi() {
     for file in ["sshd", "login", "sudo"] {
         assert!(host.read(&format!("etc/pam.d/{file}")).contains(NAME), "{file}");
     }
-    run(&host, &commands(GUIDE, "Away with it"));
+    run(&host, &commands(GUIDE, "Uninstall"));
     assert_eq!(host.read("etc/pam.d/sshd"), PAM);
     assert!(!host.at(PROGRAM).exists() && !host.at("etc/ssh-session-notifier").exists());
 }
