@@ -2,8 +2,12 @@
 
 use std::fs;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
+use crate::support::copy::Copy;
+use crate::support::server::Server;
 use crate::support::tree::{NAME, PAM, Tree, output};
+use crate::support::{has, skip, tools};
 
 const SERVICE: &str = "etc/init.d/ssh-session-notifier";
 const CRONTAB: &str = "etc/crontabs/ssh-session-notifier";
@@ -132,4 +136,50 @@ fn a_purge_takes_no_files_of_others_that_lie_beside_the_queue() {
     assert!(said.contains("kept /data: there is more in it"), "{said}");
     assert_eq!(host.read("data/photo"), "mine");
     assert!(!host.at("data/session_events.db-wal").exists());
+}
+
+/// Installs on a copy of this machine, configures it, opens a session, and runs what delivers.
+fn first_notice(test: &str, scheduler: &str, prepare: &str, deliver: &str) {
+    let Some(copy) = Copy::new(test) else { return };
+    if !has("pamtester") || !has("setpriv") {
+        return skip(test, "needs pamtester and setpriv");
+    }
+    let server = Server::well();
+    copy.0.write("etc/pam.d/login", PAM);
+    copy.0.write("more", &format!("[notification]\nservice = \"ntfy\"\n{}", server.ntfy()));
+    output(&mut copy.shell(prepare));
+    let begin = Instant::now();
+    output(&mut copy.script(&format!("--scheduler {scheduler} --pam login")));
+    let script = format!(
+        "config=/etc/ssh-session-notifier/config.toml\nsed -i '/^.notification.$/d' $config; cat $1/more >>$config\n\
+         pamtester login root open_session >/dev/null\n{deliver}"
+    );
+    let mut process = copy.shell(&script).spawn().expect("unshare starts");
+    let is_told = || !server.requests().is_empty();
+    while !is_told() && begin.elapsed() < Duration::from_mins(3) {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let _ = process.kill();
+    let _ = process.wait();
+    assert!(is_told(), "a first notice takes less than three minutes");
+    assert!(server.requests()[0].body.contains("'root' logged in"), "{:?}", server.requests());
+}
+
+/// P2
+#[test]
+fn a_first_notice_comes_by_busyboxs_cron_within_three_minutes() {
+    let test = "a_first_notice_comes_by_busyboxs_cron_within_three_minutes";
+    let Some(busybox) = tools::busybox() else { return skip(test, "needs a static busybox with crond") };
+    first_notice(test, "crontab", ":", &format!("exec {} crond -f -c /etc/crontabs", busybox.display()));
+}
+
+/// P2
+#[test]
+fn a_first_notice_comes_by_openrcs_service_within_three_minutes() {
+    // OpenRC reads the service as a shell script, and starts the command as its user.
+    let start = ". /etc/init.d/ssh-session-notifier\n\
+        exec setpriv --reuid $command_user --regid $command_user --clear-groups $command $command_args";
+    let stand_in =
+        "for name in rc-update rc-service; do printf '#!/bin/sh\\n' >/usr/sbin/$name; chmod 755 /usr/sbin/$name; done";
+    first_notice("a_first_notice_comes_by_openrcs_service_within_three_minutes", "openrc", stand_in, start);
 }
