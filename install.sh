@@ -1,10 +1,12 @@
 #!/bin/sh
-# Installs ssh-session-notifier: the binary, its user, its directories, a first configuration and
-# the schedule for `send`. Everything it needs is in this file, so that this script and the binary
-# are all that has to be copied to a router. It runs in any POSIX sh, with busybox or coreutils.
+# Installs ssh-session-notifier: the binary, its user, its directories, a first configuration and the
+# schedule for `send`; with --pam also PAM's lines. Everything it needs is in this file, so that this
+# script and the binary are all that has to be copied to a router. It runs in any POSIX sh, with busybox
+# or coreutils.
 #
 # What is there already stays: an existing configuration or queue is never changed, and a second run
-# changes nothing. PAM isn't touched either; the last line says what to add, and where.
+# changes nothing. Every run first goes through all steps without changing anything, so that what can
+# be known to fail fails before the first change.
 set -eu
 umask 077
 LC_ALL=C
@@ -12,23 +14,35 @@ PATH=$PATH:/usr/sbin:/usr/bin:/sbin:/bin
 export LC_ALL PATH
 
 NAME=ssh-session-notifier
-USAGE="usage: [DESTDIR=ROOT] [PREFIX=/usr] [SCHEDULER=KIND] ./install.sh [OPTION]...
+USAGE="usage: [PREFIX=/usr] ./install.sh [OPTION]...
 
-  --binary FILE  install this binary (default: ./$NAME beside this script,
-                 then target/release/$NAME)
-  --dry-run      say what would be done, and do nothing
-  --uninstall    remove binary and schedule; configuration, queue and user stay
-  -h, --help     print this
+  --binary FILE     install this binary (default: ./$NAME beside this
+                    script, or what \`make dist\` made for this machine)
+  --pam SERVICES    put the hook into PAM's files of these services: --pam sshd,login,su,sudo
+  --scheduler KIND  systemd, openrc, procd, cron.d, crontab or none (default: what the host has)
+  --state DIR       keep the queue here (default: what the configuration says, or /var/lib/$NAME)
+  --config DIR      keep config.toml here (default: /etc/$NAME)
+  --from-go         take over from the Go program: its user, its schedule and its PAM lines too
+  --root DIR        install into the tree of an image, which notifies once it is booted
+  --dry-run         say what would be done, and do nothing
+  --uninstall       take away PAM lines, schedule and binary; configuration, queue and user stay
+  --purge           with --uninstall: configuration, queue and user go too
+  -h, --help        print this
 
-With DESTDIR, files are put below that directory for a package: no user is created, nothing changes
-its owner, nothing is started. SCHEDULER is systemd, cron.d, crontab or none; without it, what the
-host has is used, in this order."
+With DESTDIR, files are put below that directory for a package: no user is created, nothing changes its
+owner, nothing is enabled. SCHEDULER is another way to say --scheduler."
 
 dry=no
 uninstall=no
+purge=no
+from_go=no
 binary=
+services=
 changed=no
 temporary=
+ROOT=
+# live, image or package
+target=live
 
 say() { printf '%s\n' "$*"; }
 
@@ -45,7 +59,15 @@ misuse() {
     exit 2
 }
 
+# Runs a command that must succeed: must "WHAT FOR" COMMAND... What it says becomes our message.
+must() {
+    purpose=$1
+    shift
+    why=$("$@" 2>&1 >/dev/null) || fail "cannot $purpose: ${why##*: }"
+}
+
 real() { [ "$dry" = no ]; }
+live() { [ "$target" = live ]; }
 
 # Reports one action: did create|update|remove|enable WHAT.
 did() {
@@ -59,8 +81,44 @@ trap 'exit 1' HUP INT TERM
 
 # --- Files -----------------------------------------------------------------------------------------
 
-# Changes an owner: own OWNER:GROUP FILE. A package's files get theirs when it is installed.
-own() { [ -n "$DESTDIR" ] || chown "$1" "$2"; }
+# Prints where a path of the target is on this machine. In an image, links are followed as they will be
+# when it is booted, so that none leads out of it.
+at() {
+    if [ -z "$ROOT" ]; then
+        say "$1"
+        return
+    fi
+    resolved='' rest=$1 links=0
+    while [ -n "$rest" ]; do
+        part=${rest%%/*}
+        case $rest in
+            */*) rest=${rest#*/} ;;
+            *) rest= ;;
+        esac
+        case $part in
+            '' | .) continue ;;
+            ..) resolved=${resolved%/*} ;;
+            *)
+                if [ -L "$ROOT$resolved/$part" ]; then
+                    links=$((links + 1))
+                    [ "$links" -le 40 ] || fail "$1 in $ROOT is a link that leads to itself"
+                    link=$(ls -ld "$ROOT$resolved/$part")
+                    link=${link#* -> }
+                    rest=$link/$rest
+                    case $link in
+                        /*) resolved= ;;
+                    esac
+                else
+                    resolved=$resolved/$part
+                fi
+                ;;
+        esac
+    done
+    say "$ROOT$resolved"
+}
+
+# Changes an owner, where there is one to give it to: own OWNER:GROUP FILE.
+own() { [ -z "$1" ] || must "change the owner of $2" chown "$1" "$2"; }
 
 # Sets `perms`, `uid` and `gid` to those of a file. stat(1) isn't everywhere.
 examine() {
@@ -69,8 +127,28 @@ $(ls -ldnL "$1")
 EOF
 }
 
+# Fails where nothing can be written: the next directory above FILE that exists tells.
+need_writable() {
+    above=${1%/*}
+    while [ ! -e "${above:-/}" ]; do above=${above%/*}; done
+    above=${above:-/}
+    [ -d "$above" ] || fail "$above is not a directory"
+    if [ -w "$above" ]; then
+        # Busybox believes that root can write everywhere. The owner stays who it is.
+        ! live || (examine "$above" && chown "$uid:$gid" "$above") 2>/dev/null || fail_read_only "$above"
+    else
+        fail_read_only "$above"
+    fi
+}
+
+fail_read_only() {
+    fail "cannot write in $1: is the file system read-only? Then mount -o remount,rw it, run this again, and mount -o remount,ro it; or choose other places with PREFIX, --state and --config"
+}
+
 # Makes the directories above a file.
-make_parents() { (umask 022 && mkdir -p "${1%/*}") || fail "cannot create ${1%/*}: is the file system read-only?"; }
+make_parents() {
+    [ -d "${1%/*}" ] || (umask 022 && mkdir -p "${1%/*}" 2>/dev/null) || fail "cannot create ${1%/*}: is the file system full?"
+}
 
 # Makes an empty temporary file beside FILE, with its final owner and mode before anything is in it:
 # begin MODE OWNER:GROUP FILE. `finish FILE` then puts it in place in one step.
@@ -78,61 +156,122 @@ begin() {
     make_parents "$3"
     temporary=$3.new.$$
     rm -f "$temporary"
-    (set -C && : >"$temporary") || fail "cannot write in ${3%/*}: is the file system read-only or full?"
+    (set -C && : >"$temporary") 2>/dev/null || fail "cannot write in ${3%/*}: is the file system full?"
     own "$2" "$temporary"
-    chmod "$1" "$temporary"
+    must "change the mode of $temporary" chmod "$1" "$temporary"
 }
 
+# Fills the temporary file from stdin.
+fill() { cat >"$temporary" 2>/dev/null || fail "cannot write $temporary: is the file system full?"; }
+
 finish() {
-    mv -f "$temporary" "$1"
+    must "write $1" mv -f "$temporary" "$1"
     temporary=
 }
 
 # Puts a text from stdin into a file, unless it is there: put MODE OWNER:GROUP FILE.
 put() {
     text=$(cat)
-    if [ ! -e "$3" ]; then
+    file=$(at "$3")
+    if [ ! -e "$file" ]; then
         verb=create
-    elif [ "$(cat "$3")" = "$text" ]; then
-        say "unchanged $3"
+    elif [ "$(cat "$file")" = "$text" ]; then
+        say "unchanged $file"
         return
     else
         verb=update
     fi
+    need_writable "$file"
     if real; then
-        begin "$1" "$2" "$3"
-        printf '%s\n' "$text" >"$temporary"
-        finish "$3"
+        begin "$1" "$2" "$file"
+        say "$text" | fill
+        finish "$file"
     fi
-    did "$verb" "$3"
+    did "$verb" "$file"
 }
 
-# Adds a last line to a file, whose owner and mode stay: append LINE FILE.
+# Replaces a file's text by stdin; its owner and mode stay: replace FILE.
+replace() {
+    need_writable "$1"
+    if real; then
+        temporary=$1.new.$$
+        must "write in ${1%/*}" cp -p "$1" "$temporary"
+        fill
+        finish "$1"
+    else
+        cat >/dev/null
+    fi
+}
+
+# Adds a last line to a file: append LINE FILE.
 append() {
-    # The line before may have no end.
-    if [ -s "$2" ] && [ -n "$(tail -c 1 "$2")" ]; then say >>"$2"; fi
-    say "$1" >>"$2"
+    {
+        cat "$2"
+        # The line before may have no end.
+        if [ -s "$2" ] && [ -n "$(tail -c 1 "$2")" ]; then say; fi
+        say "$1"
+    } | replace "$2"
 }
 
 # Makes a directory, unless it is there: make_directory MODE OWNER:GROUP DIRECTORY.
 make_directory() {
-    if [ -d "$3" ]; then
-        say "unchanged $3"
+    directory=$(at "$3")
+    if [ -d "$directory" ]; then
+        say "unchanged $directory"
         return
     fi
+    need_writable "$directory"
     if real; then
-        make_parents "$3"
-        mkdir "$3"
-        own "$2" "$3"
-        chmod "$1" "$3"
+        make_parents "$directory"
+        must "create $directory" mkdir "$directory"
+        own "$2" "$directory"
+        must "change the mode of $directory" chmod "$1" "$directory"
     fi
-    did create "$3"
+    did create "$directory"
 }
 
+# Makes a symbolic link in an image: make_link TARGET LINK.
+make_link() {
+    link_file=$(at "${2%/*}")/${2##*/}
+    if [ -L "$link_file" ]; then
+        say "unchanged $link_file"
+        return
+    fi
+    need_writable "$link_file"
+    if real; then
+        make_parents "$link_file"
+        must "create $link_file" ln -s "$1" "$link_file"
+    fi
+    did create "$link_file"
+}
+
+# Removes a file or a link of the target.
 remove_file() {
-    [ -e "$1" ] || return 0
-    if real; then rm -f "$1"; fi
-    did remove "$1"
+    file=$(at "${1%/*}")/${1##*/}
+    if [ ! -e "$file" ] && [ ! -L "$file" ]; then return; fi
+    need_writable "$file"
+    if real; then must "remove $file" rm -f "$file"; fi
+    did remove "$file"
+}
+
+# Removes a directory of the target with everything in it.
+remove_tree() {
+    directory=$(at "$1")
+    [ -d "$directory" ] || return 0
+    need_writable "$directory"
+    if real; then must "remove $directory" rm -rf "$directory"; fi
+    did remove "$directory"
+}
+
+# Prints the kind of the file system that a path of this host is on. Nothing without /proc.
+file_system() {
+    place=$1
+    while [ ! -d "$place" ]; do place=${place%/*} place=${place:-/}; done
+    place=$(cd "$place" && pwd -P)
+    [ ! -r /proc/mounts ] || awk -v place="${place%/}/" '
+        { mount = $2; sub(/\/?$/, "/", mount) }
+        index(place, mount) == 1 && length(mount) >= best { best = length(mount); kind = $3 }
+        END { print kind }' /proc/mounts
 }
 
 # --- The binary ------------------------------------------------------------------------------------
@@ -143,10 +282,19 @@ find_binary() {
         */*) here=${0%/*} ;;
         *) here=. ;;
     esac
-    for binary in "$here/$NAME" "$here/target/release/$NAME"; do
+    case $(uname -m) in
+        x86_64) arch=x86_64 ;;
+        aarch64 | arm64) arch=aarch64 ;;
+        armv7* | armv8*) arch=armv7 ;;
+        *) arch= ;;
+    esac
+    for binary in "$here/$NAME" ${arch:+"$here/$NAME-full-$arch"-* "$here/$NAME-appliance-$arch"-* \
+        "$here/$NAME-lan-$arch"-* "$here/dist/$NAME-full-$arch"-* "$here/dist/$NAME-appliance-$arch"-* \
+        "$here/dist/$NAME-lan-$arch"-*}; do
         [ ! -f "$binary" ] || return 0
     done
-    fail "there is no binary beside this script: give one with --binary FILE, or build it: cargo build --release"
+    [ -n "$arch" ] || fail "there is no build for $(uname -m): x86_64, aarch64 and armv7 are what \`make dist\` makes"
+    fail "there is no binary for $arch beside this script: put $NAME-full-$arch-... there (make dist TARGET=$arch-... makes it), or name it with --binary FILE"
 }
 
 # Whether a binary names a loader, which would load what LD_PRELOAD names: the name stands in the first
@@ -161,52 +309,64 @@ install_binary() {
     if has_loader "$binary"; then
         note "$binary uses shared libraries. Where PAM lets users set variables (pam_env user_readenv=1), they can make it load their own code as root: take a static one (make dist)"
     fi
+    file=$(at "$BIN")
     verb=create
-    if [ -e "$ROOT_BIN" ]; then
+    if [ -e "$file" ]; then
         verb=update
-        examine "$ROOT_BIN"
+        examine "$file"
         # Root runs it, so it must be root's to change.
-        [ -z "$DESTDIR" ] || uid=0
+        [ "$target" != package ] || uid=0
         case $uid$perms in
-            0-rwxr-xr-x*) if cmp -s "$binary" "$ROOT_BIN" 2>/dev/null; then verb=; fi ;;
+            0-rwxr-xr-x*) if cmp -s "$binary" "$file" 2>/dev/null; then verb=; fi ;;
         esac
     fi
     if [ -z "$verb" ]; then
-        say "unchanged $ROOT_BIN"
+        say "unchanged $file"
         return
     fi
+    need_writable "$file"
     if real; then
-        begin 755 0:0 "$ROOT_BIN"
-        cat "$binary" >"$temporary" || fail "cannot copy $binary to ${ROOT_BIN%/*}: is the file system full?"
-        [ -n "$DESTDIR" ] || "$temporary" --version >/dev/null 2>&1 ||
+        begin 755 "$root_owner" "$file"
+        fill <"$binary"
+        ! live || "$temporary" --version >/dev/null 2>&1 ||
             fail "$binary does not run on this machine: take the one for $(uname -m), and a static one"
-        finish "$ROOT_BIN"
+        finish "$file"
     fi
-    did "$verb" "$ROOT_BIN"
+    did "$verb" "$file"
 }
 
 # --- The user --------------------------------------------------------------------------------------
 
-has_user() { id -u "$NAME" >/dev/null 2>&1; }
+# Prints a number of our line in a file of the target: entry passwd|group FIELD.
+entry() {
+    if live && [ "$1" = passwd ]; then
+        case $2 in
+            3) id -u "$NAME" 2>/dev/null || true ;;
+            4) id -g "$NAME" 2>/dev/null || true ;;
+        esac
+    elif [ -r "$(at "/etc/$1")" ]; then
+        awk -F: -v name="$NAME" -v field="$2" '$1 == name { print $field; exit }' "$(at "/etc/$1")"
+    fi
+}
 
 has_group() {
-    if command -v getent >/dev/null 2>&1; then
+    if live && command -v getent >/dev/null 2>&1; then
         getent group "$NAME" >/dev/null
     else
-        grep -q "^$NAME:" /etc/group
+        [ -n "$(entry group 3)" ]
     fi
 }
 
 # A system user that nobody can log in as. Its home is the state directory, which isn't made here.
 create_user() {
-    if command -v useradd >/dev/null 2>&1; then
+    if live && command -v useradd >/dev/null 2>&1; then
         has_group || groupadd -r "$NAME"
         shell=/bin/false
         for candidate in /sbin/nologin /usr/sbin/nologin; do
             [ ! -x "$candidate" ] || shell=$candidate
         done
         useradd -r -M -g "$NAME" -d "$STATE" -s "$shell" "$NAME"
-    elif command -v adduser >/dev/null 2>&1; then
+    elif live && command -v adduser >/dev/null 2>&1; then
         has_group || addgroup -S "$NAME"
         adduser -S -D -H -h "$STATE" -s /bin/false -G "$NAME" "$NAME"
     else
@@ -214,64 +374,190 @@ create_user() {
     fi
 }
 
-# What adduser would write. OpenWrt, and busybox as Debian builds it, have none.
+# What adduser would write. An image, OpenWrt, and busybox as Debian builds it, have none.
 write_user() {
+    passwd=$(at /etc/passwd) group=$(at /etc/group) shadow=$(at /etc/shadow)
     number=999
-    while grep -q "^[^:]*:[^:]*:$number:" /etc/passwd /etc/group; do number=$((number - 1)); done
-    has_group || append "$NAME:x:$number:" /etc/group
-    group=$(sed -n "s/^$NAME:[^:]*:\([0-9]*\):.*/\1/p" /etc/group)
-    if [ -f /etc/shadow ]; then append "$NAME:!:0:0:99999:7:::" /etc/shadow; fi
-    append "$NAME:x:$number:$group::$STATE:/bin/false" /etc/passwd
+    while grep -q "^[^:]*:[^:]*:$number:" "$passwd" "$group"; do number=$((number - 1)); done
+    has_group || append "$NAME:x:$number:" "$group"
+    group=$(entry group 3)
+    if [ -f "$shadow" ]; then append "$NAME:!:0:0:99999:7:::" "$shadow"; fi
+    append "$NAME:x:$number:$group::$STATE:/bin/false" "$passwd"
 }
 
 make_user() {
-    if has_user; then
+    if [ -n "$(entry passwd 3)" ]; then
         say "unchanged user $NAME"
         return
     fi
+    if ! live && [ ! -f "$(at /etc/passwd)" ]; then
+        [ "$(find_scheduler)" = systemd ] || note "the image has no /etc/passwd: create the system user $NAME in it, with the home $STATE"
+        return
+    fi
+    need_writable "$(at /etc/passwd)"
     if real; then
         create_user >&2 || true
-        has_user || fail "cannot create the user $NAME: create it by hand (system user, shell /bin/false, home $STATE), then run this again"
+        [ -n "$(entry passwd 3)" ] ||
+            fail "cannot create the user $NAME: create it by hand (system user, shell /bin/false, home $STATE), then run this again"
     fi
     did create "user $NAME"
 }
 
+# Busybox's crond starts jobs in their user's home, so the home moves with the state directory.
+move_home() {
+    passwd=$(at /etc/passwd)
+    home=$(entry_home)
+    if [ -z "$home" ] || [ "$home" = "$STATE" ]; then return; fi
+    awk -F: -v OFS=: -v name="$NAME" -v home="$STATE" '$1 == name { $6 = home } { print }' "$passwd" | replace "$passwd"
+    did update "user $NAME (home $STATE)"
+}
+
+entry_home() {
+    [ ! -r "$(at /etc/passwd)" ] || awk -F: -v name="$NAME" '$1 == name { print $6; exit }' "$(at /etc/passwd)"
+}
+
 # --- Directories and configuration -----------------------------------------------------------------
+
+# Prints a setting of the section [queue] in the configuration that is there: queue_setting KEY.
+queue_setting() {
+    [ -r "$(at "$CONFIG")" ] || return 0
+    awk -v key="$1" '
+        { sub(/^[ \t]+/, "") }
+        /^\[/ { sub(/#.*/, ""); gsub(/[][ \t"]/, ""); section = $0; next }
+        section == "queue" && $0 ~ "^" key "[ \t]*=" || section == "" && $0 ~ "^queue[ \t]*\\.[ \t]*" key "[ \t]*=" {
+            sub(/^[^=]*=[ \t]*/, "")
+            quote = substr($0, 1, 1)
+            $0 = substr($0, 2)
+            print substr($0, 1, index($0, quote) - 1)
+            exit
+        }' "$(at "$CONFIG")"
+}
+
+# Sets where the queue and the spool are: what the configuration says comes before --state.
+find_places() {
+    QUEUE=$(queue_setting path)
+    SPOOL=$(queue_setting spool)
+    SPOOL=${SPOOL:-/run/$NAME}
+    if [ ! -e "$(at "$CONFIG")" ]; then
+        QUEUE=${state:-/var/lib/$NAME}/session_events.db
+    else
+        QUEUE=${QUEUE:-/var/lib/$NAME/session_events.db}
+        [ -z "$state" ] || [ "$state" = "${QUEUE%/*}" ] || [ "$uninstall" = yes ] ||
+            fail "$CONFIG says that the queue is $QUEUE: change queue.path there, move the directory, then run this again without --state"
+    fi
+    for path in "$QUEUE" "$SPOOL"; do
+        case $path in
+            /*/* | /*) ;;
+            *) fail "$path in $CONFIG does not begin with /: correct it there" ;;
+        esac
+        case $path in
+            *[!A-Za-z0-9/._+-]*) fail "$path may hold only letters, digits and /._+-: it goes into units and tables" ;;
+        esac
+    done
+    STATE=${QUEUE%/*}
+}
 
 # Makes the state directory. Whoever owns it is who both commands become, and so who `send` is
 # scheduled as: sets `runs_as`.
 install_state() {
     runs_as=$NAME
-    if [ -n "$DESTDIR" ] || [ ! -d "$STATE" ]; then
-        make_directory 700 "$owner" "$DESTDIR$STATE"
+    state_owner=$owner
+    if ! live || [ ! -d "$STATE" ]; then
+        make_directory 700 "$owner" "$STATE"
+        note_ram
         return
     fi
+    note_ram
+    [ "$from_go" = no ] || take_over_state
     examine "$STATE"
-    if [ "$uid" = "$service_uid" ]; then
+    if [ "$uid" = "$service_uid" ] || { [ "$from_go" = yes ] && [ "$dry" = yes ]; }; then
         say "unchanged $STATE"
     elif [ "$uid" != 0 ]; then
         note "$STATE belongs to user $uid; to give it to the service user: chown -R $NAME: $STATE"
     elif [ -z "$(ls -A "$STATE")" ]; then
+        need_writable "$STATE/."
         if real; then
             own "$owner" "$STATE"
-            chmod 700 "$STATE"
+            must "change the mode of $STATE" chmod 700 "$STATE"
         fi
         did update "$STATE (now belongs to $NAME)"
         return
     else
         runs_as=root
-        owner=0:0
+        state_owner=0:0
         note "$STATE and the queue in it belong to root, so both commands stay root; to change that: chown -R $NAME: $STATE, then run this again"
     fi
     case $perms in
         d????w* | d???????w*) note "$STATE can be written by others: chmod go-rwx $STATE" ;;
     esac
-    for file in "$STATE"/session_events.db*; do
+    if [ "$from_go" = yes ] && [ "$dry" = yes ]; then return; fi
+    for file in "$QUEUE"*; do
         [ -e "$file" ] || continue
         file_owner=$uid
         examine "$file"
         [ "$uid" = "$file_owner" ] || note "$file and its directory have different owners: chown -R $runs_as: $STATE"
         uid=$file_owner
+    done
+}
+
+note_ram() {
+    live || return 0
+    case $(file_system "$STATE") in
+        tmpfs | ramfs) note "$STATE is in RAM: what waits there is lost at a reboot or a power cut. Keep the queue on flash: --state /srv/$NAME, or queue.path in $CONFIG" ;;
+    esac
+}
+
+# Gives a queue of root's to the service user while logins and `send` go on. The two directories change
+# hands together and between their files: until then both commands are root and may open everything, and
+# from then on they are the service user, who owns all that was there.
+take_over_state() {
+    examine "$STATE"
+    if [ "$uid" = "$service_uid" ]; then return; fi
+    [ "$uid" = 0 ] || fail "$STATE belongs to user $uid, not to root: give it to $NAME yourself: chown -R $NAME: $STATE"
+    need_writable "$STATE/."
+    if real; then
+        must "change the mode of $STATE" chmod 700 "$STATE"
+        own_files
+        spool=
+        if [ -d "$SPOOL" ]; then spool=$SPOOL; fi
+        must "change the owner of $STATE" chown -h "$owner" "$STATE" ${spool:+"$spool"}
+        own_files
+    fi
+    did update "$STATE (it and the queue now belong to $NAME)"
+}
+
+# Gives everything in both directories to the service user. A command that began as root may still add to
+# it, so this is done again at the end.
+own_files() {
+    for place in "$STATE"/* "$SPOOL"/* "$SPOOL"/.[!.]*; do
+        # A file may be gone by now.
+        chown -Rh "$owner" "$place" 2>/dev/null || [ ! -e "$place" ] || fail "cannot change the owner of $place"
+    done
+}
+
+# Lets the service user read a configuration that only root could, and nobody else.
+take_over_config() {
+    files=$(awk -F'"' '/^[^#]*_file[ \t]*=/ { print $2 }' "$CONFIG")
+    for place in "$CONFIG_DIR" "$CONFIG" $files; do
+        [ -e "$place" ] || continue
+        case $place in
+            "$CONFIG_DIR" | "$CONFIG_DIR"/*) ;;
+            *)
+                note "$place must be readable by $NAME: chgrp $NAME $place && chmod 640 $place"
+                continue
+                ;;
+        esac
+        if [ -d "$place" ]; then mode=750; else mode=640; fi
+        examine "$place"
+        case $mode$uid:$gid$perms in
+            "7500:${service_gid}drwxr-x---"* | "6400:$service_gid-rw-r-----"*) continue ;;
+        esac
+        need_writable "$place"
+        if real; then
+            must "change the owner of $place" chown "0:$service_gid" "$place"
+            must "change the mode of $place" chmod "$mode" "$place"
+        fi
+        did update "$place (now readable by $NAME)"
     done
 }
 
@@ -298,7 +584,7 @@ examine_config() {
 
 # Whether the one that `send` runs as may do r or x to what `examine` looked at: may PERMS r|x.
 may() {
-    [ "$runs_as" != root ] && [ "$service_uid" != none ] || return 0
+    [ "$runs_as" != root ] && [ -n "$service_uid" ] || return 0
     bits=${1#?}
     if [ "$uid" = "$service_uid" ]; then
         :
@@ -313,12 +599,12 @@ may() {
     return 1
 }
 
-# What the configuration calls the host at first. A package isn't built on the host it is for.
+# What the configuration calls the host at first. A package or an image isn't built on its host.
 host_name() {
-    if [ -n "$DESTDIR" ]; then
-        host=$(cat "$DESTDIR/etc/hostname" 2>/dev/null || true)
-    else
+    if live; then
         host=$(hostname 2>/dev/null || cat /proc/sys/kernel/hostname /etc/hostname 2>/dev/null || true)
+    else
+        host=$(cat "$(at /etc/hostname)" 2>/dev/null || true)
     fi
     case $host in
         '' | *[!A-Za-z0-9._-]*) host=localhost ;;
@@ -327,6 +613,8 @@ host_name() {
 }
 
 config_template() {
+    off='# '
+    [ "$QUEUE" = "/var/lib/$NAME/session_events.db" ] || off=
     cat <<EOF
 # ssh-session-notifier. A line that begins with # is off, and shows an example or the default.
 
@@ -344,20 +632,20 @@ name = "$(host_name)"
 
 # [notification.discord]
 # webhook_url = "https://discord.com/api/webhooks/..."
-# webhook_url_file = "/etc/ssh-session-notifier/discord"
+# webhook_url_file = "$CONFIG_DIR/discord"
 
 # [notification.ntfy]
 # topic_url = "https://ntfy.sh/mytopic"
 # token = ""
-# token_file = "/etc/ssh-session-notifier/ntfy"
+# token_file = "$CONFIG_DIR/ntfy"
 
 [allowlist]
 # Addresses and networks whose sessions need no notice.
 ips = []
 # ips = ["10.0.0.2", "192.168.0.0/16", "fd00::/8"]
 
-# [queue]
-# path = "$STATE/session_events.db"
+${off}[queue]
+${off}path = "$QUEUE"
 # spool = "$SPOOL"
 
 # [network]
@@ -371,13 +659,15 @@ EOF
 }
 
 install_config() {
-    if [ -n "$DESTDIR" ]; then config_owner=; else config_owner=0:$service_gid; fi
-    make_directory 750 "$config_owner" "$DESTDIR$CONFIG_DIR"
-    if [ -e "$DESTDIR$CONFIG" ]; then
-        say "unchanged $DESTDIR$CONFIG"
-        [ -n "$DESTDIR" ] || examine_config
+    config_owner=
+    if [ -n "$owner" ]; then config_owner=0:$service_gid; fi
+    make_directory 750 "$config_owner" "$CONFIG_DIR"
+    if [ -e "$(at "$CONFIG")" ]; then
+        if [ "$from_go" = yes ]; then take_over_config; fi
+        say "unchanged $(at "$CONFIG")"
+        if live && { [ "$from_go" = no ] || real; }; then examine_config; fi
     else
-        put 640 "$config_owner" "$DESTDIR$CONFIG" <<EOF
+        put 640 "$config_owner" "$CONFIG" <<EOF
 $(config_template)
 EOF
         note "say in $CONFIG where notices go: notification.service"
@@ -386,32 +676,43 @@ EOF
 
 # --- systemd ---------------------------------------------------------------------------------------
 
-# Prints where units go: the administrator's directory on a live host, the package's in a tree.
+# Prints where units go: the administrator's directory on a live host, the distribution's in a tree.
 unit_dir() {
-    if [ -z "$DESTDIR" ]; then
+    if live; then
         say /etc/systemd/system
-    elif [ -d "$DESTDIR/lib/systemd" ] && [ ! -d "$DESTDIR/usr/lib/systemd" ]; then
-        say "$DESTDIR/lib/systemd/system"
+    elif [ -d "$(at /lib/systemd)" ] && [ ! -d "$(at /usr/lib/systemd)" ]; then
+        say /lib/systemd/system
     else
-        say "$DESTDIR/usr/lib/systemd/system"
+        say /usr/lib/systemd/system
     fi
 }
 
 # Root without the capabilities of root: only those for becoming the owner of the state directory.
 capabilities() { [ "$runs_as" != root ] || say "CAP_CHOWN CAP_SETGID CAP_SETUID"; }
 
+# A state directory below /home would be hidden.
+protect_home() {
+    case $STATE/$CONFIG_DIR in
+        */home/* | */root/*) say no ;;
+        *) say yes ;;
+    esac
+}
+
 service_unit() {
     cat <<EOF
 # Written by install.sh, which also replaces it; for changes: systemctl edit $NAME.service
-# (a queue elsewhere needs ReadWritePaths=, a secret under /home ProtectHome=read-only).
+# (a secret under /home needs ProtectHome=read-only).
 [Unit]
 Description=Deliver notices of sessions on this host
+RequiresMountsFor=$STATE $CONFIG_DIR
 # The .path unit starts this at every session, however many there are.
 StartLimitIntervalSec=0
 
 [Service]
 Type=oneshot
-ExecStart=$BIN send
+# Until the configuration names a service, there is nothing to do: no failure each minute.
+ExecCondition=/bin/sh -c 'grep -q "^[^#]*service" $CONFIG; [ \$\$? -ne 1 ]'
+ExecStart=$BIN$OPTIONS send
 User=$runs_as
 TimeoutStartSec=120
 # Every run's "Starting" and "Finished" would be a write to flash each minute.
@@ -419,7 +720,9 @@ LogLevelMax=notice
 UMask=0077
 ReadWritePaths=-$STATE -$SPOOL
 
+# Other processes stay visible (no ProtectProc): \`send\` sees by them which sessions have ended.
 CapabilityBoundingSet=$(capabilities)
+DevicePolicy=closed
 LockPersonality=yes
 MemoryDenyWriteExecute=yes
 NoNewPrivileges=yes
@@ -427,20 +730,27 @@ PrivateDevices=yes
 PrivateTmp=yes
 ProtectClock=yes
 ProtectControlGroups=yes
-ProtectHome=yes
+ProtectHome=$(protect_home)
 ProtectHostname=yes
 ProtectKernelLogs=yes
 ProtectKernelModules=yes
 ProtectKernelTunables=yes
-ProtectProc=invisible
 ProtectSystem=strict
+RemoveIPC=yes
 RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
 RestrictNamespaces=yes
 RestrictRealtime=yes
 RestrictSUIDSGID=yes
 SystemCallArchitectures=native
+SystemCallErrorNumber=EPERM
 SystemCallFilter=@system-service
+SystemCallFilter=$(denied_calls)
 EOF
+}
+
+# Calls that @system-service has and this doesn't need; root needs some to become the service user.
+denied_calls() {
+    if [ "$runs_as" = root ]; then say "~@resources"; else say "~@privileged @resources"; fi
 }
 
 timer_unit() {
@@ -468,35 +778,86 @@ Description=Deliver notices of sessions as they come
 
 [Path]
 # The hook opens the database for writing: its end is a change, whatever journal is in use.
-PathChanged=$STATE/session_events.db
+PathChanged=$QUEUE
 
 [Install]
 WantedBy=paths.target
 EOF
 }
 
+# A target that starts other programs needs what they need: sendmail is often setgid.
+runs_programs() { grep -Eqs '^[^#]*"(command|sendmail)"' "$(at "$CONFIG")"; }
+
+programs_unit() {
+    cat <<EOF
+# Written by install.sh, because a target runs a program (command, sendmail).
+[Service]
+CapabilityBoundingSet=~
+MemoryDenyWriteExecute=no
+NoNewPrivileges=no
+ProtectSystem=full
+RestrictAddressFamilies=
+RestrictSUIDSGID=no
+SystemCallFilter=
+EOF
+}
+
+remove_drop_in() {
+    remove_file "$1/$NAME.service.d/programs.conf"
+    # The administrator's own drop-ins stay.
+    if real; then rmdir "$(at "$1/$NAME.service.d")" 2>/dev/null || true; fi
+}
+
 install_systemd() {
     units=$(unit_dir)
-    if [ -z "$DESTDIR" ]; then conf=/etc; else conf=$DESTDIR/usr/lib; fi
+    if live; then conf=/etc; else conf=/usr/lib; fi
     before=$changed
     changed=no
-    put 644 0:0 "$units/$NAME.service" <<EOF
+    put 644 "$root_owner" "$units/$NAME.service" <<EOF
 $(service_unit)
 EOF
-    put 644 0:0 "$units/$NAME.timer" <<EOF
+    put 644 "$root_owner" "$units/$NAME.timer" <<EOF
 $(timer_unit)
 EOF
-    put 644 0:0 "$units/$NAME.path" <<EOF
+    put 644 "$root_owner" "$units/$NAME.path" <<EOF
 $(path_unit)
 EOF
-    put 644 0:0 "$conf/tmpfiles.d/$NAME.conf" <<EOF
-d $SPOOL 0700 $runs_as $runs_as -
+    if runs_programs; then
+        put 644 "$root_owner" "$units/$NAME.service.d/programs.conf" <<EOF
+$(programs_unit)
 EOF
-    [ -z "$DESTDIR" ] || put 644 0:0 "$conf/sysusers.d/$NAME.conf" <<EOF
+    else
+        remove_drop_in "$units"
+    fi
+    put 644 "$root_owner" "$conf/tmpfiles.d/$NAME.conf" <<EOF
+d $SPOOL 0700 $runs_as $runs_as -
+$(live || tree_owners)
+EOF
+    if live; then
+        enable_units
+    else
+        put 644 "$root_owner" "$conf/sysusers.d/$NAME.conf" <<EOF
 u $NAME - "SSH session notifier" $STATE
 EOF
-    [ -n "$DESTDIR" ] || enable_units
+        put 644 "$root_owner" "${units%/system}/system-preset/50-$NAME.preset" <<EOF
+enable $NAME.timer
+enable $NAME.path
+EOF
+    fi
+    if [ "$target" = image ]; then
+        make_link "$units/$NAME.timer" "/etc/systemd/system/timers.target.wants/$NAME.timer"
+        make_link "$units/$NAME.path" "/etc/systemd/system/paths.target.wants/$NAME.path"
+    fi
     [ "$before" = no ] || changed=yes
+}
+
+# tmpfiles.d's lines for what the builder of a tree can't give to a user that isn't there yet.
+tree_owners() {
+    cat <<EOF
+d $STATE 0700 $NAME $NAME -
+d $CONFIG_DIR 0750 root $NAME -
+z $CONFIG 0640 root $NAME -
+EOF
 }
 
 # Starts timer and path, and again if a unit is new.
@@ -510,33 +871,127 @@ enable_units() {
         return
     fi
     if real; then
-        systemctl daemon-reload || fail "systemd doesn't answer: run systemctl daemon-reload, then this again"
-        systemctl -q enable "$NAME.timer" "$NAME.path"
-        if [ -d /run/systemd/system ]; then systemctl restart "$NAME.timer" "$NAME.path"; fi
+        must "reload systemd's units" systemctl daemon-reload
+        must "enable the units" systemctl -q enable "$NAME.timer" "$NAME.path"
+        if [ -d /run/systemd/system ]; then must "start the units" systemctl restart "$NAME.timer" "$NAME.path"; fi
     fi
     did enable "$NAME.timer and $NAME.path"
 }
 
 remove_systemd() {
-    if [ -n "$DESTDIR" ]; then
-        set -- "$DESTDIR/usr/lib/systemd/system" "$DESTDIR/lib/systemd/system"
-        conf=$DESTDIR/usr/lib
-    else
+    if live; then
         set -- /etc/systemd/system
         conf=/etc
-        if real && [ -e "$1/$NAME.timer" ]; then
-            systemctl -q disable --now "$NAME.timer" "$NAME.path" ||
+        if real && [ -e "$1/$NAME.timer" ] && command -v systemctl >/dev/null 2>&1; then
+            systemctl -q disable --now "$NAME.timer" "$NAME.path" 2>/dev/null ||
                 note "systemd didn't stop $NAME.timer and $NAME.path: systemctl disable --now $NAME.timer $NAME.path"
         fi
+    else
+        set -- /usr/lib/systemd/system /lib/systemd/system
+        conf=/usr/lib
     fi
     had_units=no
     for units in "$@"; do
-        [ ! -e "$units/$NAME.timer" ] || had_units=yes
+        [ ! -e "$(at "$units/$NAME.timer")" ] || had_units=yes
         for kind in timer path service; do remove_file "$units/$NAME.$kind"; done
+        remove_drop_in "$units"
     done
+    for kind in timer path; do remove_file "/etc/systemd/system/${kind}s.target.wants/$NAME.$kind"; done
     remove_file "$conf/tmpfiles.d/$NAME.conf"
     remove_file "$conf/sysusers.d/$NAME.conf"
-    if [ "$had_units" = yes ] && [ -z "$DESTDIR" ] && real; then systemctl daemon-reload || true; fi
+    for units in "$@"; do remove_file "${units%/system}/system-preset/50-$NAME.preset"; done
+    if [ "$had_units" = yes ] && live && real; then systemctl daemon-reload 2>/dev/null || true; fi
+}
+
+# --- OpenRC and procd ------------------------------------------------------------------------------
+
+openrc_service() {
+    cat <<EOF
+#!/sbin/openrc-run
+# Written by install.sh, which also replaces it.
+description="Delivers notices of sessions on this host"
+supervisor=supervise-daemon
+command=$BIN
+command_args="$(say "$OPTIONS send --watch" | sed 's/^ //')"
+command_user=$runs_as
+# Without a limit: a mistake in the configuration is mended while this waits.
+respawn_delay=60
+respawn_max=0
+
+depend() {
+	need localmount
+	use net logger dns
+}
+EOF
+}
+
+procd_service() {
+    cat <<EOF
+#!/bin/sh /etc/rc.common
+# Written by install.sh, which also replaces it.
+USE_PROCD=1
+START=95
+STOP=10
+
+start_service() {
+	procd_open_instance
+	procd_set_param command $BIN$OPTIONS send --watch
+	procd_set_param user $runs_as
+	# Again after a minute, without a limit: a mistake in the configuration is mended meanwhile.
+	procd_set_param respawn 3600 60 0
+	procd_close_instance
+}
+EOF
+}
+
+# The service that stays: install_service openrc|procd.
+install_service() {
+    before=$changed
+    changed=no
+    if [ "$1" = openrc ]; then
+        place=/etc/runlevels/default/$NAME
+        text=$(openrc_service)
+    else
+        place=/etc/rc.d/S95$NAME
+        text=$(procd_service)
+    fi
+    put 755 "$root_owner" "/etc/init.d/$NAME" <<EOF
+$text
+EOF
+    if [ "$target" = image ]; then
+        if [ "$1" = openrc ]; then link=/etc/init.d/$NAME; else link=../init.d/$NAME; fi
+        make_link "$link" "$place"
+    elif live && { [ "$changed" = yes ] || [ ! -L "$place" ]; }; then
+        if real; then start_service "$1"; fi
+        did enable "$NAME, the service"
+    fi
+    [ "$before" = no ] || changed=yes
+}
+
+start_service() {
+    if [ "$1" = openrc ]; then
+        must "enable the service" rc-update -q add "$NAME" default
+        [ ! -e /run/openrc/softlevel ] || must "start the service" rc-service -q "$NAME" restart
+    else
+        must "enable the service" "/etc/init.d/$NAME" enable
+        must "start the service" "/etc/init.d/$NAME" restart
+    fi
+}
+
+remove_service() {
+    script=$(at "/etc/init.d/$NAME")
+    if live && real && [ -e "$script" ]; then
+        if grep -q rc.common "$script"; then
+            "$script" stop >/dev/null 2>&1 || true
+            "$script" disable >/dev/null 2>&1 || true
+        else
+            rc-service -q "$NAME" stop >/dev/null 2>&1 || true
+            rc-update -q del "$NAME" default >/dev/null 2>&1 || true
+        fi
+    fi
+    remove_file "/etc/runlevels/default/$NAME"
+    remove_file "/etc/rc.d/S95$NAME"
+    remove_file "/etc/init.d/$NAME"
 }
 
 # --- cron ------------------------------------------------------------------------------------------
@@ -544,76 +999,86 @@ remove_systemd() {
 # Prints the directory of the crontabs: OpenWrt's and Alpine's, or the usual one.
 crontab_dir() {
     for directory in /etc/crontabs /var/spool/cron/crontabs; do
-        if [ -d "$DESTDIR$directory" ]; then
-            say "$DESTDIR$directory"
+        if [ -d "$(at "$directory")" ]; then
+            say "$directory"
             return
         fi
     done
 }
 
-# Busybox's crond doesn't read /etc/cron.d, even where some package left one.
-has_busybox_crond() {
-    for directory in /usr/sbin /sbin /usr/bin /bin; do
-        [ -L "$DESTDIR$directory/crond" ] || continue
-        case $(ls -l "$DESTDIR$directory/crond") in
-            *busybox*) return 0 ;;
-        esac
+# Whether a cron that reads /etc/cron.d is installed: its binary has the name of that directory. Some
+# package may have left the directory on a host whose crond (busybox's) doesn't look there.
+reads_cron_d() {
+    [ -d "$(at /etc/cron.d)" ] || return 1
+    for program in /usr/sbin/cron /usr/sbin/crond /sbin/crond /usr/bin/crond /bin/crond; do
+        if grep -q '/etc/cron\.d' "$(at "$program")" 2>/dev/null; then return 0; fi
     done
     return 1
 }
 
 install_cron_d() {
-    tab=$DESTDIR/etc/cron.d/$NAME
-    put 644 0:0 "$tab" <<EOF
+    put 644 "$root_owner" "/etc/cron.d/$NAME" <<EOF
 # Written by install.sh, which also replaces it.
-* * * * * $runs_as $BIN send
+* * * * * $runs_as $BIN$OPTIONS send
 EOF
 }
 
 install_crontab() {
     tabs=$(crontab_dir)
-    [ -n "$tabs" ] || fail "there is no directory for crontabs: create /etc/crontabs, or give SCHEDULER=none"
+    [ -n "$tabs" ] || fail "there is no directory for crontabs: create /etc/crontabs, or give --scheduler none"
     # It may have been another's job before the state directory changed hands.
     if [ "$runs_as" = root ]; then remove_line "$tabs/$NAME"; else remove_line "$tabs/root"; fi
-    tab=$tabs/$runs_as
+    tab=$(at "$tabs/$runs_as")
     if grep -Fxqs "$LINE" "$tab"; then
         say "unchanged $tab"
     elif [ -e "$tab" ]; then
-        if real; then append "$LINE" "$tab"; fi
+        append "$LINE" "$tab"
         did update "$tab"
         wake_crond "$runs_as"
     else
-        put 600 0:0 "$tab" <<EOF
+        put 600 "$root_owner" "$tabs/$runs_as" <<EOF
 $LINE
 EOF
         wake_crond "$runs_as"
     fi
-    if [ -z "$DESTDIR" ] && [ -d /proc/self ] && command -v pidof >/dev/null 2>&1 && ! pidof crond cron >/dev/null; then
+    if live && [ -d /proc/self ] && command -v pidof >/dev/null 2>&1 && ! pidof crond cron >/dev/null; then
         note "crond doesn't run: enable and start it, or nothing is delivered"
     fi
 }
 
-# Takes our line out of a crontab, and the crontab away when nothing else was in it.
+# A line of a crontab that runs our binary's `send`, and nothing else.
+OURS="^\\([-*/0-9,]\\{1,\\}[ 	]\\{1,\\}\\)\\{5\\}[^ ]*/sbin/$NAME\\( --config [^ ]*\\)\\{0,1\\} send *$"
+
+# Takes our lines out of a crontab of the target, and the crontab away when nothing else was in it.
 remove_line() {
-    grep -Fxqs "$LINE" "$1" || return 0
-    rest=$(grep -Fxv "$LINE" "$1" || true)
+    crontab=$(at "$1")
+    grep -qs "$OURS" "$crontab" || return 0
+    rest=$(grep -v "$OURS" "$crontab" || true)
     if [ -z "$rest" ]; then
         remove_file "$1"
     else
-        if real; then
-            temporary=$1.new.$$
-            cp -p "$1" "$temporary"
-            say "$rest" >"$temporary"
-            finish "$1"
-        fi
-        did update "$1 (without our line)"
+        say "$rest" | replace "$crontab"
+        did update "$crontab (without our line)"
     fi
     wake_crond "${1##*/}"
 }
 
 # Tells busybox's crond whose crontab is new: it reads and removes this file every minute.
 wake_crond() {
-    [ -n "$DESTDIR" ] || [ "$dry" = yes ] || say "$1" >>"$tabs/cron.update"
+    if ! live || ! real; then return; fi
+    if [ "$uninstall" = yes ] && ! pidof crond >/dev/null 2>&1; then
+        # Nobody would remove it.
+        if grep -Fxqs "$1" "$tabs/cron.update"; then remove_file "$tabs/cron.update"; fi
+        return
+    fi
+    say "$1" 2>/dev/null >>"$tabs/cron.update" || fail "cannot write $tabs/cron.update"
+}
+
+remove_crontabs() {
+    tabs=$(crontab_dir)
+    [ -n "$tabs" ] || return 0
+    remove_line "$tabs/$NAME"
+    remove_line "$tabs/root"
 }
 
 # --- The schedule ----------------------------------------------------------------------------------
@@ -621,13 +1086,15 @@ wake_crond() {
 find_scheduler() {
     if [ -n "${SCHEDULER-}" ]; then
         say "$SCHEDULER"
-    elif [ -z "$DESTDIR" ] && [ -d /run/systemd/system ]; then
+    elif live && [ -d /run/systemd/system ]; then
         say systemd
-    elif [ -n "$DESTDIR" ] && { [ -d "$DESTDIR/usr/lib/systemd" ] || [ -d "$DESTDIR/lib/systemd" ]; }; then
+    elif ! live && { [ -d "$(at /usr/lib/systemd)" ] || [ -d "$(at /lib/systemd)" ]; }; then
         say systemd
-    elif has_busybox_crond && [ -n "$(crontab_dir)" ]; then
-        say crontab
-    elif [ -d "$DESTDIR/etc/cron.d" ]; then
+    elif [ -e "$(at /sbin/openrc-run)" ] && { ! live || [ -d /run/openrc ]; }; then
+        say openrc
+    elif [ -e "$(at /sbin/procd)" ] && [ -e "$(at /etc/rc.common)" ]; then
+        say procd
+    elif reads_cron_d; then
         say cron.d
     elif [ -n "$(crontab_dir)" ]; then
         say crontab
@@ -638,13 +1105,18 @@ find_scheduler() {
 
 install_schedule() {
     scheduler=$(find_scheduler)
-    [ -n "$DESTDIR" ] || install_spool
-    tab=
+    ! live || install_spool
+    # One schedule at a time: what another run chose goes first. One sender at a time is the rule anyway.
+    case $scheduler in systemd) ;; *) remove_systemd ;; esac
+    case $scheduler in openrc | procd) ;; *) remove_service ;; esac
+    [ "$scheduler" = cron.d ] || remove_file "/etc/cron.d/$NAME"
+    [ "$scheduler" = crontab ] || remove_crontabs
     case $scheduler in
         systemd) install_systemd ;;
+        openrc | procd) install_service "$scheduler" ;;
         cron.d) install_cron_d ;;
         crontab) install_crontab ;;
-        *) note "no systemd and no cron here: run this every minute, as $runs_as: $BIN send" ;;
+        none) note "nothing is scheduled: run this every minute, as $runs_as: $BIN$OPTIONS send" ;;
     esac
     note_other_schedules
 }
@@ -654,85 +1126,390 @@ install_schedule() {
 install_spool() {
     if [ -d "$SPOOL" ]; then
         examine "$SPOOL"
-        [ "$uid" != "${owner%:*}" ] || return 0
-        if real; then chown -Rh "$owner" "$SPOOL"; fi
+        if [ "$uid" = "${state_owner%:*}" ] || [ -z "$state_owner" ]; then return; fi
+        need_writable "$SPOOL/."
+        if real; then must "change the owner of $SPOOL" chown -Rh "$state_owner" "$SPOOL"; fi
         did update "$SPOOL (now belongs to $runs_as)"
     elif [ "$scheduler" = systemd ]; then
-        make_directory 700 "$owner" "$SPOOL"
+        make_directory 700 "$state_owner" "$SPOOL"
     fi
 }
 
 # A second schedule does no harm (one sender at a time), but it isn't wanted either.
 note_other_schedules() {
-    for file in "$DESTDIR/etc/crontab" "$DESTDIR/etc/cron.d"/* "$DESTDIR/etc/crontabs"/* \
-        "$DESTDIR/var/spool/cron/crontabs"/*; do
-        if [ -f "$file" ] && [ "${file##*/}" != "${tab##*/}" ] && grep -q "^[^#].*$NAME.* send" "$file"; then
-            note "$file runs \`send\` too: one schedule is enough"
-        fi
+    ours=
+    [ "$scheduler" != crontab ] || ours=$(at "$(crontab_dir)/$runs_as")
+    for directory in /etc/cron.d /etc/crontabs /var/spool/cron/crontabs /var/spool/cron /etc; do
+        directory=$(at "$directory")
+        for file in "$directory"/*; do
+            case $file in
+                "$ours" | */cron.d/"$NAME") continue ;;
+                */crontab | */cron*/*) ;;
+                *) continue ;;
+            esac
+            if [ -f "$file" ] && grep -q "^[^#].*$NAME.* send" "$file"; then
+                note "$file runs \`send\` too: one schedule is enough"
+            fi
+        done
     done
+}
+
+# What OpenWrt's sysupgrade would leave behind.
+note_sysupgrade() {
+    list=$(at /etc/sysupgrade.conf)
+    [ -e "$list" ] || return 0
+    missing=
+    for place in "$BIN" "$CONFIG_DIR/" "$STATE/" "/etc/init.d/$NAME" "/etc/rc.d/S95$NAME" /etc/pam.d/; do
+        [ -e "$(at "$place")" ] || continue
+        grep -Fxqs "$place" "$list" || missing="$missing $place"
+    done
+    [ -z "$missing" ] || note "sysupgrade keeps these if they stand in /etc/sysupgrade.conf:$missing"
 }
 
 # --- PAM -------------------------------------------------------------------------------------------
 
-# Looks for our line in a PAM file. Sets `ours`, `late` (it stands after what sets variables that a
-# user chooses) and `loginuid`, the number of the line to stand after.
+# Prints the file of a PAM service in the target, the administrator's before the distribution's.
+pam_file() {
+    for directory in /etc/pam.d /usr/etc/pam.d /usr/lib/pam.d; do
+        if [ -f "$(at "$directory/$1")" ]; then
+            say "$directory/$1"
+            return
+        fi
+    done
+}
+
+# Prints the session entries of a PAM file, each as FIRST LAST KIND with the numbers of its lines. KIND is
+# ours, environment (sets variables that a user chooses, or moves into the user's SELinux context),
+# loginuid, include:SERVICE, branch (may leave out what follows) or other.
+pam_entries() {
+    awk -v name="$NAME" '
+        { if (text == "") first = NR; line = $0 }
+        line ~ /\\$/ { sub(/\\$/, " ", line); text = text line; next }
+        { entry(text line); text = "" }
+        function entry(line, control, words) {
+            sub(/#.*/, "", line)
+            sub(/^[ \t]+/, "", line)
+            if (line ~ /^@include[ \t]/) {
+                split(line, words, /[ \t]+/)
+                print first, NR, "include:" words[2]
+                return
+            }
+            if (line !~ /^-?session[ \t]/) return
+            sub(/^-?session[ \t]+/, "", line)
+            control = line
+            if (line ~ /^\[/) control = substr(line, 1, index(line, "]")); else sub(/[ \t].*/, "", control)
+            line = substr(line, length(control) + 1)
+            if (control == "include" || control == "substack") {
+                split(line, words, /[ \t]+/)
+                print first, NR, "include:" words[2]
+            } else print first, NR, kind(line, control)
+        }
+        function kind(line, control) {
+            if (line ~ name "([ \t].*)?[ \t]queue([ \t]|$)") return "ours"
+            if (line ~ /pam_env\.so/ || line ~ /pam_selinux\.so.*[ \t]open/) return "environment"
+            if (line ~ /pam_loginuid\.so/) return "loginuid"
+            if (control ~ /^(sufficient|requisite)$|done|die|=[0-9]/) return "branch"
+            return "other"
+        }' "$(at "$1")"
+}
+
+# Whether a service has an entry of that kind (or any), itself or through what it includes:
+# has_entry SERVICE KIND DEPTH.
+has_entry() (
+    file=$(pam_file "$1")
+    [ -n "$file" ] && [ "$3" -lt 8 ] || exit 1
+    pam_entries "$file" | {
+        while read -r _ _ found; do
+            case $found in
+                include:*) if has_entry "${found#include:}" "$2" $(($3 + 1)); then exit 0; fi ;;
+                *) if [ "$2" = any ] || [ "$2" = "$found" ]; then exit 0; fi ;;
+            esac
+        done
+        exit 1
+    }
+)
+
+# Looks at a PAM file. Sets `ours` (the lines of our entries, FIRST-LAST each), `late` (one of them
+# stands after what a user can choose variables by), `through` (an included file that calls the hook),
+# `after` (the number of the line to stand after) and `place`, which says the same in words.
 examine_pam() {
-    ours=no late=no loginuid='' is_set=no number=0
-    while IFS= read -r line || [ -n "$line" ]; do
-        number=$((number + 1))
-        case $line in
-            session*"$NAME queue"* | -session*"$NAME queue"*) ours=yes late=$is_set ;;
-            session*pam_env.so* | -session*pam_env.so* | session*pam_selinux.so*open*) is_set=yes ;;
-            session*pam_loginuid.so* | -session*pam_loginuid.so*) [ "$is_set" = yes ] || loginuid=$number ;;
+    ours='' late=no through='' after='' top='' is_straight=yes is_set=no
+    while read -r begin end found; do
+        case $found in
+            '') continue ;;
+            ours)
+                ours="$ours $begin-$end"
+                late=$is_set
+                continue
+                ;;
+            include:*)
+                included=${found#include:}
+                has_entry "$included" any 0 || continue
+                if has_entry "$included" ours 0; then through=$included; fi
+                if has_entry "$included" environment 0; then found=environment; else found=branch; fi
+                ;;
         esac
-    done <"$1"
+        [ -n "$top" ] || top=$((begin - 1))
+        [ "$is_set" = no ] || continue
+        case $found in
+            environment) is_set=yes ;;
+            branch) is_straight=no ;;
+            loginuid) if [ "$is_straight" = yes ]; then after=$end; fi ;;
+        esac
+    done <<EOF
+$(pam_entries "$1")
+EOF
+    if [ -n "$after" ]; then
+        place="directly after line $after (pam_loginuid.so)"
+    else
+        after=${top:-end}
+        place="as the first session line"
+    fi
+}
+
+# Prints the line for a service. Users start su and sudo themselves: there, the hook must be root's from
+# its first moment, so that they can't end it.
+pam_line() {
+    case $1 in
+        sshd | login) say "session optional pam_exec.so quiet $BIN$OPTIONS queue" ;;
+        *) say "session optional pam_exec.so quiet seteuid $BIN$OPTIONS queue" ;;
+    esac
+}
+
+# Prints a PAM file with our entries only in the right place, or nowhere: pam_text FILE [LINE].
+pam_text() {
+    awk -v entries="$ours" -v line="${2-}" -v after="$after" '
+        BEGIN {
+            count = split(entries, entry, " ")
+            for (i = 1; i <= count; i++) {
+                split(entry[i], range, "-")
+                for (number = range[1]; number <= range[2]; number++) is_ours[number + 0] = 1
+            }
+            if (after == "0" && line != "") print line
+        }
+        !(NR in is_ours) { print }
+        NR == after && after != "end" && line != "" { print line }
+        END { if (after == "end" && line != "") print line }' "$1"
+}
+
+# The line that is moved keeps its own options: type=..., log=..., debug, and those of our program.
+moved_line() {
+    number=${ours# }
+    number=${number%%[- ]*}
+    kept=$(sed -n "${number}p" "$1" | awk '{
+        for (i = 1; i <= NF; i++) if ($i ~ /^(type=|log=|debug$)/) printf " %s", $i
+    }')
+    line=$(pam_line "$service")
+    say "${line%% "$BIN"*}$kept $BIN${line#*"$BIN"}"
+}
+
+# Opens and closes a session of root's, as the service would.
+opens_session() {
+    set -- pamtester "$1" root open_session close_session
+    if command -v timeout >/dev/null 2>&1; then set -- timeout 60 "$@"; fi
+    "$@" </dev/null >/dev/null 2>&1
+}
+
+can_open_sessions() { live && command -v pamtester >/dev/null 2>&1; }
+
+# Puts a new text for a PAM file in its place, and the old one back should no session open any more. The
+# backup stays: change_pam SERVICE FILE, the text on stdin.
+change_pam() {
+    need_writable "$2"
+    if ! real; then
+        cat >/dev/null
+        return
+    fi
+    judged=no
+    if can_open_sessions && opens_session "$1"; then judged=yes; fi
+    backup=$(at "$CONFIG_DIR")/pam.d/$1
+    make_parents "$backup"
+    must "keep a copy of $2" cp -p "$2" "$backup"
+    replace "$2"
+    if [ "$judged" = no ]; then
+        can_open_sessions && note "pamtester opened no session of $1 before the change either: log in once more before you leave"
+        return 0
+    fi
+    if ! opens_session "$1"; then
+        replace "$2" <"$backup"
+        fail "with the hook in $2 no session opened, so the file is as it was: pamtester $1 root open_session says why"
+    fi
+    say "checked $2: a session of root was opened and closed, which the first notices tell of"
+}
+
+hook_pam() {
+    service=$1
+    source=$(pam_file "$service")
+    examine_pam "$source"
+    # A link leads to the file that is really read.
+    file=$(at "/etc/pam.d/$service")
+    if live && [ -L "$file" ]; then file=$(readlink -f "$file"); fi
+    if [ -z "$ours" ] && [ -n "$through" ]; then
+        say "unchanged $file has the hook through $through"
+        return
+    fi
+    case $ours in
+        ' '*' '*) late=yes ;;
+        ' '*) [ "$from_go" = no ] || sed -n "${ours#*-}p" "$file" | grep -q 'pam_exec\.so.*quiet' || late=yes ;;
+    esac
+    if [ -n "$ours" ] && [ "$late" = no ]; then
+        say "unchanged $file has the line"
+        return
+    fi
+    if [ -n "$ours" ]; then line=$(moved_line "$(at "$source")"); else line=$(pam_line "$service"); fi
+    if [ ! -e "$file" ]; then
+        need_writable "$file"
+        if real; then must "copy $source" cp -p "$(at "$source")" "$file"; fi
+    fi
+    pam_text "$(at "$source")" "$line" | change_pam "$service" "$file"
+    did update "$file (the line stands $place)"
+}
+
+# Says why a service can't be hooked, before anything is changed.
+check_services() {
+    [ -z "$services" ] || [ -d "$(at /etc/pam.d)" ] || [ -d "$(at /usr/lib/pam.d)" ] ||
+        fail "there is no PAM on this host (no /etc/pam.d), so nothing would call the hook: install an sshd that is built with PAM (OpenWrt, Alpine: openssh-server-pam)"
+    for service in $services; do
+        [ "$service" != sshd ] || check_sshd
+        [ -n "$(pam_file "$service")" ] || fail "there is no /etc/pam.d/$service: leave $service out of --pam, or install what brings it"
+    done
+}
+
+# A dropbear, and an sshd that doesn't use PAM, would never call the hook.
+check_sshd() {
+    for sshd in /usr/sbin/sshd.pam /usr/sbin/sshd /usr/local/sbin/sshd ''; do
+        [ ! -e "$(at "$sshd")" ] || [ -z "$sshd" ] || break
+    done
+    if [ -z "$sshd" ]; then
+        for dropbear in /usr/sbin/dropbear /usr/bin/dropbear; do
+            [ ! -e "$(at "$dropbear")" ] ||
+                fail "this host has dropbear, which opens no PAM session, so the hook would never run: install openssh-server with PAM (OpenWrt, Alpine: openssh-server-pam), or leave sshd out of --pam"
+        done
+        fail "there is no sshd here: install one with PAM, or leave sshd out of --pam"
+    fi
+    if live && settings=$("$sshd" -T 2>/dev/null) && [ -n "$settings" ]; then
+        uses=$(say "$settings" | sed -n 's/^usepam //p')
+    else
+        # Included files come first in the usual configuration (Fedora has it there), and the first counts.
+        uses=$(cat "$(at /etc/ssh/sshd_config.d)"/*.conf "$(at /etc/ssh/sshd_config)" 2>/dev/null |
+            sed -n 's/^[ 	]*[Uu][Ss][Ee][Pp][Aa][Mm][ 	=]*\([A-Za-z]*\).*/\1/p' | head -n 1)
+        grep -q libpam "$(at "$sshd")" || uses=
+        # 9.8 and newer have the sessions in a program of their own.
+        for session in /usr/lib/openssh/sshd-session /usr/libexec/openssh/sshd-session /usr/lib/ssh/sshd-session; do
+            if grep -qs libpam "$(at "$session")"; then uses=${uses:-no}; fi
+        done
+    fi
+    case $uses in
+        [Yy][Ee][Ss]) ;;
+        '') fail "$sshd is built without PAM, or doesn't use it: install one with PAM (OpenWrt, Alpine: openssh-server-pam) and say UsePAM yes in /etc/ssh/sshd_config" ;;
+        *) fail "$sshd doesn't use PAM: say UsePAM yes in /etc/ssh/sshd_config and restart it, then run this again" ;;
+    esac
+    if live && command -v pidof >/dev/null 2>&1 && pidof dropbear >/dev/null 2>&1; then
+        note "dropbear is running too: its logins open no PAM session and stay unnoticed"
+    fi
+}
+
+hook_services() {
+    # With the Go program's lines, wherever they stand.
+    [ "$from_go" = no ] || services="$services $(direct_callers)"
+    is_hooked=' '
+    for service in $services; do
+        case $is_hooked in *" $service "*) continue ;; esac
+        is_hooked="$is_hooked$service "
+        for other in $services; do
+            if [ "$other" != "$service" ] && includes "$service" "$other"; then
+                note "$service includes $other: one of them is enough, so only $other gets the line"
+                continue 2
+            fi
+        done
+        hook_pam "$service"
+        for other in "$service-l" "$service-i"; do
+            case " $services " in *" $other "*) continue ;; esac
+            [ -n "$(pam_file "$other")" ] || continue
+            if includes "$other" "$service"; then
+                say "unchanged $other includes $service, which is enough"
+            else
+                note "$other doesn't include $service: add it to --pam to hear of its sessions too"
+            fi
+        done
+    done
+}
+
+# Whether a service's session entries include another service: includes SERVICE OTHER.
+includes() {
+    has_entry "$2" any 0 && pam_entries "$(pam_file "$1")" | grep -q " include:$2\$"
+}
+
+# Prints the services whose own file calls the hook.
+direct_callers() {
+    for directory in /etc/pam.d /usr/etc/pam.d /usr/lib/pam.d; do
+        directory=$(at "$directory")
+        for file in "$directory"/*; do
+            if [ -f "$file" ] && grep -q "^[^#]*pam_exec\\.so.*$NAME.* queue" "$file"; then say "${file##*/}"; fi
+        done
+    done
 }
 
 say_pam() {
-    pam="session optional pam_exec.so quiet $BIN queue"
-    file=$DESTDIR/etc/pam.d/sshd
-    if [ -z "$DESTDIR" ] && [ ! -d /etc/pam.d ]; then
+    file=$(at /etc/pam.d/sshd)
+    if [ -n "$services" ]; then
+        return
+    elif live && [ ! -d /etc/pam.d ]; then
         note "there is no PAM on this host (no /etc/pam.d), so nothing calls the hook: install an sshd that is built with PAM"
     elif [ ! -f "$file" ]; then
-        say "PAM: put this line into /etc/pam.d/sshd after pam_loginuid.so and before pam_env.so: $pam"
+        say "PAM: put this line into /etc/pam.d/sshd after pam_loginuid.so and before pam_env.so: $(pam_line sshd)"
     else
-        examine_pam "$file"
-        place="as the first session line"
-        [ -z "$loginuid" ] || place="directly after line $loginuid (pam_loginuid.so)"
+        examine_pam /etc/pam.d/sshd
         if [ "$late" = yes ]; then
-            note "$file has the line, but after pam_env.so or pam_selinux.so open, where a user can forge variables: move it, $place"
-        elif [ "$ours" = yes ]; then
+            note "$file has the line, but after pam_env.so or pam_selinux.so open, where a user can forge variables: move it, $place, or run this again with --pam sshd"
+        elif [ -n "$ours$through" ]; then
             say "PAM: unchanged $file has the line"
         else
-            say "PAM: put this line into $file, $place, before pam_env.so and pam_selinux.so open: $pam"
+            say "PAM: put this line into $file, $place, before pam_env.so and pam_selinux.so open, or run this again with --pam sshd: $(pam_line sshd)"
         fi
     fi
 }
 
-# Prints the PAM files that call our binary.
-pam_callers() {
-    for file in "$DESTDIR/etc/pam.conf" "$DESTDIR/etc/pam.d"/*; do
-        if [ -f "$file" ] && grep -q "^[^#]*$BIN" "$file"; then say "$file"; fi
+# Takes our lines out of PAM's files. Stops if a file calls the binary in another way.
+unhook_pam() {
+    for file in "$(at /etc/pam.conf)" "$(at /etc/pam.d)"/*; do
+        if [ -f "$file" ] && grep "^[^#]*/$NAME" "$file" | grep -qv '^-\{0,1\}session.*pam_exec\.so.* queue'; then
+            fail "$file calls $NAME in a way that this script doesn't know: first remove that line"
+        fi
+    done
+    for service in $(direct_callers); do
+        source=$(pam_file "$service")
+        examine_pam "$source"
+        [ -n "$ours" ] || continue
+        file=$(at "$source")
+        after=none
+        pam_text "$file" | change_pam "$service" "$file"
+        did update "$file (without our line)"
     done
 }
 
 # --- Everything ------------------------------------------------------------------------------------
 
 install_all() {
+    check_services
+    find_places
     install_binary
-    if [ -n "$DESTDIR" ]; then
-        owner='' service_uid='' service_gid=''
-    else
+    service_uid='' service_gid='' owner=''
+    if [ "$target" != package ]; then
         make_user
         # In a dry run there may be none yet.
-        service_uid=$(id -u "$NAME" 2>/dev/null || say none)
-        service_gid=$(id -g "$NAME" 2>/dev/null || say none)
-        owner=$service_uid:$service_gid
+        service_uid=$(entry passwd 3)
+        service_gid=$(entry passwd 4)
+        if [ -n "$root_owner" ] && [ -n "$service_uid" ]; then owner=$service_uid:$service_gid; fi
+        [ -z "$service_uid" ] || move_home
     fi
     install_state
     install_config
     install_schedule
-    if [ -n "$DESTDIR" ]; then
+    hook_services
+    note_sysupgrade
+    if [ "$from_go" = yes ] && real; then own_files; fi
+    if [ "$target" = package ]; then
         note "left to the package, when it is installed: the user $NAME; chown $NAME: $STATE; chgrp $NAME $CONFIG_DIR $CONFIG"
     elif [ "$changed" = yes ] && real; then
         sync
@@ -740,65 +1517,202 @@ install_all() {
     say_pam
 }
 
-uninstall_all() {
-    callers=$(pam_callers)
-    if [ -n "$callers" ]; then
-        fail "PAM still calls $BIN: first remove that line from" "$(say "$callers" | tr '\n' ' ')"
-    fi
-    remove_systemd
-    remove_file "$DESTDIR/etc/cron.d/$NAME"
-    tabs=$(crontab_dir)
-    if [ -n "$tabs" ]; then
-        remove_line "$tabs/$NAME"
-        remove_line "$tabs/root"
-    fi
-    remove_file "$ROOT_BIN"
-    [ "$changed" = yes ] || say "unchanged nothing of $NAME is installed"
-    say "kept $DESTDIR$CONFIG_DIR, $DESTDIR$STATE and the user $NAME"
+# The program judges what this script can't, and says what to do next.
+check_all() {
+    if ! live || ! real; then return; fi
+    # Programs older than these commands know nothing of them.
+    commands=$("$BIN" --help 2>/dev/null | sed -n 's/^  \([a-z][a-z]*\) .*/\1/p' | tr '\n' ' ')
+    look=status try=
+    case " $commands" in
+        *' check '*)
+            look=check
+            "$BIN"${OPTIONS:+ --config "$CONFIG"} check || true
+            ;;
+    esac
+    case " $commands" in *' test '*) try="$BIN$OPTIONS test, then " ;; esac
+    say "next: 1. say in $CONFIG where notices go, unless it says so already"
+    say "next: 2. $BIN$OPTIONS $look"
+    say "next: 3. ${try}log in once more, and read the notice before you close this session"
 }
 
+# Prints every place where a schedule or PAM has our binary: PREFIX may have been another one.
+installed_binaries() {
+    for place in "$BIN" "/usr/sbin/$NAME" "/usr/local/sbin/$NAME"; do say "$place"; done
+    for directory in /etc/systemd/system /usr/lib/systemd/system /lib/systemd/system /etc/cron.d /etc/init.d \
+        /etc/crontabs /var/spool/cron/crontabs /etc/pam.d; do
+        directory=$(at "$directory")
+        for file in "$directory"/*; do
+            case $file in
+                */pam.d/* | */"$NAME" | */"$NAME.service" | */root) ;;
+                *) continue ;;
+            esac
+            [ ! -f "$file" ] || sed -n "s|^[^#]*[ =]\(/[A-Za-z0-9/._+-]*/sbin/$NAME\).*|\1|p" "$file"
+        done
+    done
+}
+
+uninstall_all() {
+    find_places
+    binaries=$(installed_binaries)
+    unhook_pam
+    remove_systemd
+    remove_service
+    remove_file "/etc/cron.d/$NAME"
+    remove_crontabs
+    for place in $binaries; do remove_file "$place"; done
+    [ "$purge" = no ] || purge_all
+    remove_spool
+    [ "$changed" = yes ] || say "unchanged nothing of $NAME is installed"
+    [ "$purge" = yes ] || say "kept $(at "$CONFIG_DIR"), $(at "$STATE") and the user $NAME"
+}
+
+# Takes away a directory that we made, or our files out of one that somebody else may use too:
+# purge_directory DIRECTORY FILE-PATTERN...
+purge_directory() {
+    case $1 in
+        */"$NAME") remove_tree "$1" ;;
+        *)
+            directory=$(at "$1")
+            shift
+            for pattern in "$@"; do
+                for file in "$directory"/$pattern; do
+                    [ -e "$file" ] || continue
+                    need_writable "$file"
+                    if real; then must "remove $file" rm -rf "$file"; fi
+                    did remove "$file"
+                done
+            done
+            if [ -d "$directory" ] && real; then
+                rmdir "$directory" 2>/dev/null || say "kept $directory: there is more in it"
+            fi
+            ;;
+    esac
+}
+
+purge_all() {
+    purge_directory "$STATE" "${QUEUE##*/}*" orphans
+    purge_directory "$CONFIG_DIR" config.toml pam.d
+    purge_directory "$SPOOL" 'event-*' '.event-*'
+    [ "$target" = package ] || purge_user
+}
+
+purge_user() {
+    [ -n "$(entry passwd 3)" ] || return 0
+    if real; then
+        if live && command -v userdel >/dev/null 2>&1; then
+            must "remove the user $NAME" userdel "$NAME"
+        elif live && command -v deluser >/dev/null 2>&1; then
+            must "remove the user $NAME" deluser "$NAME"
+        else
+            for file in passwd shadow; do remove_entry "$file"; done
+        fi
+        remove_entry group
+    fi
+    did remove "user $NAME"
+}
+
+# Takes our line out of a file such as /etc/passwd.
+remove_entry() {
+    file=$(at "/etc/$1")
+    if ! grep -qs "^$NAME:" "$file"; then return; fi
+    grep -v "^$NAME:" "$file" | replace "$file"
+}
+
+# The runtime directory goes, unless events are waiting in it.
+remove_spool() {
+    directory=$(at "$SPOOL")
+    [ -d "$directory" ] || return 0
+    if [ -n "$(ls -A "$directory")" ]; then
+        say "kept $directory: events are waiting in it"
+    else
+        need_writable "$directory"
+        if real; then must "remove $directory" rmdir "$directory"; fi
+        did remove "$directory"
+    fi
+}
+
+# Goes through all steps without taking them, so that a failure comes before the first change.
+rehearse() { (dry=yes && "$1") >/dev/null; }
+
+# Fails unless a path may go into units, crontabs and shell lines: check_path NAME PATH.
+check_path() {
+    case $2 in
+        *[!A-Za-z0-9/._+-]*) misuse "$1 may hold only letters, digits and /._+-: it goes into crontabs and units" ;;
+        '' | /*) ;;
+        *) misuse "$1 must begin with /" ;;
+    esac
+}
+
+state=
+CONFIG_DIR=/etc/$NAME
 while [ $# -gt 0 ]; do
     case $1 in
-        --binary)
-            [ $# -ge 2 ] || misuse "--binary needs a FILE"
-            binary=$2
+        --binary | --pam | --scheduler | --state | --config | --root)
+            [ $# -ge 2 ] || misuse "$1 needs a value"
+            option=$1=$2
             shift
             ;;
-        --binary=*) binary=${1#*=} ;;
+        *) option=$1 ;;
+    esac
+    value=${option#*=}
+    case $option in
+        --binary=*) binary=$value ;;
+        --pam=*) services=$(say "$value" | tr ',' ' ') ;;
+        --scheduler=*) SCHEDULER=$value ;;
+        --state=?*) state=${value%/} ;;
+        --config=?*) CONFIG_DIR=${value%/} ;;
+        --root=?*) ROOT=$value target=image ;;
+        --from-go) from_go=yes ;;
         --dry-run) dry=yes ;;
         --uninstall) uninstall=yes ;;
+        --purge) purge=yes ;;
         -h | --help)
             say "$USAGE"
             exit 0
             ;;
-        *) misuse "what is $1?" ;;
+        *) misuse "unknown option: $1" ;;
     esac
     shift
 done
 
-DESTDIR=${DESTDIR-}
-DESTDIR=${DESTDIR%/}
+if [ -n "${DESTDIR-}" ]; then
+    [ "$target" = live ] || misuse "--root is for an image, DESTDIR for a package: give one of them"
+    ROOT=$DESTDIR
+    target=package
+fi
+while [ "$ROOT" != "${ROOT%/}" ]; do ROOT=${ROOT%/}; done
+[ -n "$ROOT" ] || [ "$target" = live ] || misuse "--root and DESTDIR name a directory below /: leave them out to install on this host"
+[ "$target" != image ] || [ -d "$ROOT" ] || fail "there is no directory $ROOT"
+[ "$purge" = no ] || [ "$uninstall" = yes ] || misuse "--purge goes with --uninstall"
+[ "$from_go" = no ] || [ "$target" = live ] || misuse "--from-go is for a running host, not for a tree"
 PREFIX=${PREFIX-/usr}
 PREFIX=${PREFIX%/}
-case $PREFIX in
-    *[!A-Za-z0-9/._+-]*) misuse "PREFIX may hold only letters, digits and /._+-: it goes into crontabs and units" ;;
-    '' | /*) ;;
-    *) misuse "PREFIX must begin with /" ;;
+check_path PREFIX "$PREFIX"
+check_path --state "$state"
+check_path --config "$CONFIG_DIR"
+case $services in
+    *[!A-Za-z0-9._\ -]*) misuse "--pam takes names of files in /etc/pam.d, with commas between them" ;;
 esac
 case ${SCHEDULER-} in
-    '' | systemd | cron.d | crontab | none) ;;
-    *) misuse "SCHEDULER is systemd, cron.d, crontab or none" ;;
+    '' | systemd | openrc | procd | cron.d | crontab | none) ;;
+    *) misuse "SCHEDULER is systemd, openrc, procd, cron.d, crontab or none" ;;
 esac
 
 BIN=$PREFIX/sbin/$NAME
-ROOT_BIN=$DESTDIR$BIN
-STATE=/var/lib/$NAME
-SPOOL=/run/$NAME
-CONFIG_DIR=/etc/$NAME
 CONFIG=$CONFIG_DIR/config.toml
-LINE="* * * * * $BIN send"
+OPTIONS=
+[ "$CONFIG_DIR" = "/etc/$NAME" ] || OPTIONS=" --config $CONFIG"
+LINE="* * * * * $BIN$OPTIONS send"
+root_owner=
+if [ "$target" != package ] && [ "$(id -u)" = 0 ]; then root_owner=0:0; fi
 
-if [ -z "$DESTDIR" ] && [ "$(id -u)" != 0 ]; then
+for tool in awk cmp grep sed; do
+    command -v "$tool" >/dev/null 2>&1 || fail "$tool is missing on this host: install it (busybox has it)"
+done
+if live && [ "$(id -u)" != 0 ]; then
     fail "this changes the system: run it as root (sudo ./install.sh), or set DESTDIR for a package"
 fi
-if [ "$uninstall" = yes ]; then uninstall_all; else install_all; fi
+if [ "$uninstall" = yes ]; then work=uninstall_all; else work=install_all; fi
+! real || rehearse "$work"
+"$work"
+[ "$uninstall" = yes ] || check_all

@@ -118,6 +118,7 @@ test)
 	need_unpacked nginx nginx_has_tls
 	need_mounted unionfs-fuse has unionfs
 	need_unpacked systemd has systemd-analyze
+	need_unpacked systemd-container has systemd-nspawn
 	;;
 bench)
 	need_sshd

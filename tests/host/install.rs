@@ -62,6 +62,8 @@ fn a_second_install_of_a_package_changes_nothing() {
         let place =
             schedule.trim_end_matches("/ssh-session-notifier").trim_end_matches("/system/ssh-session-notifier.service");
         fs::create_dir_all(tree.at(place)).expect(place);
+        // What reads /etc/cron.d has its name in it.
+        tree.write("usr/sbin/cron", "/etc/cron.d\n");
         let said = output(&mut package(&tree, shell));
         assert!(said.contains("pam_exec.so quiet /usr/sbin/ssh-session-notifier queue"), "{said}");
         assert!(tree.read(schedule).lines().any(|found| found == line));
@@ -97,6 +99,8 @@ fn systemd_finds_nothing_wrong_with_the_units() {
     let tree = Tree::new("units");
     fs::create_dir_all(tree.at("usr/lib/systemd")).expect("a directory");
     output(Command::new("cp").arg("-a").args([&known, &tree.at("usr/lib/systemd/system")]));
+    tree.write("bin/sh", "#!/bin/sh\n");
+    fs::set_permissions(tree.at("bin/sh"), Permissions::from_mode(0o755)).expect("chmod");
     output(&mut package(&tree, &["sh"]));
     let units = ["service", "timer", "path"].map(|kind| format!("{NAME}.{kind}"));
     let mut verify = tools::command("systemd-analyze");
@@ -271,17 +275,21 @@ fn uninstalling_takes_only_what_is_ours_and_never_while_pam_calls_it() {
     host.install(&[]);
     host.write(QUEUE, "events");
     host.write(CRONTAB, &format!("0 * * * * mine\n{LINE}"));
-    host.write("etc/pam.d/sshd", &format!("session required pam_exec.so /usr/sbin/{NAME} queue\n"));
+    let line = format!("session required pam_exec.so /usr/sbin/{NAME} queue\n");
+    host.write("etc/pam.d/sshd", &format!("{PAM}{line}"));
+    host.write("etc/pam.d/odd", &line.replace("pam_exec.so ", "pam_exec.so /usr/bin/env "));
+    host.write("etc/pam.d/auth", &line.replacen("session", "auth", 1));
     let before = host.snapshot();
     let (code, said) = failure(host.script().arg("--uninstall"));
-    assert!(code == Some(1) && said.contains("first remove that line from /etc/pam.d/sshd"), "{said}");
+    assert!(code == Some(1) && said.contains("/etc/pam.d/auth calls"), "{said}");
     assert_eq!(host.snapshot(), before);
 
-    host.write("etc/pam.d/sshd", PAM);
+    fs::remove_file(host.at("etc/pam.d/auth")).expect("a file");
     host.install(&["--uninstall", "--dry-run"]);
     assert!(host.at(PROGRAM).exists());
     assert!(host.install(&["--uninstall"]).contains("kept /etc/ssh-session-notifier, /var/lib/ssh-session-notifier"));
     assert!(!host.at(PROGRAM).exists());
+    assert_eq!((host.read("etc/pam.d/sshd"), host.read("etc/pam.d/odd")), (PAM.into(), String::new()));
     assert_eq!(host.read(CRONTAB), "0 * * * * mine\n");
     assert_eq!(host.read(QUEUE), "events");
     assert!(host.at(CONFIG).exists() && host.read("etc/passwd").contains(NAME));
@@ -306,4 +314,24 @@ fn a_mistake_is_said_with_its_remedy_before_anything_is_changed() {
     let (code, said) =
         failure(Command::new("sh").arg(host.at("install.sh")).env_remove("DESTDIR").uid(65534).gid(65534));
     assert!(code == Some(1) && said.contains("run it as root"), "{said}");
+}
+
+#[test]
+fn a_program_that_can_check_the_host_is_asked_at_the_end() {
+    let Some(host) = Tree::host("a_program_that_can_check_the_host_is_asked_at_the_end") else { return };
+    let said = host.install(&[]);
+    assert!(said.contains("next: 2. /usr/sbin/ssh-session-notifier status\n"), "{said}");
+    host.write(
+        NAME,
+        "#!/bin/sh\ncase $* in\n--help) printf '  check [--network]  x\\n  test [TARGET]  x\\n' ;;\n\
+         *check) echo \"problem: $*\"; exit 1 ;;\nesac\n",
+    );
+    let said = host.install(&["--config", "/srv/etc"]);
+    assert!(said.contains("problem: --config /srv/etc/config.toml check\nnext: 1."), "{said}");
+    assert!(
+        said.contains("next: 3. /usr/sbin/ssh-session-notifier --config /srv/etc/config.toml test, then "),
+        "{said}"
+    );
+    // The second time there is nothing to do; a problem is the host's, not the script's.
+    assert!(is_unchanged(&host.install(&["--config", "/srv/etc"])));
 }

@@ -6,6 +6,13 @@ mod config;
 mod cost;
 mod escapes;
 mod install;
+
+mod install_go;
+mod install_guide;
+mod install_image;
+mod install_pam;
+mod install_places;
+mod install_schedule;
 mod layers;
 mod looks;
 mod secrets;

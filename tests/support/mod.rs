@@ -2,6 +2,8 @@
 //! and a way to say that a test could not run here.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub mod container;
+pub mod copy;
 pub mod cost;
 pub mod home;
 pub mod inject;

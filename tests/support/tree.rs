@@ -80,6 +80,17 @@ impl Tree {
         output(self.script().args(arguments))
     }
 
+    /// The script in a mount namespace of its own, in which `prepare`, a line of shell, is run before;
+    /// `$1` is this host's root.
+    pub fn script_after(&self, prepare: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new("unshare");
+        let script =
+            format!("root=$1; mount --bind $root $root\n{prepare}\nshift; exec env -i PATH=/bin:/usr/sbin \"$@\"");
+        command.args(["--mount", "sh", "-ec", &script, "sh"]).arg(&self.0);
+        command.arg("chroot").arg(&self.0).args(["/bin/sh", "/install.sh"]).args(arguments);
+        command
+    }
+
     pub fn script(&self) -> Command {
         let mut chroot = Command::new("chroot");
         chroot.arg(&self.0).args(["/bin/sh", "/install.sh"]).env_clear().env("PATH", "/bin:/usr/sbin");
