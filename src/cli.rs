@@ -142,18 +142,18 @@ impl Args {
         let mut parser = lexopt::Parser::from_iter(arguments);
         let mut config = PathBuf::from(CONFIG);
         let mut words: Vec<OsString> = Vec::new();
-        let (mut flags, mut is_help) = (Flags::default(), false);
+        let (mut options, mut target, mut is_help) = (Vec::new(), None, false);
         let misuse = |why: lexopt::Error| Error::from(Kind::Usage(why.to_string()));
         while let Some(argument) = parser.next().map_err(misuse)? {
             match argument {
                 Short('h') | Long("help") => is_help = true,
                 Short('V') | Long("version") => return Ok(Self { config, command: Command::Version }),
                 Short('c') | Long("config") => config = parser.value().map_err(misuse)?.into(),
-                Long("watch") => flags.watch = true,
-                Long("all") => flags.all = true,
-                Long("network") => flags.network = true,
-                Long("now") => flags.now = true,
-                Long("target") => flags.target = Some(parser.value().map_err(misuse)?.to_string_lossy().into_owned()),
+                Long("watch") => options.push("watch"),
+                Long("now") => options.push("now"),
+                Long("all") => options.push("all"),
+                Long("network") => options.push("network"),
+                Long("target") => target = Some(parser.value().map_err(misuse)?.to_string_lossy().into_owned()),
                 Value(word) => words.push(word),
                 Short(_) | Long(_) => return Err(misuse(argument.unexpected())),
             }
@@ -162,20 +162,10 @@ impl Args {
         let command = match words.as_slice() {
             ["help", topic @ ..] => help(topic)?,
             topic if is_help => help(topic)?,
-            words => command(words, flags)?,
+            words => command(words, &options, target)?,
         };
         Ok(Self { config, command })
     }
-}
-
-/// Options that only some commands have.
-#[derive(Default)]
-struct Flags {
-    watch: bool,
-    all: bool,
-    network: bool,
-    now: bool,
-    target: Option<String>,
 }
 
 /// The help for a command, or all of it.
@@ -185,25 +175,22 @@ fn help(topic: &[&str]) -> Result<Command, Error> {
     found.map(|(_, text)| Command::Help(text)).ok_or_else(|| unknown(name))
 }
 
-fn command(words: &[&str], flags: Flags) -> Result<Command, Error> {
-    let Flags { watch, all, network, now, target } = flags;
-    // Each option belongs to one or two commands.
-    let options = [watch, now, all, network, target.is_some()];
-    const NONE: [bool; 5] = [false; 5];
-    match (words, options) {
-        (["queue"], NONE) => Ok(Command::Queue),
-        (["send"], NONE) => Ok(Command::Send),
-        (["send"], [true, false, false, false, false]) => Ok(Command::Watch),
-        (["send"], [false, true, false, false, false]) => Ok(Command::Now),
-        (["check"], [false, false, false, _, false]) => Ok(Command::Check(network)),
-        (["test"], NONE) => Ok(Command::Test(None)),
-        (["test", target], NONE) => Ok(Command::Test(Some((*target).into()))),
-        (["status"], NONE) => Ok(Command::Status),
-        (["retry"], [false, false, true, false, false]) => Ok(Command::Retry(None)),
-        (["retry", id], NONE) => Ok(Command::Retry(Some(number(id)?))),
-        (["drop"], [false, false, true, false, false]) => Ok(Command::Drop(None)),
-        (["drop"], [false, false, false, false, true]) => Ok(Command::DropTarget(target.unwrap_or_default())),
-        (["drop", id], NONE) => Ok(Command::Drop(Some(number(id)?))),
+/// The command for these words and options; `target` is the value of `--target`.
+fn command(words: &[&str], options: &[&str], target: Option<String>) -> Result<Command, Error> {
+    match (words, options, target) {
+        (["queue"], [], None) => Ok(Command::Queue),
+        (["send"], [], None) => Ok(Command::Send),
+        (["send"], ["watch"], None) => Ok(Command::Watch),
+        (["send"], ["now"], None) => Ok(Command::Now),
+        (["check"], [] | ["network"], None) => Ok(Command::Check(!options.is_empty())),
+        (["test"], [], None) => Ok(Command::Test(None)),
+        (["test", target], [], None) => Ok(Command::Test(Some((*target).into()))),
+        (["status"], [], None) => Ok(Command::Status),
+        (["retry"], ["all"], None) => Ok(Command::Retry(None)),
+        (["retry", id], [], None) => Ok(Command::Retry(Some(number(id)?))),
+        (["drop"], ["all"], None) => Ok(Command::Drop(None)),
+        (["drop"], [], Some(target)) => Ok(Command::DropTarget(target)),
+        (["drop", id], [], None) => Ok(Command::Drop(Some(number(id)?))),
         ([], ..) => Err(Kind::Usage("which command? see --help".into()).into()),
         ([name @ ("retry" | "drop"), ..], ..) => {
             Err(Kind::Usage(format!("{name} takes one ID, or --all; see --help")).into())

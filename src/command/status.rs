@@ -68,7 +68,7 @@ pub fn waiting(config: &Config) -> Result<String, Error> {
     let Some(queue) = Queue::open_to_read(&config.paths.database)? else { return Ok(String::new()) };
     let style = Style { host: &config.host, zone: &config.zone, now: &Stamp::now() };
     let text = targets(&queue, config, &style)?;
-    Ok(text.lines().filter(|line| !line.contains(": 0 waiting")).map(|line| format!("{line}\n")).collect())
+    Ok(text.split_inclusive('\n').filter(|line| !line.contains(": 0 waiting")).collect())
 }
 
 fn targets(queue: &Queue, config: &Config, style: &Style<'_>) -> Result<String, Error> {

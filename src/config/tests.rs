@@ -51,7 +51,7 @@ fn several_services_are_several_targets() {
 fn each_mistake_is_named_with_its_file_and_line() {
     let rows = [
         ("", "config.toml:1: host.name is missing"),
-        ("", "config.toml:1: notification.service is missing"),
+        ("[notification.stdout]", "config.toml:1: notification.service is missing"),
         ("[host]\nname = \"\"", "config.toml:2: host.name must not be empty"),
         ("[host]\nname = 5", "config.toml:2: host.name must be a string"),
         ("[host]\nname = \"a\\nb\"", "config.toml:2: host.name must be one line of printable characters"),

@@ -126,9 +126,8 @@ fn every_setting_in_the_first_configuration_is_one_that_the_program_knows() {
     let tree = Tree::new("template");
     output(&mut package(&tree, &["sh"]));
     let status = |file: &Path| Command::new(BINARY).arg("--config").arg(file).arg("status").output().expect("status");
-    // As it is written, only the services are missing.
-    let said = status(&tree.at(CONFIG)).fails().says("notification.service is missing").stderr();
-    assert_eq!(said.lines().count(), 1, "{said}");
+    // As it is written, only the services are missing, which is no mistake.
+    status(&tree.at(CONFIG)).succeeds();
 
     let template = tree.read(CONFIG).replace("/var/lib/ssh-session-notifier/", &format!("{}/", tree.0.display()));
     let skipped = ["# service = \"", "# ips", "# token_file", "# webhook_url_file"];
