@@ -148,6 +148,12 @@ impl<'t> Section<'t> {
         })
     }
 
+    /// `true` or `false`.
+    #[cfg_attr(not(feature = "telegram"), expect(dead_code, reason = "not every service has such a setting"))]
+    pub fn boolean(&mut self, key: &str) -> Option<bool> {
+        self.read(key, "must be true or false", Item::as_bool).map(|found| found.value)
+    }
+
     /// A whole number within `range`.
     pub fn integer(&mut self, key: &str, range: RangeInclusive<i64>) -> Option<i64> {
         let what = format!("must be a whole number from {} to {}", range.start(), range.end());

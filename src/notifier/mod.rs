@@ -8,8 +8,12 @@ mod discord;
 mod json;
 mod ntfy;
 mod outcome;
+#[cfg(feature = "telegram")]
+mod settings;
 mod stdout;
 mod targets;
+#[cfg(feature = "telegram")]
+mod telegram;
 #[cfg(test)]
 mod tests;
 
@@ -35,8 +39,13 @@ const SHORTEST_SECRET: usize = 6;
 const SERVICES: &[Row] = &[
     Row { name: "discord", capacity: discord::CAPACITY, configure: discord::configure },
     Row { name: "ntfy", capacity: ntfy::CAPACITY, configure: ntfy::configure },
+    #[cfg(feature = "telegram")]
+    Row { name: "telegram", capacity: telegram::CAPACITY, configure: telegram::configure },
     Row { name: "stdout", capacity: stdout::CAPACITY, configure: stdout::configure },
 ];
+
+/// The services that a build can lack: each is a feature of the same name.
+const OPTIONAL: &[&str] = &["telegram"];
 
 /// Every service can carry every notice.
 const _: () = {
@@ -73,6 +82,8 @@ pub enum Message {
 enum Service {
     Discord,
     Ntfy(ntfy::Topic),
+    #[cfg(feature = "telegram")]
+    Telegram(telegram::Chat),
     Stdout,
 }
 
@@ -107,6 +118,8 @@ impl Notifier {
         let (body, own) = match &self.setup.service {
             Service::Discord => (discord::render(digest), None),
             Service::Ntfy(topic) => ntfy::render(digest, topic, hint),
+            #[cfg(feature = "telegram")]
+            Service::Telegram(chat) => (telegram::render(digest, chat, hint), None),
             Service::Stdout => (stdout::render(digest), None),
         };
         let Some(url) = own.or_else(|| self.setup.address.clone()) else { return Message::Print(body) };
@@ -123,6 +136,8 @@ impl Notifier {
         let reading = match &self.setup.service {
             Service::Discord => discord::read(&response),
             Service::Ntfy(_) => ntfy::read(&response, hint),
+            #[cfg(feature = "telegram")]
+            Service::Telegram(chat) => telegram::read(&response, chat),
             Service::Stdout => Reading::default(),
         };
         let has_token = self.setup.bearer.is_some() || url.user().is_some();

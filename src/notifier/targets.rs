@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::notifier::{Notifier, Row, SERVICES};
+use crate::notifier::{Notifier, OPTIONAL, Row, SERVICES};
 use crate::rules::Filter;
 use crate::toml::Section;
 
@@ -79,7 +79,10 @@ fn target(parent: &mut Section<'_>, name: Name) -> Option<Notifier> {
 fn service_of(section: &mut Section<'_>, name: &Name) -> Option<&'static Row> {
     let own = service(name.as_str());
     if own.is_none() && !section.has("service") {
-        section.refuse(format_args!("needs a setting `service`; {}", choice()));
+        section.refuse(match lacking(name.as_str()) {
+            Some(why) => why,
+            None => format!("needs a setting `service`; {}", choice()),
+        });
     }
     let Some(found) = section.string("service") else { return own };
     section.check("service", &found, |given| match (own, service(given)) {
@@ -95,8 +98,14 @@ fn service(name: &str) -> Option<&'static Row> {
     SERVICES.iter().find(|row| row.name == name)
 }
 
+/// Says so if a service is one that this build was made without.
+fn lacking(name: &str) -> Option<String> {
+    let is_lacking = OPTIONAL.contains(&name) && service(name).is_none();
+    is_lacking.then(|| format!("is a service that this build lacks: use a build with the feature `{name}`"))
+}
+
 /// `it can be "discord", "ntfy" or "stdout"`
-fn choice() -> String {
+pub fn choice() -> String {
     let names: Vec<String> = SERVICES.iter().map(|row| format!("{:?}", row.name)).collect();
     let (last, others) = names.split_last().expect("there are services");
     format!("it can be {} or {last}", others.join(", "))
@@ -104,5 +113,6 @@ fn choice() -> String {
 
 /// Says what was given instead of a service, but not if it may be an address in the wrong place, a secret.
 fn no_service(given: &str) -> String {
-    if given.contains('/') { choice() } else { format!("is {given:?}; {}", choice()) }
+    let is_wrong = || if given.contains('/') { choice() } else { format!("is {given:?}; {}", choice()) };
+    lacking(given).unwrap_or_else(is_wrong)
 }
