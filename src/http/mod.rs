@@ -37,17 +37,41 @@ const NO_STATUS_LINE: &str = "Server did not provide a status line";
 /// What minreq's own errors are about.
 const IMPROPER: &str = "this is not a proper HTTP answer";
 
-/// What is to be sent, by POST.
+/// What is to be sent.
 #[derive(Clone, Debug)]
 pub struct Request {
+    /// How (RFC 9110 §9).
+    pub method: Method,
     /// Where to.
     pub url: Url,
     /// `Authorization: Bearer TOKEN`, if the service wants it.
     pub bearer: Option<Secret>,
     /// `Idempotency-Key: "HEX"`: the same for every attempt to send the same message.
     pub key: Option<u64>,
+    /// Headers that the service alone needs: names and values.
+    pub headers: Vec<(&'static str, Secret)>,
     /// The body, JSON.
     pub body: String,
+}
+
+/// How a request is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// `POST`
+    Post,
+    /// `PUT`
+    #[cfg_attr(not(feature = "matrix"), expect(dead_code, reason = "only Matrix wants it"))]
+    Put,
+}
+
+impl Method {
+    /// `POST`
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Post => "POST",
+            Self::Put => "PUT",
+        }
+    }
 }
 
 /// What came back.
@@ -81,7 +105,11 @@ pub fn trust(_settings: &Settings, _spool: &Path) -> Result<(), crate::error::Er
 /// whose body was cut is still an answer: the caller decides whether it is enough. The error is a sentence: no
 /// such name, no route, refused, an untrusted certificate, not HTTP, no answer in time.
 pub fn post(request: &Request, timeout: Duration) -> Result<Response, String> {
-    let mut message = minreq::post(request.url.reveal())
+    let start = match request.method {
+        Method::Post => minreq::post(request.url.reveal()),
+        Method::Put => minreq::put(request.url.reveal()),
+    };
+    let mut message = start
         .with_follow_redirects(false)
         .with_timeout(timeout.as_secs().max(1))
         .with_max_headers_size(HEADERS_LIMIT)
@@ -98,6 +126,9 @@ pub fn post(request: &Request, timeout: Duration) -> Result<Response, String> {
     if let Some(key) = request.key {
         // A string of RFC 9651 §3.3.3, as draft-ietf-httpapi-idempotency-key-header wants.
         message = message.with_header("Idempotency-Key", format!("\"{key:016x}\""));
+    }
+    for (name, value) in &request.headers {
+        message = message.with_header(*name, value.reveal());
     }
     let mut answer = message.send_lazy().map_err(why)?;
     if answer.reason_phrase == NO_STATUS_LINE {

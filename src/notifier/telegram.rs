@@ -68,12 +68,7 @@ pub fn configure(section: &mut Section<'_>) -> Option<Setup> {
     let bot = Secret::new(format!("bot{}", token.reveal()));
     let path = format!("{}/{}/sendMessage", base.path().trim_end_matches('/'), bot.reveal());
     let chat = Chat { id: id?, thread, is_silent };
-    Some(Setup {
-        service: Service::Telegram(chat),
-        address: Some(base.with_path(&path)),
-        bearer: None,
-        secrets: vec![bot, token],
-    })
+    Some(Setup::new(Service::Telegram(chat), Some(base.with_path(&path)), vec![bot, token]))
 }
 
 fn is_chat(text: &str) -> bool {

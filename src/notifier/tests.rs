@@ -169,7 +169,7 @@ fn a_success_that_anybody_can_claim_counts_only_where_nobody_else_can_answer() {
 
 fn judged(url: &str, has_token: bool, response: &Response, reading: Reading) -> Outcome {
     let url = Url::parse(&Secret::new(url)).expect("an address");
-    outcome::judge(response, reading, Asked { url: &url, shown: url.reveal(), has_token })
+    outcome::judge(response, reading, Asked { method: Method::Post, url: &url, shown: url.reveal(), has_token })
 }
 
 /// Whose answer it is, its status, headers and body, whether there is a token, and what an operator reads.

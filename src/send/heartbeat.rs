@@ -4,7 +4,7 @@
 use crate::clock::Stamp;
 use crate::config::Config;
 use crate::error::{Error, Health};
-use crate::http::{self, Request, Response};
+use crate::http::{self, Method, Request, Response};
 use crate::log::{self, Level};
 use crate::queue::Queue;
 use crate::send::deadline::{Deadline, SHORTEST_REQUEST};
@@ -26,7 +26,14 @@ pub fn ping(config: &Config, deadline: &Deadline<'_>) -> Result<Health, Error> {
     if url.is_secure() {
         http::trust(&config.network, &config.paths.spool)?;
     }
-    let request = Request { url: url.clone(), bearer: None, key: None, body: String::new() };
+    let request = Request {
+        method: Method::Post,
+        url: url.clone(),
+        bearer: None,
+        key: None,
+        headers: Vec::new(),
+        body: String::new(),
+    };
     let why = match http::post(&request, timeout) {
         Ok(Response { status: 200..300, .. }) => return Ok(Health::Well),
         Ok(Response { status, .. }) => format!("HTTP {status}"),
