@@ -554,3 +554,11 @@ fn an_answer_to_a_targets_own_request_has_an_outcome_and_a_remedy() {
     }
     assert!(mistakes("ntfy", "").contains("c:2: ntfy.topic_url is missing"));
 }
+
+/// A notice stays below 900 characters, also when facts are added.
+#[test]
+fn every_service_holds_a_notice_of_900_characters() {
+    for row in SERVICES {
+        assert!(row.capacity.holds(900), "{}", row.name);
+    }
+}
