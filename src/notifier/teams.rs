@@ -12,11 +12,13 @@ use crate::toml::Section;
 pub const CAPACITY: Capacity = Capacity { limit: 10_000, unit: Unit::Bytes, around: 400, per_line: 70 };
 
 /// What to do about errors of Azure, by a part of their codes.
-const REMEDIES: [(&str, &str); 6] = [
-    ("NotEnabled", "the workflow is switched off: switch it on in Teams"),
+const REMEDIES: [(&str, &str); 7] = [
+    // Azure says this of a deleted one, too.
+    ("NotEnabled", "the workflow is switched off or gone: switch it on, or make a new one and set its address"),
     ("Disabled", "the workflow is switched off: switch it on in Teams"),
     ("Suspended", "the workflow is suspended: look at it in Power Automate"),
     ("NotFound", "the workflow is gone: make a new one and set its address"),
+    ("Signature", "the address is not whole, or its signature was renewed: copy it from the workflow again"),
     ("Authori", "the address is not whole, or its signature was renewed: copy it from the workflow again"),
     ("Authentication", "the workflow must let anyone trigger it, and the address must be whole: copy it again"),
 ];
@@ -87,7 +89,7 @@ mod tests {
             (202, String::new(), "D"),
             (200, String::new(), "D"),
             (200, "<html>".into(), "F"),
-            (400, error("WorkflowTriggerIsNotEnabled"), "R the workflow is switched off"),
+            (400, error("WorkflowTriggerIsNotEnabled"), "R the workflow is switched off or gone"),
             (400, error("TriggerInputSchemaMismatch"), "R check the settings"),
             (401, error("DirectApiAuthorizationRequired"), "R the address is not whole"),
             (404, error("WorkflowNotFound"), "R the workflow is gone"),
