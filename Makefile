@@ -7,7 +7,7 @@ CARGO ?= cargo
 TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
 BINARY ?= $(TARGET_DIR)/release/ssh-session-notifier
 
-.PHONY: build demo test check bench size dist dist-cross dist-test install uninstall clean
+.PHONY: build demo test test-services check bench size dist dist-cross dist-test install uninstall clean
 
 build:
 	@sh tests/setup.sh build
@@ -27,12 +27,18 @@ test:
 	$(CARGO) test --locked --no-fail-fast --no-default-features --test hook --test host --test net --test queue -- \
 		config:: letters:: login:: names:: takeover:: wire::
 
+# Slow: deliveries to servers that others wrote, which PyPI and npm have.
+test-services:
+	@sh tests/setup.sh build
+	$(CARGO) build --locked
+	@sh tests/services/run.sh $(TARGET_DIR)/debug/ssh-session-notifier
+
 check:
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) clippy --locked --all-targets --no-default-features -- -D warnings
 	@sh tests/setup.sh check
-	shellcheck -x install.sh tests/*.sh cross/*.sh .ci/run
+	shellcheck -x install.sh tests/*.sh tests/services/*.sh cross/*.sh .ci/run
 	@if $(CARGO) deny --version >/dev/null 2>&1; then \
 		$(CARGO) deny --locked check bans licenses sources && \
 		if $(CARGO) deny --locked fetch db 2>/dev/null; then $(CARGO) deny --locked check advisories; \

@@ -121,6 +121,19 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// Writes a value for a path or a query (RFC 3986 §2.1).
+pub fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(byte.into());
+        } else {
+            encoded.extend(format!("%{byte:02X}").chars());
+        }
+    }
+    encoded
+}
+
 /// Encodes bytes in base 64 (RFC 4648 §4).
 pub fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

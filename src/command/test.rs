@@ -57,7 +57,7 @@ fn send(config: &Config, client: &http::Client<'_>, target: &Notifier, hint: &st
     match target.judge(response, &request.url, hint) {
         Outcome::Delivered { .. } => vec![Finding {
             remedy: where_to_look(target).into(),
-            ..Finding::ok(format!("{name}: {} accepted the notice (HTTP {status})", target.service()))
+            ..Finding::ok(format!("{name}: {} accepted the notice (HTTP {status})", target.service))
         }],
         Outcome::Throttled { why, .. } | Outcome::Refused { why } | Outcome::Rejected { why } => {
             with_reason(check::answered(target, status), &why)
@@ -76,7 +76,7 @@ fn with_reason(mut finding: Finding, why: &str) -> Vec<Finding> {
 
 /// A service that takes any topic can't tell that it was misspelt.
 fn where_to_look(target: &Notifier) -> &'static str {
-    match target.service() {
+    match target.service {
         "ntfy" => {
             "if it doesn't appear: ntfy takes any topic; compare topic_url letter by letter with the one in the app"
         }

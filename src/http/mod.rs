@@ -51,17 +51,35 @@ pub struct Request {
     pub bearer: Option<Secret>,
     /// `Idempotency-Key: "HEX"`: the same for every attempt to send the same message.
     pub key: Option<u64>,
+    /// Headers that the service alone needs: names and values.
+    pub headers: Vec<(&'static str, Secret)>,
     /// The body, JSON; a GET has none.
     pub body: String,
     /// Whether it never goes through a proxy.
     pub is_direct: bool,
 }
 
-/// How a request is made.
+/// How a request is made (RFC 9110 §9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
+    /// `GET`
     Get,
+    /// `POST`
     Post,
+    /// `PUT`
+    #[cfg_attr(not(feature = "matrix"), expect(dead_code, reason = "only Matrix wants it"))]
+    Put,
+}
+
+impl Method {
+    /// `POST`
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+        }
+    }
 }
 
 /// What came back.
@@ -128,6 +146,7 @@ fn message(request: &Request) -> minreq::Request {
     let start = match request.method {
         Method::Post => minreq::post(request.url.reveal()),
         Method::Get => minreq::get(request.url.reveal()),
+        Method::Put => minreq::put(request.url.reveal()),
     };
     let mut message = start
         .with_follow_redirects(false)
@@ -135,7 +154,7 @@ fn message(request: &Request) -> minreq::Request {
         .with_max_status_line_length(HEADERS_LIMIT)
         .with_header("User-Agent", concat!("ssh-session-notifier/", env!("CARGO_PKG_VERSION")))
         .with_header("Connection", "close");
-    if request.method == Method::Post {
+    if request.method != Method::Get {
         message = message.with_header("Content-Type", "application/json").with_body(request.body.as_str());
     }
     if let Some(token) = &request.bearer {
@@ -146,6 +165,9 @@ fn message(request: &Request) -> minreq::Request {
     if let Some(key) = request.key {
         // A string of RFC 9651 §3.3.3, as draft-ietf-httpapi-idempotency-key-header wants.
         message = message.with_header("Idempotency-Key", format!("\"{key:016x}\""));
+    }
+    for (name, value) in &request.headers {
+        message = message.with_header(*name, value.reveal());
     }
     message
 }

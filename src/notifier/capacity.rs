@@ -20,6 +20,12 @@ pub enum Unit {
     Utf16,
     /// Bytes of UTF-8.
     Bytes,
+    /// Characters, whichever they are.
+    #[cfg_attr(not(any(feature = "pushover", feature = "rocketchat")), expect(dead_code, reason = "of few services"))]
+    Characters,
+    /// UTF-16 units, once `&`, `<` and `>` have become `&amp;`, `&lt;` and `&gt;`.
+    #[cfg_attr(not(feature = "slack"), expect(dead_code, reason = "only Slack's"))]
+    Entities,
 }
 
 /// What is left of a capacity while a message is put together.
@@ -36,6 +42,8 @@ impl Capacity {
         let most = match self.unit {
             Unit::Utf16 => 2,
             Unit::Bytes => 4,
+            Unit::Characters => 1,
+            Unit::Entities => 5,
         };
         self.around + self.per_line + characters * most <= self.limit
     }
@@ -45,6 +53,8 @@ impl Capacity {
         match self.unit {
             Unit::Utf16 => line.encode_utf16().count(),
             Unit::Bytes => line.len(),
+            Unit::Characters => line.chars().count(),
+            Unit::Entities => line.chars().map(entity_length).sum(),
         }
     }
 
@@ -75,6 +85,14 @@ impl Room {
             self.used = Some(used);
         }
         fits
+    }
+}
+
+fn entity_length(character: char) -> usize {
+    match character {
+        '&' => "&amp;".len(),
+        '<' | '>' => "&lt;".len(),
+        _ => character.len_utf16(),
     }
 }
 

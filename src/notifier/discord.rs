@@ -60,7 +60,7 @@ pub fn configure(section: &mut Section<'_>) -> Option<Setup> {
     // Without wait=true Discord answers before it has the message, and reports nothing if it is lost.
     let path = url.path().trim_end_matches('/');
     let address = url.with_path(&format!("{path}?{}{joint}wait=true", url.query()));
-    Some(Setup { service: Service::Discord, address: Some(address), bearer: None, secrets })
+    Some(Setup::new(Service::Discord, Some(address), secrets))
 }
 
 /// Finds the token in `/api/webhooks/NUMBER/TOKEN`; a version may stand before `webhooks`. The Go program took

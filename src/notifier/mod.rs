@@ -6,11 +6,32 @@ mod capacity;
 mod digest;
 mod discord;
 mod draft;
+#[cfg(feature = "gotify")]
+mod gotify;
 mod json;
+#[cfg(feature = "matrix")]
+mod matrix;
 mod ntfy;
 mod outcome;
+#[cfg(feature = "pushover")]
+mod pushover;
+#[cfg(any(
+    feature = "gotify",
+    feature = "matrix",
+    feature = "pushover",
+    feature = "slack",
+    feature = "teams",
+    feature = "telegram"
+))]
+mod settings;
+#[cfg(feature = "slack")]
+mod slack;
 mod stdout;
 mod targets;
+#[cfg(feature = "teams")]
+mod teams;
+#[cfg(feature = "telegram")]
+mod telegram;
 #[cfg(test)]
 mod tests;
 
@@ -37,8 +58,37 @@ const SHORTEST_SECRET: usize = 6;
 const SERVICES: &[Row] = &[
     Row { name: "discord", capacity: discord::CAPACITY, detail: Detail::Digest, configure: discord::configure },
     Row { name: "ntfy", capacity: ntfy::CAPACITY, detail: Detail::Digest, configure: ntfy::configure },
+    #[cfg(feature = "gotify")]
+    Row { name: "gotify", capacity: gotify::CAPACITY, detail: Detail::Digest, configure: gotify::configure },
+    #[cfg(feature = "matrix")]
+    Row { name: "matrix", capacity: matrix::CAPACITY, detail: Detail::Digest, configure: matrix::configure },
+    #[cfg(feature = "mattermost")]
+    Row {
+        name: "mattermost",
+        capacity: slack::MATTERMOST,
+        detail: Detail::Digest,
+        configure: slack::configure_mattermost,
+    },
+    #[cfg(feature = "pushover")]
+    Row { name: "pushover", capacity: pushover::CAPACITY, detail: Detail::Digest, configure: pushover::configure },
+    #[cfg(feature = "rocketchat")]
+    Row {
+        name: "rocketchat",
+        capacity: slack::ROCKETCHAT,
+        detail: Detail::Digest,
+        configure: slack::configure_rocketchat,
+    },
+    #[cfg(feature = "slack")]
+    Row { name: "slack", capacity: slack::CAPACITY, detail: Detail::Digest, configure: slack::configure },
+    #[cfg(feature = "teams")]
+    Row { name: "teams", capacity: teams::CAPACITY, detail: Detail::Digest, configure: teams::configure },
+    #[cfg(feature = "telegram")]
+    Row { name: "telegram", capacity: telegram::CAPACITY, detail: Detail::Digest, configure: telegram::configure },
     Row { name: "stdout", capacity: stdout::CAPACITY, detail: Detail::EveryEvent, configure: stdout::configure },
 ];
+
+/// The services that a build can lack: each is a feature of the same name.
+const OPTIONAL: &[&str] = &["gotify", "matrix", "mattermost", "pushover", "rocketchat", "slack", "teams", "telegram"];
 
 /// Every service can carry every notice.
 const _: () = {
@@ -54,6 +104,8 @@ const _: () = {
 pub struct Notifier {
     /// What the target is called, in the configuration and everywhere else.
     pub name: Name,
+    /// The service that it uses.
+    pub service: &'static str,
     /// Which notices it gets.
     pub filter: Filter,
     /// How much text one message holds.
@@ -79,6 +131,18 @@ pub enum Message {
 enum Service {
     Discord,
     Ntfy(ntfy::Topic),
+    #[cfg(feature = "gotify")]
+    Gotify,
+    #[cfg(feature = "matrix")]
+    Matrix,
+    #[cfg(feature = "pushover")]
+    Pushover(pushover::Keys),
+    #[cfg(feature = "slack")]
+    Slack(slack::Dialect),
+    #[cfg(feature = "teams")]
+    Teams,
+    #[cfg(feature = "telegram")]
+    Telegram(telegram::Chat),
     Stdout,
 }
 
@@ -90,6 +154,9 @@ struct Setup {
     address: Option<Url>,
     /// `Authorization: Bearer TOKEN`
     bearer: Option<Secret>,
+    method: Method,
+    /// Headers that every message has.
+    headers: Vec<(&'static str, Secret)>,
     /// Parts of the address, and whatever else lets anybody read or post.
     secrets: Vec<Secret>,
 }
@@ -104,45 +171,59 @@ struct Row {
     configure: fn(&mut Section<'_>) -> Option<Setup>,
 }
 
+impl Setup {
+    /// Posts to an address, without a token.
+    fn new(service: Service, address: Option<Url>, secrets: Vec<Secret>) -> Self {
+        Self { service, address, bearer: None, method: Method::Post, headers: Vec::new(), secrets }
+    }
+}
+
 impl Notifier {
     /// Whether the target is reached over TLS.
     pub fn is_secure(&self) -> bool {
         self.setup.address.as_ref().is_some_and(Url::is_secure)
     }
 
-    /// The name of the service that the target uses.
-    pub fn service(&self) -> &'static str {
-        match &self.setup.service {
-            Service::Discord => "discord",
-            Service::Ntfy(_) => "ntfy",
-            Service::Stdout => "stdout",
-        }
-    }
-
     /// A request by GET that the service answers with 200 if it knows address and token, and that sends nothing:
     /// Discord's Get Webhook with Token, ntfy's check of access to a topic. `None`: there is nobody to ask.
     pub fn probe(&self) -> Option<Request> {
-        let url = match &self.setup.service {
-            Service::Ntfy(topic) => topic.access(),
-            Service::Discord | Service::Stdout => {
-                let url = self.setup.address.as_ref()?;
-                url.with_path(url.path())
-            }
+        let url = match (&self.setup.service, &self.setup.address) {
+            (Service::Ntfy(topic), _) => topic.access(),
+            (Service::Discord, Some(url)) => url.with_path(url.path()),
+            // They have no such request.
+            _ => return None,
         };
         let (bearer, is_direct) = (self.setup.bearer.clone(), self.is_direct);
-        Some(Request { method: Method::Get, url, bearer, key: None, body: String::new(), is_direct })
+        let (headers, body) = (Vec::new(), String::new());
+        Some(Request { method: Method::Get, url, bearer, key: None, headers, body, is_direct })
     }
 
     /// Writes the message. `hint` says how the target was reached before, if not as usual.
     pub fn render(&self, digest: &Digest<'_>, hint: &str) -> Message {
+        let key = digest.key(&self.name);
         let (body, own) = match &self.setup.service {
             Service::Discord => (discord::render(digest), None),
             Service::Ntfy(topic) => ntfy::render(digest, topic, hint),
+            #[cfg(feature = "gotify")]
+            Service::Gotify => (gotify::render(digest), None),
+            #[cfg(feature = "matrix")]
+            Service::Matrix => {
+                (matrix::render(digest), self.setup.address.as_ref().map(|room| matrix::place(room, key)))
+            }
+            #[cfg(feature = "pushover")]
+            Service::Pushover(keys) => (pushover::render(digest, keys), None),
+            #[cfg(feature = "slack")]
+            Service::Slack(dialect) => (slack::render(digest, *dialect), None),
+            #[cfg(feature = "teams")]
+            Service::Teams => (teams::render(digest), None),
+            #[cfg(feature = "telegram")]
+            Service::Telegram(chat) => (telegram::render(digest, chat, hint), None),
             Service::Stdout => (stdout::render(digest), None),
         };
         let Some(url) = own.or_else(|| self.setup.address.clone()) else { return Message::Print(body) };
-        let (bearer, key) = (self.setup.bearer.clone(), Some(digest.key(&self.name)));
-        Message::Post(Request { method: Method::Post, url, bearer, key, body, is_direct: self.is_direct })
+        let Setup { method, bearer, headers, .. } = self.setup.clone();
+        let is_direct = self.is_direct;
+        Message::Post(Request { method, url, bearer, key: Some(key), headers, body, is_direct })
     }
 
     /// Says what an answer to a request to `url` means. Secrets are taken out first: later one may have been cut,
@@ -154,11 +235,23 @@ impl Notifier {
         let reading = match &self.setup.service {
             Service::Discord => discord::read(&response),
             Service::Ntfy(_) => ntfy::read(&response, hint),
+            #[cfg(feature = "gotify")]
+            Service::Gotify => gotify::read(&response),
+            #[cfg(feature = "matrix")]
+            Service::Matrix => matrix::read(&response),
+            #[cfg(feature = "pushover")]
+            Service::Pushover(_) => pushover::read(&response),
+            #[cfg(feature = "slack")]
+            Service::Slack(_) => slack::read(&response),
+            #[cfg(feature = "teams")]
+            Service::Teams => teams::read(&response),
+            #[cfg(feature = "telegram")]
+            Service::Telegram(chat) => telegram::read(&response, chat),
             Service::Stdout => Reading::default(),
         };
-        let has_token = self.setup.bearer.is_some() || url.user().is_some();
+        let has_token = self.setup.bearer.is_some() || !self.setup.headers.is_empty() || url.user().is_some();
         let shown = format!("{}{}", url.origin(), self.path_without_secrets(url));
-        outcome::judge(&response, reading, Asked { url, shown: &shown, has_token })
+        outcome::judge(&response, reading, Asked { method: self.setup.method, url, shown: &shown, has_token })
     }
 
     /// A short secret can't be concealed in a text, but it can in a path.

@@ -6,7 +6,7 @@ use crate::http::{Response, Url};
 use crate::notifier::outcome::Reading;
 use crate::notifier::{Capacity, Digest, Service, Setup, Unit, json};
 use crate::rules::Urgency;
-use crate::text::{Field, Secret};
+use crate::text::{Field, Secret, percent_encoded};
 use crate::toml::Section;
 
 /// A message that has 4096 bytes or more becomes an attachment (ntfy's `util.Peek`). A line break is
@@ -86,7 +86,7 @@ pub fn configure(section: &mut Section<'_>) -> Option<Setup> {
     let query = if url.query().is_empty() { String::new() } else { format!("?{}", url.query()) };
     let address = url.with_path(&format!("{base}/{query}"));
     let topic = Topic { name, own: url.with_path(&format!("{path}{query}")), is_foreign: !is_topic };
-    Some(Setup { service: Service::Ntfy(topic), address: Some(address), bearer, secrets })
+    Some(Setup { bearer, ..Setup::new(Service::Ntfy(topic), Some(address), secrets) })
 }
 
 /// Writes a message with the host as its title; and its own address, if it isn't to be posted as JSON.
@@ -128,19 +128,6 @@ pub fn read(response: &Response, hint: &str) -> Reading {
         remedy: REMEDIES.iter().find(|(codes, _)| is_among(codes)).map_or("", |(_, remedy)| remedy),
         ..Reading::default()
     }
-}
-
-/// Writes a value for a query (RFC 3986 §2.1).
-fn percent_encoded(text: &str) -> String {
-    let mut encoded = String::new();
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(byte.into());
-        } else {
-            encoded.extend(format!("%{byte:02X}").chars());
-        }
-    }
-    encoded
 }
 
 /// The access token, or `user:password`; an empty one means none. It becomes a header, and so must be one word.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::http::{Response, Url};
+use crate::http::{Method, Response, Url};
 use crate::notifier::json;
 use crate::text::Field;
 use crate::tz::days_from_civil;
@@ -56,6 +56,8 @@ pub struct Reading {
 /// What is known of the request.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
+    /// How it was made.
+    pub method: Method,
     /// Where it was posted to.
     pub url: &'a Url,
     /// The same for people: without secrets.
@@ -75,8 +77,8 @@ pub fn judge(response: &Response, reading: Reading, asked: Asked<'_>) -> Outcome
     let why = format!("HTTP {status}{said}");
     // Where the settings are probably wrong: what was asked, and what to do.
     let in_full = |remedy: &str| {
-        let shown = asked.shown;
-        format!("{why} (POST {shown}); {remedy}")
+        let (method, shown) = (asked.method.name(), asked.shown);
+        format!("{why} ({method} {shown}); {remedy}")
     };
     match status {
         200..300 if reading.is_taken || is_a_relays(response, asked.url) => Outcome::Delivered { pause: reading.spent },

@@ -9,7 +9,7 @@ pub const CAPACITY: Capacity = Capacity { limit: 32 * 1024, unit: Unit::Bytes, a
 /// Needs no settings.
 #[expect(clippy::unnecessary_wraps, reason = "other services can lack a setting")]
 pub fn configure(_: &mut Section<'_>) -> Option<Setup> {
-    Some(Setup { service: Service::Stdout, address: None, bearer: None, secrets: Vec::new() })
+    Some(Setup::new(Service::Stdout, None, Vec::new()))
 }
 
 /// Writes one line a notice.

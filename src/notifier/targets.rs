@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::notifier::{Notifier, Row, SERVICES};
+use crate::notifier::{Notifier, OPTIONAL, Row, SERVICES};
 use crate::rules::Filter;
 use crate::toml::Section;
 
@@ -70,19 +70,22 @@ fn listed(section: &mut Section<'_>) -> Vec<Name> {
 /// Reads one target's section.
 fn target(parent: &mut Section<'_>, name: Name) -> Option<Notifier> {
     let mut section = parent.section(name.as_str());
-    let Row { capacity, detail, configure, .. } = service_of(&mut section, &name)?;
+    let Row { name: service, capacity, detail, configure } = service_of(&mut section, &name)?;
     let filter = Filter::configure(&mut section);
     let is_direct = section.boolean("proxy") == Some(false);
     let setup = configure(&mut section);
     section.finish();
-    Some(Notifier { name, filter, capacity: *capacity, detail: *detail, is_direct, setup: setup? })
+    Some(Notifier { name, service, filter, capacity: *capacity, detail: *detail, is_direct, setup: setup? })
 }
 
 /// The service that a target uses: the one that it is named after, or the one that its section names.
 fn service_of(section: &mut Section<'_>, name: &Name) -> Option<&'static Row> {
     let own = service(name.as_str());
     if own.is_none() && !section.has("service") {
-        section.refuse(format_args!("needs a setting `service`; {}", choice()));
+        section.refuse(match lacking(name.as_str()) {
+            Some(why) => why,
+            None => format!("needs a setting `service`; {}", choice()),
+        });
     }
     let Some(found) = section.string("service") else { return own };
     section.check("service", &found, |given| match (own, service(given)) {
@@ -98,8 +101,14 @@ fn service(name: &str) -> Option<&'static Row> {
     SERVICES.iter().find(|row| row.name == name)
 }
 
+/// Says so if a service is one that this build was made without.
+fn lacking(name: &str) -> Option<String> {
+    let is_lacking = OPTIONAL.contains(&name) && service(name).is_none();
+    is_lacking.then(|| format!("is a service that this build lacks: use a build with the feature `{name}`"))
+}
+
 /// `it can be "discord", "ntfy" or "stdout"`
-fn choice() -> String {
+pub fn choice() -> String {
     let names: Vec<String> = SERVICES.iter().map(|row| format!("{:?}", row.name)).collect();
     let (last, others) = names.split_last().expect("there are services");
     format!("it can be {} or {last}", others.join(", "))
@@ -107,5 +116,6 @@ fn choice() -> String {
 
 /// Says what was given instead of a service, but not if it may be an address in the wrong place, a secret.
 fn no_service(given: &str) -> String {
-    if given.contains('/') { choice() } else { format!("is {given:?}; {}", choice()) }
+    let is_wrong = || if given.contains('/') { choice() } else { format!("is {given:?}; {}", choice()) };
+    lacking(given).unwrap_or_else(is_wrong)
 }

@@ -169,7 +169,7 @@ fn a_success_that_anybody_can_claim_counts_only_where_nobody_else_can_answer() {
 
 fn judged(url: &str, has_token: bool, response: &Response, reading: Reading) -> Outcome {
     let url = Url::parse(&Secret::new(url)).expect("an address");
-    outcome::judge(response, reading, Asked { url: &url, shown: url.reveal(), has_token })
+    outcome::judge(response, reading, Asked { method: Method::Post, url: &url, shown: url.reveal(), has_token })
 }
 
 /// Whose answer it is, its status, headers and body, whether there is a token, and what an operator reads.
@@ -443,7 +443,8 @@ fn each_target_has_a_filter_of_its_own() {
 
 #[test]
 fn a_mistake_in_a_target_is_named_and_so_is_one_in_a_section_that_is_not_used() {
-    let services = "it can be \"discord\", \"ntfy\" or \"stdout\"";
+    let services = targets::choice();
+    assert!(services.starts_with("it can be \"discord\", \"ntfy\""), "{services}");
     let name = "must be renamed: a target's name has 1 to 32 of a-z, 0-9, _ and -";
     let other = "like the section's name; rename the section to use another service";
     let rows = [
@@ -492,5 +493,72 @@ fn a_targets_name_is_short_and_plain() {
         ("é", false),
     ] {
         assert_eq!(Name::parse(text).is_some(), is_name, "{text}");
+    }
+}
+
+/// A target called after its service, with these settings.
+pub fn target(service: &str, settings: &str) -> Notifier {
+    targets(&format!("service = '{service}'\n[{service}]\n{settings}")).expect(settings).remove(0)
+}
+
+/// What is wrong with these settings.
+pub fn mistakes(service: &str, settings: &str) -> String {
+    targets(&format!("service = '{service}'\n[{service}]\n{settings}")).expect_err(settings)
+}
+
+/// The request that carries these texts.
+pub fn request_of(target: &Notifier, texts: &[&str], urgency: Urgency, hint: &str) -> Request {
+    let notice = |(uid, text): (u64, &&str)| Notice { uid, urgency, text: (*text).into() };
+    let notices: Vec<Notice> = (1..).zip(texts).map(notice).collect();
+    match target.render(&Digest { host: &Field::new(b"host.example"), notices: &notices }, hint) {
+        super::Message::Post(request) => request,
+        super::Message::Print(text) => panic!("{text}"),
+    }
+}
+
+/// What a target makes of an answer to its own request.
+pub fn outcome_of(target: &Notifier, status: u16, body: &str) -> Outcome {
+    let request = request_of(target, &["x"], Urgency::Normal, "");
+    target.judge(Response { status, body: body.into(), ..Response::default() }, &request.url, "")
+}
+
+/// Checks an outcome: its letter, then the pause in seconds, or what the remedy begins with.
+pub fn assert_outcome(outcome: &Outcome, expected: &str, said: &str) {
+    match (expected.split_once(' '), outcome) {
+        (Some(("R", remedy)), Outcome::Refused { why }) => {
+            assert!(why.contains(&format!("); {remedy}")), "{said}: {why}");
+        }
+        _ => assert_eq!(code(outcome), expected, "{said}: {outcome:?}"),
+    }
+}
+
+#[cfg(not(feature = "telegram"))]
+#[test]
+fn a_service_that_this_build_lacks_is_a_mistake_that_names_the_feature() {
+    for text in ["service = 'telegram'", "service = 'stdout'\n[telegram]", "service = 'x'\n[x]\nservice = 'telegram'"] {
+        let why = targets(text).expect_err(text);
+        assert!(why.contains("lacks: use a build with the feature `telegram`"), "{text}: {why}");
+    }
+}
+
+/// P4
+#[test]
+fn an_answer_to_a_targets_own_request_has_an_outcome_and_a_remedy() {
+    let target = target("ntfy", "topic_url = 'http://127.0.0.1/mytopic'");
+    for (status, body, expected) in [
+        (200, r#"{"id":"1"}"#, "D"),
+        (403, r#"{"code":40301,"error":"forbidden"}"#, "R who posts here may not write"),
+        (413, r#"{"code":41303,"error":"too large"}"#, "X"),
+    ] {
+        assert_outcome(&outcome_of(&target, status, body), expected, body);
+    }
+    assert!(mistakes("ntfy", "").contains("c:2: ntfy.topic_url is missing"));
+}
+
+/// A notice stays below 900 characters, also when facts are added.
+#[test]
+fn every_service_holds_a_notice_of_900_characters() {
+    for row in SERVICES {
+        assert!(row.capacity.holds(900), "{}", row.name);
     }
 }

@@ -33,6 +33,7 @@ pub fn ping(config: &Config, deadline: &Deadline<'_>) -> Result<Health, Error> {
         url: url.clone(),
         bearer: None,
         key: None,
+        headers: Vec::new(),
         body: String::new(),
         is_direct: false,
     };

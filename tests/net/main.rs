@@ -4,6 +4,8 @@
 mod algorithms;
 mod names;
 mod servers;
+#[cfg(feature = "telegram")]
+mod services;
 #[path = "../support/mod.rs"]
 mod support;
 #[cfg(feature = "tls")]

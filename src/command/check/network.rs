@@ -38,7 +38,7 @@ fn ask(config: &Config, client: &http::Client<'_>, target: &Notifier) -> Finding
 pub fn answered(target: &Notifier, status: u16) -> Finding {
     let name = &target.name;
     let (what, remedy) = match status {
-        200..300 => return Finding::ok(format!("network: {name} can be reached, and {} knows it", target.service())),
+        200..300 => return Finding::ok(format!("network: {name} can be reached, and {} knows it", target.service)),
         300..400 => ("it redirects, and redirects are not followed", "put the address that it leads to into"),
         401 | 403 => ("the service refuses the token, or there is none", "put a valid token or webhook into"),
         404 | 410 => ("the service doesn't know this address", "make a new webhook, or correct the address, in"),

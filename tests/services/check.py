@@ -1,0 +1,261 @@
+"""Delivers to servers that others wrote, and asks them what arrived. Arguments: the program, the directory that
+run.sh installed the servers into."""
+
+import contextlib
+import http.client
+import http.server
+import importlib.util
+import json
+import os
+import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+
+BINARY, INSTALLED = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
+
+# Seconds within which a server must be up.
+START_LIMIT = 60
+
+# Texts that try to be more, as users' names.
+USERS = ["amanda", "<!channel> & <b>", "`@everyone` @room", "[x](https://y.example)", "שרת 王"]
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def wait_for(url):
+    end = time.monotonic() + START_LIMIT
+    while time.monotonic() < end:
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except urllib.error.HTTPError:
+            return
+        except OSError:
+            time.sleep(0.2)
+    sys.exit(f"{url} did not come up")
+
+
+def ask(url, body=None, token=None):
+    headers = {"Content-Type": "application/json"}
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
+    data = None if body is None else json.dumps(body).encode()
+    with urllib.request.urlopen(urllib.request.Request(url, data, headers), timeout=20) as answer:
+        return json.load(answer)
+
+
+def create_room(base, token):
+    """The homeserver's rate limit holds for this, too."""
+    for _ in range(START_LIMIT):
+        try:
+            return ask(f"{base}/_matrix/client/v3/createRoom", {}, token)["room_id"]
+        except urllib.error.HTTPError as error:
+            if error.code != 429:
+                raise
+            time.sleep(1)
+    sys.exit("the homeserver makes no room")
+
+
+@contextlib.contextmanager
+def running(command, url, **options):
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options)
+    try:
+        wait_for(url)
+        yield
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+class Host:
+    """A host of its own with one target."""
+
+    def __init__(self, directory, service, settings):
+        self.state = os.path.join(directory, f"state-{service}-{time.monotonic_ns()}")
+        os.mkdir(self.state, 0o700)
+        self.database = f"{self.state}/queue/events.db"
+        os.mkdir(f"{self.state}/queue", 0o700)
+        self.config = f"{self.state}/config.toml"
+        with open(self.config, "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+            file.write(
+                f"[host]\nname = 'host.example'\n[queue]\npath = '{self.database}'\nspool = '{self.state}/spool'\n"
+                f"[notification]\nservice = '{service}'\n[notification.{service}]\n{settings}\n"
+            )
+
+    def run(self, command, environment=()):
+        words = ["env", "-i", *environment, BINARY, "--config", self.config, command]
+        return subprocess.run(words, capture_output=True, text=True, timeout=70)
+
+    def login(self, user):
+        items = {"SERVICE": "sshd", "USER": user, "TTY": "ssh", "RHOST": "192.0.2.7", "TYPE": "open_session"}
+        done = self.run("queue", [f"PAM_{name}={value}" for name, value in items.items()])
+        assert done.returncode == 0 and not done.stderr, done.stderr
+
+    def send(self, is_well=True):
+        done = self.run("send")
+        assert (done.returncode == 0) == is_well, done.stderr
+        return done.stderr
+
+    def end_waits(self):
+        with contextlib.closing(sqlite3.connect(self.database)) as connection:
+            connection.execute("UPDATE target SET wait_ms = 0, failures = 0")
+            connection.commit()
+
+
+class Forgetful(http.server.BaseHTTPRequestHandler):
+    """Passes a request on to the homeserver, and loses the answers for as long as `is_losing`."""
+
+    upstream = 0
+    is_losing = True
+
+    def do_PUT(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        status, text = self.ask(body)
+        # What is lost must be the answer to a message that was taken.
+        for _ in range(8):
+            if not self.is_losing or status != 429:
+                break
+            time.sleep(1)
+            status, text = self.ask(body)
+        if not self.is_losing:
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(text)
+
+    def ask(self, body):
+        server = http.client.HTTPConnection("127.0.0.1", self.upstream, timeout=20)
+        server.request("PUT", self.path, body, {"Authorization": self.headers["Authorization"]})
+        answer = server.getresponse()
+        return answer.status, answer.read()
+
+    def log_message(self, *_):
+        pass
+
+
+def texts_of(messages, users):
+    """The users that are named in the messages, in order."""
+    lines = [line for message in messages for line in message.split("\n")]
+    return [user for line in lines for user in users if line.startswith(f"'{user}' (192.0.2.7) logged in to ")]
+
+
+def matrix(directory):
+    if importlib.util.find_spec("synapse") is None:
+        return print("SKIP: matrix: synapse cannot be installed")
+    port, config = free_port(), f"{directory}/homeserver.yaml"
+    generate = ["--server-name", "host.example", "--config-path", config, "--generate-config"]
+    python = [sys.executable, "-m", "synapse.app.homeserver"]
+    options = ["--report-stats=no", "--data-directory", directory]
+    subprocess.run([*python, *generate, *options], check=True, capture_output=True, cwd=directory)
+    with open(config) as file:
+        text = file.read().replace("port: 8008", f"port: {port}").replace("    - ::1\n", "")
+    with open(config, "w") as file:
+        file.write(text + "\nrc_message: {per_second: 0.5, burst_count: 3}\n")
+    base = f"http://127.0.0.1:{port}"
+    with running([*python, "--config-path", config], f"{base}/_matrix/client/versions", cwd=directory):
+        register = os.path.join(os.path.dirname(sys.executable), "register_new_matrix_user")
+        user = ["-u", "notifier", "-p", "password", "--no-admin"]
+        subprocess.run([register, *user, "-c", config, base], check=True, capture_output=True)
+        identifier = {"type": "m.id.user", "user": "notifier"}
+        login = {"type": "m.login.password", "identifier": identifier, "password": "password"}
+        token = ask(f"{base}/_matrix/client/v3/login", login)["access_token"]
+        room = create_room(base, token)
+        matrix_delivers(directory, base, room, token)
+        matrix_explains(directory, base, room, token)
+        matrix_forgets(directory, port, token)
+
+
+def messages_of(base, room, token):
+    room = urllib.parse.quote(room, safe="")
+    events = ask(f"{base}/_matrix/client/v3/rooms/{room}/messages?dir=b&limit=100", token=token)["chunk"]
+    return [event["content"]["body"] for event in reversed(events) if event["type"] == "m.room.message"]
+
+
+def settings_of(base, room, token):
+    return f"server_url = '{base}'\nroom = '{room}'\ntoken = '{token}'"
+
+
+def matrix_delivers(directory, base, room, token):
+    """Every name arrives as it is, and the homeserver's own rate limit is kept without a loss."""
+    host = Host(directory, "matrix", settings_of(base, room, token))
+    for user in USERS:
+        host.login(user)
+        host.send()
+    assert texts_of(messages_of(base, room, token), USERS) == USERS, messages_of(base, room, token)
+    print("matrix: delivered, within the rate limit")
+
+
+def matrix_explains(directory, base, room, token):
+    for wrong, said in [
+        (settings_of(base, room, "syt_wrong"), "the server does not know the token"),
+        (settings_of(base, "!nowhere:host.example", token), "let the user join the room"),
+        (settings_of(f"{base}/client", room, token), "nothing is there: check the address"),
+    ]:
+        host = Host(directory, "matrix", wrong)
+        host.login("amanda")
+        told = host.send(is_well=False)
+        assert said in told and "everything is kept" in told, told
+    print("matrix: mistakes explained")
+
+
+def matrix_forgets(directory, port, token):
+    """A lost answer: the same message again is one, and one that grew is another, with both events in it."""
+    Forgetful.upstream = port
+    proxy = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Forgetful)
+    threading.Thread(target=proxy.serve_forever, daemon=True).start()
+    base, through = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{proxy.server_address[1]}"
+    for more, expected in [([], ["amanda"]), (["ben"], ["amanda", "amanda", "ben"])]:
+        room = create_room(base, token)
+        host = Host(directory, "matrix", settings_of(through, room, token))
+        Forgetful.is_losing = True
+        host.login("amanda")
+        host.send(is_well=False)
+        assert texts_of(messages_of(base, room, token), ["amanda"]) == ["amanda"]
+        Forgetful.is_losing = False
+        for user in more:
+            host.login(user)
+        host.end_waits()
+        host.send()
+        users = texts_of(messages_of(base, room, token), ["amanda", "ben"])
+        assert users == expected, users
+    proxy.shutdown()
+    print("matrix: a lost answer loses nothing, and a retry makes no second copy")
+
+
+SERVE_TELEGRAM = """
+const Server = require('telegram-test-api');
+new Server({port: Number(process.argv[1]), host: '127.0.0.1'}).start();
+"""
+
+
+def telegram(directory):
+    if not shutil.which("node") or not os.path.isdir(f"{INSTALLED}/node_modules/telegram-test-api"):
+        return print("SKIP: telegram: telegram-test-api cannot be installed")
+    port, token = free_port(), "123456:sample-token"
+    base = f"http://127.0.0.1:{port}"
+    with running(["node", "-e", SERVE_TELEGRAM, str(port)], f"{base}/", cwd=INSTALLED):
+        host = Host(directory, "telegram", f"api_base = '{base}'\ntoken = '{token}'\nchat = '-100'")
+        for user in USERS:
+            host.login(user)
+        host.send()
+        history = ask(f"{base}/getUpdatesHistory", {"token": token})["result"]
+        messages = [update["message"] for update in history]
+        assert texts_of([message["text"] for message in messages], USERS) == USERS, messages
+        assert all(message["chat_id"] == "-100" for message in messages), messages
+    print("telegram: delivered")
+
+
+with tempfile.TemporaryDirectory() as directory:
+    matrix(directory)
+    telegram(directory)
