@@ -73,7 +73,7 @@ fn a_call_that_is_no_session_of_anybodys_says_in_one_line_what_to_do() {
         (&["queue"], &[user, ("PAM_TYPE", "auth")], "PAM called `queue` for auth"),
         (&["queue"], &[user, ("PAM_TYPE", "account\u{1b}[2J\nroot")], "PAM called `queue` for account"),
         (&[], &[user, ("PAM_TYPE", "open_session")], "which command?"),
-        (&["quue"], &[user, ("PAM_TYPE", "open_session")], "cannot do \"quue\""),
+        (&["quue"], &[user, ("PAM_TYPE", "open_session")], "unknown command: \"quue\""),
     ];
     for (arguments, items, what) in rows {
         let home = Home::new(STDOUT);

@@ -15,6 +15,9 @@ use crate::support::outcome::Outcome;
 use crate::support::sshd::{self, EVE, Sshd};
 use crate::support::{fill, has, has_mount_namespaces, is_root, skip, wait_for};
 
+/// A user of whom no other test runs a process, so that a limit on their number is this test's own.
+const ALONE: u32 = 61_235;
+
 /// What an ordinary user can do before he starts su, as a line of shell.
 const ANYBODY: [&str; 12] = [
     "exec <&-",
@@ -40,7 +43,7 @@ const LIMITS: [&str; 7] = ["-f 0", "-n 4", "-v 65536", "-d 16384", "-s 128", "-p
 fn as_su_would(home: &Home, items: &[(&str, &str)]) -> Vec<OsString> {
     let mut words: Vec<OsString> = Vec::new();
     if is_root() {
-        let id = EVE.to_string();
+        let id = ALONE.to_string();
         let su = ["/usr/bin/setpriv", "--ruid", &id, "--euid", "0", "--rgid", &id, "--egid", "0", "--keep-groups"];
         words.extend(su.map(Into::into));
     }
