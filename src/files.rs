@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use std::time::{Duration, SystemTime};
 
-use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
+use nix::libc::{O_NOFOLLOW, O_NONBLOCK, fsblkcnt_t};
+use nix::sys::statvfs::Statvfs;
 use nix::unistd::geteuid;
 
 use crate::error::Error;
@@ -125,6 +126,12 @@ pub fn is_time_again(directory: &Path, name: &str, pause: Duration) -> bool {
     options.write(true).create(true).truncate(false).mode(0o600).custom_flags(O_NOFOLLOW | O_NONBLOCK);
     let _ = options.open(&path).and_then(|file| file.set_modified(SystemTime::now()));
     true
+}
+
+/// Bytes of so many blocks of a file system.
+#[allow(clippy::useless_conversion, clippy::allow_attributes, reason = "the numbers are smaller on 32-bit machines")]
+pub fn bytes_of(blocks: fsblkcnt_t, disk: &Statvfs) -> u64 {
+    u64::from(blocks).saturating_mul(u64::from(disk.fragment_size()))
 }
 
 /// Makes sure that new names in the directory of `path` are on the disk. Some file systems can't do

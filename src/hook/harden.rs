@@ -4,6 +4,7 @@
 
 use std::fs;
 
+use nix::libc::c_ulong;
 use nix::sys::prctl::set_timerslack;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, rlim_t, setrlimit};
 use nix::sys::signal::SigSet;
@@ -23,7 +24,7 @@ const STACK: u64 = 8 << 20;
 
 /// Nanoseconds by which a sleep may last longer: Linux's default (prctl(2), `PR_SET_TIMERSLACK`). Zero would
 /// set it to what the parent had.
-const TIMER_SLACK: u64 = 50_000;
+const TIMER_SLACK: c_ulong = 50_000;
 
 /// How likely the kernel ends a process for want of memory (proc(5)). A user can raise it for all that he starts.
 const OOM_SCORE: &str = "/proc/self/oom_score_adj";

@@ -10,6 +10,7 @@ use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{AccessFlags, access, geteuid};
 use rusqlite::ErrorCode;
 
+use crate::files;
 use crate::queue::schema::beside;
 
 /// Bytes that a run may need: a message is settled with a few pages, but old events are deleted too. With less, a
@@ -38,7 +39,7 @@ pub fn disk_trouble(database: &Path) -> Option<String> {
     }
     let is_root = geteuid().is_root();
     let blocks = if is_root { disk.blocks_free() } else { disk.blocks_available() };
-    let room = blocks.saturating_mul(disk.fragment_size());
+    let room = files::bytes_of(blocks, &disk);
     // Some file systems don't know how large they are.
     if disk.blocks() > 0 && room < LEAST_ROOM {
         return Some(format!("the disk is full: {} KiB are left on the one with {name}; free some space", room / 1024));

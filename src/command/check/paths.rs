@@ -9,6 +9,7 @@ use nix::unistd::{AccessFlags, access};
 
 use crate::command::check::configuration::{blocked, group, user};
 use crate::command::check::finding::Finding;
+use crate::files;
 use crate::queue::{Paths, Queue};
 
 /// Below this many bytes, logins soon go to the spool.
@@ -25,13 +26,7 @@ pub fn examine(config: &Path, paths: &Paths) -> Vec<Finding> {
     let place = existing(home);
     findings.extend(in_memory(config, &paths.database, &place));
     if let Ok(space) = statvfs(&place) {
-        #[allow(
-            clippy::unnecessary_cast,
-            clippy::useless_conversion,
-            clippy::allow_attributes,
-            reason = "32 bits elsewhere"
-        )]
-        let free = u64::from(space.blocks_available()).saturating_mul(u64::from(space.fragment_size()));
+        let free = files::bytes_of(space.blocks_available(), &space);
         if free < LEAST_FREE {
             let text = format!("queue: {} KiB are free in {}", free / 1024, place.display());
             findings.push(Finding::warning(text, format!("du -x -a {} | sort -n | tail", place.display())));
