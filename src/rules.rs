@@ -9,6 +9,9 @@ use std::net::{IpAddr, Ipv6Addr};
 use crate::event::Action;
 use crate::toml::Section;
 
+/// Services that open sessions all day long, for nobody who logs in; some of them run `send`.
+pub const SCHEDULERS: [&str; 3] = ["cron", "crond", "atd"];
+
 /// How urgent a notice is. The order is that of the variants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Urgency {

@@ -25,7 +25,7 @@ use crate::log::{self, Level};
 use crate::notice::Style;
 use crate::privileges::{self, Missing};
 use crate::queue::{ORPHANS, Paths, Queue, Role, spool};
-use crate::rules::{Items, Verdict};
+use crate::rules::{Items, SCHEDULERS, Verdict};
 use crate::text::Field;
 use crate::tz::Zone;
 
@@ -39,9 +39,6 @@ const DEADLINE: Duration = Duration::from_millis(920);
 /// What to do about a line of PAM's that can't work.
 pub const REMEDY: &str =
     "use it as `session optional pam_exec.so quiet PATH/ssh-session-notifier queue`, with nothing in between";
-
-/// Services that run `send` as the service user.
-const SCHEDULERS: [&str; 3] = ["cron", "crond", "atd"];
 
 /// Records the session event in PAM's environment, unless the allowlist covers it. Fails only if the caller
 /// isn't PAM.

@@ -85,7 +85,7 @@ fn look_up(host: &str, ends: Instant) -> Result<Vec<IpAddr>, String> {
         return Ok(vec![address]);
     }
     let (sender, receiver) = mpsc::channel();
-    let mut reason = Err(LookupErrorKind::Again);
+    let mut reason = LookupErrorKind::Again;
     let mut unanswered = 0;
     for families in [None, Some(AddrFamily::Inet), Some(AddrFamily::Inet6)] {
         ask(host, families, &sender)?;
@@ -96,7 +96,7 @@ fn look_up(host: &str, ends: Instant) -> Result<Vec<IpAddr>, String> {
                 Ok(Ok(addresses)) => return Ok(addresses),
                 Ok(Err(why)) => {
                     unanswered -= 1;
-                    reason = Err(why);
+                    reason = why;
                 }
                 Err(_) => break,
             }
@@ -108,8 +108,8 @@ fn look_up(host: &str, ends: Instant) -> Result<Vec<IpAddr>, String> {
     let servers = if servers.is_empty() { "no name server".into() } else { servers.join(", ") };
     let said = match reason {
         _ if unanswered > 0 => "no answer about the name",
-        Ok(()) | Err(LookupErrorKind::Again | LookupErrorKind::Fail) => "no usable answer about the name",
-        Err(_) => "there is no address for the name",
+        LookupErrorKind::Again | LookupErrorKind::Fail => "no usable answer about the name",
+        _ => "there is no address for the name",
     };
     let servers = Field::new(servers.as_bytes());
     Err(format!("{said} {host} (asked: {servers}, of {RESOLVERS}): check the name, and this host's name server"))

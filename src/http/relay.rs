@@ -1,8 +1,8 @@
 //! The relay: what minreq, our HTTP library, takes for its proxy.
 //!
-//! minreq connects in its own way, reads heads without an end and counts whole seconds. So it is given a connection that
-//! is there already, over loopback, with a deadline and a bound on bytes. Nothing passes that wouldn't travel on the
-//! wire: TLS is minreq's, from end to end.
+//! minreq connects in its own way, reads heads without an end and counts whole seconds. So it is given a connection
+//! that is there already, over loopback, with a deadline and a bound on bytes. Nothing passes that wouldn't travel on
+//! the wire: TLS is minreq's, from end to end.
 
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read, Write};
@@ -26,8 +26,12 @@ const ANSWER_LIMIT: usize = 256 * 1024;
 /// Bytes of minreq's CONNECT.
 const HEAD_LIMIT: usize = 4096;
 
-/// How many of this host's users may try to get in between, at once.
+/// How many connections may wait to show the secret. Any user of this host can connect.
 const MOST_WAITING: usize = 64;
+
+/// When so many wait, those that have been silent for this long make room. minreq writes as soon as it is connected,
+/// and panics if it is cut off before that.
+const SILENT: Duration = Duration::from_secs(2);
 
 /// How long minreq may take to end when its connection has.
 const GRACE: Duration = Duration::from_secs(1);
@@ -91,23 +95,33 @@ fn listen() -> Option<(TcpListener, TcpListener, u16)> {
 /// Waits for minreq, which knows the secret; others may knock too.
 fn accept(listener: &TcpListener, secret: &str, ends: Instant) -> Result<TcpStream, String> {
     let password = format!("Basic {}\r\n", base64(format!("relay:{secret}").as_bytes()));
-    let mut waiting: Vec<(TcpStream, Vec<u8>)> = Vec::new();
+    let mut waiting: Vec<(TcpStream, Vec<u8>, Instant)> = Vec::new();
     loop {
-        let mut ready = vec![PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
-        ready.extend(waiting.iter().map(|(stream, _)| PollFd::new(stream.as_fd(), PollFlags::POLLIN)));
-        if !wait(&mut ready, ends)? {
+        let is_full = waiting.len() >= MOST_WAITING;
+        let mut ready: Vec<_> =
+            waiting.iter().map(|(stream, ..)| PollFd::new(stream.as_fd(), PollFlags::POLLIN)).collect();
+        if !is_full {
+            ready.push(PollFd::new(listener.as_fd(), PollFlags::POLLIN));
+        }
+        let until = if is_full { ends.min(Instant::now() + SILENT) } else { ends };
+        if !wait(&mut ready, until)? && Instant::now() >= ends {
             return Err("no answer in time: this host is too busy to begin".into());
         }
-        while let Ok((stream, _)) = listener.accept() {
+        if is_full {
+            waiting.retain(|(_, head, since)| !head.is_empty() || since.elapsed() < SILENT);
+        }
+        while waiting.len() < MOST_WAITING
+            && let Ok((stream, _)) = listener.accept()
+        {
             let _ = stream.set_nonblocking(true);
-            waiting.push((stream, Vec::new()));
+            waiting.push((stream, Vec::new(), Instant::now()));
         }
         let mut place = 0;
         while place < waiting.len() {
-            let (stream, head) = &mut waiting[place];
+            let (stream, head, _) = &mut waiting[place];
             let is_over = !read_some(stream, head);
             if head.ends_with(b"\r\n\r\n") && String::from_utf8_lossy(head).contains(&password) {
-                let (mut stream, _) = waiting.swap_remove(place);
+                let (mut stream, ..) = waiting.swap_remove(place);
                 // In one write, shorter than 256 bytes: minreq reads pieces of that size until one is shorter.
                 let answered =
                     stream.set_nonblocking(false).and_then(|()| stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n"));
@@ -118,9 +132,6 @@ fn accept(listener: &TcpListener, secret: &str, ends: Instant) -> Result<TcpStre
             } else {
                 place += 1;
             }
-        }
-        while waiting.len() > MOST_WAITING {
-            waiting.remove(0);
         }
     }
 }
@@ -164,8 +175,8 @@ fn copy(mut local: &TcpStream, mut server: &TcpStream, ends: Instant) -> Result<
                 Ok(0) | Err(_) => return Ok(()),
                 Ok(length) => {
                     let _ = server.set_write_timeout(limit);
-                    // What the server already said may still be read.
-                    has_ended |= server.write_all(&buffer[..length]).is_err();
+                    // A server may answer before it has read everything, and take no more: its answer counts.
+                    let _ = server.write_all(&buffer[..length]);
                 }
             }
         }

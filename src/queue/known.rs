@@ -8,8 +8,8 @@ use rusqlite::{Connection, params};
 
 use crate::clock::{EARLIEST_MS, Stamp};
 use crate::event::{Event, REMOTE_HOST, SERVICE, USER, authentication};
-use crate::queue::EventId;
 use crate::queue::sql::{SqlResult, every, execute};
+use crate::queue::{EventId, row};
 use crate::rules::New;
 
 /// How many addresses, and how many keys, are remembered of one user.
@@ -70,8 +70,7 @@ fn is_ripe(connection: &Connection, event: &Event) -> SqlResult<bool> {
     }
     let sql = "INSERT OR IGNORE INTO meta VALUES ('learning', ?)";
     execute(connection, sql, params![event.at.to_string()])?;
-    let since =
-        every(connection, "SELECT value FROM meta WHERE name = 'learning'", &[], |row| row.get::<_, String>(0))?;
+    let since = every(connection, "SELECT value FROM meta WHERE name = 'learning'", &[], |row| row::text(row, 0))?;
     let since = since.first().map(|moment| Stamp::parse(moment)).unwrap_or_default();
     Ok(event.at.utc_ms - since.utc_ms >= LEARNING_MS)
 }

@@ -95,6 +95,11 @@ pub fn bytes<'row>(row: &'row rusqlite::Row<'_>, column: usize) -> rusqlite::Res
     Ok(row.get_ref(column)?.as_bytes_or_null().ok().flatten().unwrap_or_default())
 }
 
+/// The same as text, whatever its bytes are.
+pub fn text(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<String> {
+    Ok(String::from_utf8_lossy(bytes(row, column)?).into_owned())
+}
+
 /// The columns that a login fills.
 fn stored_columns() -> Vec<&'static str> {
     let mut columns = vec!["kind", "utc_ms", "boot_ms", "boot_id", "facts"];

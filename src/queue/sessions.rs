@@ -148,7 +148,7 @@ fn closed(connection: &Connection, event: &Event, process: Process) -> SqlResult
         // Only where logins and logouts of this service are known to be recorded, and only if the process began
         // when this queue was there.
         let sql = "SELECT value FROM meta WHERE name = 'created' AND EXISTS (SELECT 1 FROM meta WHERE name = ?)";
-        let created: Vec<String> = every(connection, sql, params![is_paired], |row| row.get(0))?;
+        let created: Vec<String> = every(connection, sql, params![is_paired], |row| row::text(row, 0))?;
         let started = event.at.utc_ms - (event.at.boot_ms - process.started_ms());
         let is_later = |created: Stamp| {
             if created.boot_id == event.at.boot_id {
@@ -229,7 +229,8 @@ fn newest(connection: &Connection, key: &str) -> SqlResult<Option<(String, Strin
 }
 
 fn key_and_state(row: &rusqlite::Row<'_>) -> rusqlite::Result<(String, String)> {
-    Ok((row.get("key")?, row.get("closed")?))
+    let column = |name| row.as_ref().column_index(name);
+    Ok((row::text(row, column("key")?)?, row::text(row, column("closed")?)?))
 }
 
 fn set_state(connection: &Connection, key: &str, state: &str) -> SqlResult<()> {

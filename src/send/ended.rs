@@ -25,7 +25,7 @@ enum Found {
     Waiting(i64),
     /// It is gone.
     Gone,
-    /// The host has been started anew since.
+    /// The host was restarted since.
     Restarted,
 }
 

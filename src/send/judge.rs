@@ -5,11 +5,8 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::event::{ADDRESS, Action, Event, REMOTE_HOST, SERVICE};
 use crate::queue::Queue;
-use crate::rules::{Items, New, Urgency, Verdict};
+use crate::rules::{Items, New, SCHEDULERS, Urgency, Verdict};
 use crate::send::reminder::{DAY, daily};
-
-/// Services that open sessions all day long, for nobody who logs in.
-pub const SCHEDULERS: [&str; 3] = ["cron", "crond", "atd"];
 
 /// Judges what is new.
 pub fn run(queue: &mut Queue, config: &Config, now: &Stamp) -> Result<(), Error> {
@@ -41,7 +38,7 @@ pub fn run(queue: &mut Queue, config: &Config, now: &Stamp) -> Result<(), Error>
 }
 
 /// What to do about a hook in the stack of a scheduler.
-pub fn scheduled(count: i64) -> String {
+fn scheduled(count: i64) -> String {
     format!(
         "cron's sessions are told too, {count} in the last 24 hours: take the line out of /etc/pam.d/cron and of what \
          it includes (common-session-noninteractive, system-auth), or write `services = [\"cron\"]` in [allowlist]"

@@ -14,6 +14,7 @@ use crate::send::deadline::Deadline;
 use crate::send::notes::{self, Need};
 use crate::send::{delivery, import, judge};
 
+/// Longer than any target is gone.
 const FOREVER: Duration = Duration::from_hours(24 * 365 * 100);
 
 /// Delivers what is due, as far as it can be noted. Always fails, with `why` the queue can't be written.

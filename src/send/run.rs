@@ -47,7 +47,10 @@ pub fn now(config: &Config) -> Result<Health, Error> {
     if !has_nothing(config)
         && let Some(lock) = lock::take(config)?
     {
-        open(&config.paths.database)?.end_back_off()?;
+        // On a disk that can't be written, what is due is delivered all the same.
+        if let Err(why) = open(&config.paths.database).and_then(|mut queue| queue.end_back_off()) {
+            let _ = log::failed(&why);
+        }
         drop(lock);
     }
     once(config)

@@ -3,6 +3,7 @@
 #[cfg(feature = "tls")]
 mod algorithms;
 mod names;
+mod proxy;
 mod servers;
 #[cfg(feature = "telegram")]
 mod services;

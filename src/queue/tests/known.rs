@@ -91,3 +91,23 @@ fn ten_thousand_keys_of_one_user_change_nothing_for_another_one() {
     let kept: i64 = queue.read(|connection| value(connection, "SELECT count(*) FROM known", &[])).expect("readable");
     assert_eq!(kept, 2 + 64 + 1);
 }
+
+/// P4: whoever can write the file may put anything into it; one bad row must not stop the others.
+#[test]
+fn bytes_in_the_place_of_texts_stop_nothing() {
+    let home = Home::new();
+    let mut queue = home.queue();
+    let first = login("amanda", "192.0.2.1", 1, EARLIEST_MS);
+    news(&mut queue, slice::from_ref(&first));
+    queue
+        .connection
+        .execute_batch(
+            "UPDATE meta SET value = x'ff00' WHERE name IN ('created', 'learning');
+             UPDATE open SET closed = x'ff00'; UPDATE known SET value = x'ff00', last = x'ff00';",
+        )
+        .expect("writable");
+    let mut logout = Event::session(Action::Close, first.facts.clone());
+    logout.at = first.at.clone();
+    assert_eq!(news(&mut queue, &[logout, login("amanda", "192.0.2.1", 1, EARLIEST_MS)]).len(), 2);
+    assert!(queue.open_sessions().is_ok());
+}
