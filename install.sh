@@ -487,17 +487,6 @@ install_state() {
         state_owner=0:0
         note "$STATE and the queue in it belong to root, so both commands stay root; to change that: chown -R $NAME: $STATE, then run this again"
     fi
-    case $perms in
-        d????w* | d???????w*) note "$STATE can be written by others: chmod go-rwx $STATE" ;;
-    esac
-    if [ "$from_go" = yes ] && [ "$dry" = yes ]; then return; fi
-    for file in "$QUEUE"*; do
-        [ -e "$file" ] || continue
-        file_owner=$uid
-        examine "$file"
-        [ "$uid" = "$file_owner" ] || note "$file and its directory have different owners: chown -R $runs_as: $STATE"
-        uid=$file_owner
-    done
 }
 
 note_ram() {
@@ -559,44 +548,6 @@ take_over_config() {
         fi
         did update "$place (now readable by $NAME)"
     done
-}
-
-# Says why `send` would refuse a configuration, or couldn't read it.
-examine_config() {
-    examine "$CONFIG_DIR"
-    if ! may "$perms" x; then
-        note "$NAME can't enter $CONFIG_DIR: chgrp $NAME $CONFIG_DIR && chmod g+rx $CONFIG_DIR"
-    fi
-    examine "$CONFIG"
-    if [ "$uid" != 0 ] && { [ "$runs_as" = root ] || [ "$uid" != "$service_uid" ]; }; then
-        note "$CONFIG belongs to user $uid, so \`send\` refuses it: chown root $CONFIG"
-    fi
-    case $perms in
-        ?????w* | ????????w*) note "$CONFIG can be written by others, so \`send\` refuses it: chmod go-w $CONFIG" ;;
-    esac
-    case $perms in
-        ???????r*) note "$CONFIG can be read by everybody, and the secrets in it: chgrp $NAME $CONFIG && chmod 0640 $CONFIG" ;;
-    esac
-    if ! may "$perms" r; then
-        note "$NAME can't read $CONFIG: chgrp $NAME $CONFIG && chmod g+r $CONFIG"
-    fi
-}
-
-# Whether the one that `send` runs as may do r or x to what `examine` looked at: may PERMS r|x.
-may() {
-    [ "$runs_as" != root ] && [ -n "$service_uid" ] || return 0
-    bits=${1#?}
-    if [ "$uid" = "$service_uid" ]; then
-        :
-    elif [ "$gid" = "$service_gid" ]; then
-        bits=${bits#???}
-    else
-        bits=${bits#??????}
-    fi
-    case $2$bits in
-        rr* | x??[xst]*) return 0 ;;
-    esac
-    return 1
 }
 
 # What the configuration calls the host at first. A package or an image isn't built on its host.
@@ -665,7 +616,6 @@ install_config() {
     if [ -e "$(at "$CONFIG")" ]; then
         if [ "$from_go" = yes ]; then take_over_config; fi
         say "unchanged $(at "$CONFIG")"
-        if live && { [ "$from_go" = no ] || real; }; then examine_config; fi
     else
         put 640 "$config_owner" "$CONFIG" <<EOF
 $(config_template)
@@ -1460,9 +1410,7 @@ say_pam() {
         say "PAM: put this line into /etc/pam.d/sshd after pam_loginuid.so and before pam_env.so: $(pam_line sshd)"
     else
         examine_pam /etc/pam.d/sshd
-        if [ "$late" = yes ]; then
-            note "$file has the line, but after pam_env.so or pam_selinux.so open, where a user can forge variables: move it, $place, or run this again with --pam sshd"
-        elif [ -n "$ours$through" ]; then
+        if [ -n "$ours$through" ]; then
             say "PAM: unchanged $file has the line"
         else
             say "PAM: put this line into $file, $place, before pam_env.so and pam_selinux.so open, or run this again with --pam sshd: $(pam_line sshd)"
@@ -1520,19 +1468,10 @@ install_all() {
 # The program judges what this script can't, and says what to do next.
 check_all() {
     if ! live || ! real; then return; fi
-    # Programs older than these commands know nothing of them.
-    commands=$("$BIN" --help 2>/dev/null | sed -n 's/^  \([a-z][a-z]*\) .*/\1/p' | tr '\n' ' ')
-    look=status try=
-    case " $commands" in
-        *' check '*)
-            look=check
-            "$BIN"${OPTIONS:+ --config "$CONFIG"} check || true
-            ;;
-    esac
-    case " $commands" in *' test '*) try="$BIN$OPTIONS test, then " ;; esac
+    "$BIN"${OPTIONS:+ --config "$CONFIG"} check || true
     say "next: 1. say in $CONFIG where notices go, unless it says so already"
-    say "next: 2. $BIN$OPTIONS $look"
-    say "next: 3. ${try}log in once more, and read the notice before you close this session"
+    say "next: 2. $BIN$OPTIONS check"
+    say "next: 3. $BIN$OPTIONS test, then log in once more, and read the notice before you close this session"
 }
 
 # Prints every place where a schedule or PAM has our binary: PREFIX may have been another one.

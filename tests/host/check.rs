@@ -111,7 +111,7 @@ impl Host {
 /// a package or a person.
 type Row = (&'static str, &'static str, &'static str);
 
-const MENDED: [Row; 19] = [
+const MENDED: [Row; 23] = [
     ("no PAM line", "sed -i /queue/d /etc/pam.d/sshd", "doesn't call this program"),
     ("no queue", "sed -i 's/ queue$//' /etc/pam.d/sshd", "lacks the argument `queue`"),
     (
@@ -137,6 +137,10 @@ const MENDED: [Row; 19] = [
     ("UsePAM no", "sed -i 's/yes/no/' /etc/ssh/sshd_config", "UsePAM is off"),
     ("config is root's", "chgrp root $C; chmod 600 $C", "config.toml: Permission denied"),
     ("config directory is root's", "chmod 700 /etc/ssh-session-notifier", "config.toml: Permission denied"),
+    ("config is another user's", "chown 1000 $C", "is owned by user 1000"),
+    ("config can be changed by the group", "chmod 660 $C", "can be written by others"),
+    ("the state directory can be changed by others", "chmod 777 var/state", "var/state can be changed by others"),
+    ("the queue is another user's", "touch var/state/q.db; chmod 600 var/state/q.db", "cannot use"),
     (
         "secret is root's",
         "file=/etc/ssh-session-notifier/topic; (umask 077; echo http://127.0.0.1/t >$file)

@@ -163,8 +163,6 @@ fn a_host_with_only_busybox_gets_everything_once() {
     assert!(is_unchanged(&host.install(&[])));
     assert_eq!(host.snapshot(), before);
 
-    host.write("etc/pam.d/sshd", &format!("{PAM}session optional pam_exec.so /usr/sbin/{NAME} queue\n"));
-    assert!(host.install(&[]).contains("after pam_env.so"), "a line that stands too late is said to be");
     fs::remove_dir_all(host.at("etc/pam.d")).expect("pam.d");
     assert!(host.install(&[]).contains("there is no PAM on this host"));
 }
@@ -200,30 +198,18 @@ fn the_configuration_can_never_be_read_by_others_while_it_is_made() {
 }
 
 #[test]
-fn an_existing_configuration_and_queue_are_only_looked_at() {
-    let Some(host) = Tree::host("an_existing_configuration_and_queue_are_only_looked_at") else { return };
+fn an_existing_configuration_and_queue_are_left_as_they_are() {
+    let Some(host) = Tree::host("an_existing_configuration_and_queue_are_left_as_they_are") else { return };
     host.install(&[]);
     host.write(CONFIG, "old = true\n");
     host.write(QUEUE, "events");
     chown(host.at(QUEUE), Some(999), Some(999)).expect("chown");
-    let cases = [
-        (0o640, 1000, 999, "belongs to user 1000, so `send` refuses it"),
-        (0o660, 0, 999, "can be written by others, so `send` refuses it"),
-        (0o600, 0, 0, "ssh-session-notifier can't read"),
-        (0o644, 0, 0, "can be read by everybody"),
-        (0o640, 0, 999, ""),
-    ];
-    for (mode, uid, gid, expected) in cases {
+    for (mode, uid, gid) in [(0o640, 1000, 999), (0o660, 0, 999), (0o600, 0, 0), (0o644, 0, 0), (0o640, 0, 999)] {
         chown(host.at(CONFIG), Some(uid), Some(gid)).expect("chown");
         fs::set_permissions(host.at(CONFIG), Permissions::from_mode(mode)).expect("chmod");
         let before = host.snapshot();
         let said = host.install(&[]);
-        assert!(said.contains(expected) && is_unchanged(&said), "{mode:o} {uid}:{gid}: {said}");
-        assert_eq!(
-            expected.is_empty(),
-            !said.lines().any(|line| line.contains("note:") && line.contains(CONFIG)),
-            "{said}"
-        );
+        assert!(is_unchanged(&said), "{mode:o} {uid}:{gid}: {said}");
         assert_eq!(host.snapshot(), before);
     }
 }
@@ -316,15 +302,9 @@ fn a_mistake_is_said_with_its_remedy_before_anything_is_changed() {
 }
 
 #[test]
-fn a_program_that_can_check_the_host_is_asked_at_the_end() {
-    let Some(host) = Tree::host("a_program_that_can_check_the_host_is_asked_at_the_end") else { return };
-    let said = host.install(&[]);
-    assert!(said.contains("next: 2. /usr/sbin/ssh-session-notifier status\n"), "{said}");
-    host.write(
-        NAME,
-        "#!/bin/sh\ncase $* in\n--help) printf '  check [--network]  x\\n  test [TARGET]  x\\n' ;;\n\
-         *check) echo \"problem: $*\"; exit 1 ;;\nesac\n",
-    );
+fn the_program_is_asked_to_check_the_host_at_the_end() {
+    let Some(host) = Tree::host("the_program_is_asked_to_check_the_host_at_the_end") else { return };
+    host.write(NAME, "#!/bin/sh\ncase $* in\n*check) echo \"problem: $*\"; exit 1 ;;\nesac\n");
     let said = host.install(&["--config", "/srv/etc"]);
     assert!(said.contains("problem: --config /srv/etc/config.toml check\nnext: 1."), "{said}");
     assert!(

@@ -1,6 +1,7 @@
 //! Where events are kept: whether the service user can use it, and whether it survives a reboot.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -40,6 +41,9 @@ fn queue(home: &Path, database: &Path) -> Finding {
     if !home.exists() && blocked(home).is_none_or(|(path, _)| path == home) {
         return Finding::ok(format!("queue: the first login makes {}", home.display()));
     }
+    if let Some(problem) = changed_by_others(home) {
+        return problem;
+    }
     if let Err(why) = access(home, AccessFlags::R_OK | AccessFlags::W_OK | AccessFlags::X_OK) {
         return unusable(home, why);
     }
@@ -62,6 +66,13 @@ fn queue(home: &Path, database: &Path) -> Finding {
             ))
         }
     }
+}
+
+/// Whether others than its owner can put files into the state directory.
+fn changed_by_others(home: &Path) -> Option<Finding> {
+    let mode = fs::metadata(home).ok()?.mode();
+    let text = || format!("queue: {} can be changed by others (mode {:04o})", home.display(), mode & 0o7777);
+    (mode & 0o022 != 0).then(|| Finding::problem(text(), format!("chmod go-w {}", home.display())))
 }
 
 fn unusable(path: &Path, why: Errno) -> Finding {
