@@ -7,6 +7,7 @@ use lexopt::prelude::{Long, Short, Value};
 
 use crate::error::{Error, Kind};
 use crate::queue::EventId;
+use crate::text::nearest;
 
 /// Where the configuration is unless `--config` names another place.
 const CONFIG: &str = "/etc/ssh-session-notifier/config.toml";
@@ -94,9 +95,6 @@ drop --target NAME: forgets a target that is no longer in the configuration, and
     ),
     ("help", USAGE),
 ];
-
-/// Letters that a misspelt command may differ by.
-const NEAR: usize = 2;
 
 /// What the command line asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -204,24 +202,9 @@ fn command(words: &[&str], options: &[&str], target: Option<String>) -> Result<C
 
 /// `unknown command: "sned"; did you mean send? see --help`
 fn unknown(name: &str) -> Error {
-    let near = COMMANDS.iter().map(|(command, _)| (distance(name, command), command)).min();
-    let near = near.filter(|(distance, _)| *distance <= NEAR).map(|(_, command)| format!("; did you mean {command}?"));
+    let near = nearest(name, COMMANDS.iter().map(|(command, _)| *command));
+    let near = near.map(|command| format!("; did you mean {command}?"));
     Kind::Usage(format!("unknown command: {name:?}{} see --help", near.unwrap_or_else(|| ";".into()))).into()
-}
-
-/// How many letters must be replaced, inserted or left out to make one word of the other (Levenshtein).
-fn distance(one: &str, other: &str) -> usize {
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (line, letter) in one.bytes().take(32).enumerate() {
-        let mut diagonal = row[0];
-        row[0] = line + 1;
-        for (column, wanted) in other.bytes().enumerate() {
-            let replaced = diagonal + usize::from(letter != wanted);
-            diagonal = row[column + 1];
-            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
-        }
-    }
-    row[other.len()]
 }
 
 fn number(word: &str) -> Result<EventId, Error> {

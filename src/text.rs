@@ -121,6 +121,30 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// Letters that a misspelt word may differ by.
+const NEAR: usize = 2;
+
+/// The known word that a misspelt one was probably meant to be, whatever its capitals.
+pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let (distance, near) = known.map(|known| (distance(word, known), known)).min()?;
+    (distance <= NEAR).then_some(near)
+}
+
+/// How many letters must be replaced, inserted or left out to make one word of the other (Levenshtein).
+fn distance(one: &str, other: &str) -> usize {
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (line, letter) in one.bytes().take(48).enumerate() {
+        let mut diagonal = row[0];
+        row[0] = line + 1;
+        for (column, wanted) in other.bytes().enumerate() {
+            let replaced = diagonal + usize::from(!letter.eq_ignore_ascii_case(&wanted));
+            diagonal = row[column + 1];
+            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[other.len()]
+}
+
 /// Writes a value for a path or a query (RFC 3986 §2.1).
 pub fn percent_encoded(text: &str) -> String {
     let mut encoded = String::new();

@@ -155,11 +155,14 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unknown(name) => write!(
-                f,
-                "{name:?} is no zone that this host has (in {}) or IANA knows, and no POSIX TZ string",
-                DIRECTORIES.join(", ")
-            ),
+            Self::Unknown(name) => {
+                let places = DIRECTORIES.join(", ");
+                write!(
+                    f,
+                    "{name:?} is no zone that this host has (in {places}) or IANA knows, and no POSIX TZ string"
+                )?;
+                table::near(name).map_or(Ok(()), |near| write!(f, "; did you mean {near:?}?"))
+            }
             Self::File(path, why) => write!(f, "cannot read {}: {why}", path.display()),
             Self::Malformed(path, Malformed(what)) => write!(f, "{} is malformed: {what}", path.display()),
         }

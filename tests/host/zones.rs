@@ -49,6 +49,6 @@ fn a_zone_that_nobody_knows_is_a_mistake_with_zoneinfo_and_without() {
     for prepare in ["true", BARE] {
         let output = sent(prepare, "Asia/Kolkatta");
         let expected = "config.toml:2: host.timezone cannot be used: \"Asia/Kolkatta\" is no zone that this host has";
-        output.fails().says(expected).prints_only("");
+        output.fails().says(expected).says("did you mean \"Asia/Kolkata\"?").prints_only("");
     }
 }

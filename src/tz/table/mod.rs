@@ -14,6 +14,7 @@
 #[cfg(test)]
 mod tests;
 
+use crate::text::nearest;
 use crate::tz::posix::Rule;
 use crate::tz::tzif::History;
 
@@ -28,9 +29,15 @@ pub fn find(name: &str) -> Option<History> {
     find_in(ZONES, name)
 }
 
+/// The zone that a misspelt name was probably meant to be: of `Asia/Kolkatta`, `europe/berlin` or `Berlin`.
+pub fn near(name: &str) -> Option<&'static str> {
+    let names = || rows(ZONES).flat_map(|(_, names)| names.split(' '));
+    let city = |zone: &str| zone.rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
+    nearest(name, names()).or_else(|| names().find(|zone| city(zone) == city(name)))
+}
+
 fn find_in(zones: &str, name: &str) -> Option<History> {
-    let mut rows = zones.lines().filter(|row| !row.starts_with('#')).filter_map(|row| row.split_once(' '));
-    let (rule, _) = rows.find(|(_, names)| names.split(' ').any(|known| known == name))?;
+    let (rule, _) = rows(zones).find(|(_, names)| names.split(' ').any(|known| known == name))?;
     let (rule, until) = rule.split_once(';').unwrap_or((rule, "0"));
     let rule = Rule::parse(rule)?;
     let numbers = until.split(';').map(|number| number.parse().ok()).collect::<Option<Vec<i64>>>()?;
@@ -38,4 +45,9 @@ fn find_in(zones: &str, name: &str) -> Option<History> {
     let offset = |seconds: i64| i32::try_from(seconds).ok();
     let transitions = changes.chunks_exact(2).map(|change| Some((change[0], offset(change[1])?)));
     Some(History::new(offset(*first)?, transitions.collect::<Option<Vec<_>>>()?, Some(rule)))
+}
+
+/// Each rule of the table, and the names that it is for.
+fn rows(zones: &str) -> impl Iterator<Item = (&str, &str)> {
+    zones.lines().filter(|row| !row.starts_with('#')).filter_map(|row| row.split_once(' '))
 }

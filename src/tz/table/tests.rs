@@ -136,3 +136,16 @@ fn a_row_holds_as_it_says_before_its_rule_does() {
         [-28_800, -3600, -3600, -25_200, -25_200]
     );
 }
+
+#[test]
+fn a_misspelt_name_or_a_city_alone_is_understood() {
+    for (name, expected) in [
+        ("Asia/Kolkatta", Some("Asia/Kolkata")),
+        ("europe/berlin", Some("Europe/Berlin")),
+        ("Auckland", Some("Pacific/Auckland")),
+        ("Ho_Chi_Minh", Some("Asia/Ho_Chi_Minh")),
+        ("Middle-earth/Hobbiton", None),
+    ] {
+        assert_eq!(near(name), expected, "{name}");
+    }
+}
