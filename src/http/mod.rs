@@ -7,6 +7,8 @@
 mod anchors;
 #[cfg(feature = "tls")]
 mod roots;
+#[cfg(feature = "tls")]
+mod store;
 #[cfg(test)]
 mod tests;
 

@@ -157,11 +157,12 @@ fn reset(local: &TcpStream) {
 /// Copies both ways until minreq has enough.
 fn copy(mut local: &TcpStream, mut server: &TcpStream, ends: Instant) -> Result<(), String> {
     let mut buffer = vec![0; 16 * 1024];
-    let (mut received, mut has_ended) = (0, false);
+    // What the server says before it is asked would look to minreq like a part of the proxy's answer.
+    let (mut received, mut is_heard) = (0, false);
     loop {
         let _ = local.set_quickack(true);
         let mut ready = vec![PollFd::new(local.as_fd(), PollFlags::POLLIN)];
-        if !has_ended {
+        if is_heard {
             ready.push(PollFd::new(server.as_fd(), PollFlags::POLLIN));
         }
         if !wait(&mut ready, ends)? {
@@ -174,6 +175,7 @@ fn copy(mut local: &TcpStream, mut server: &TcpStream, ends: Instant) -> Result<
                 // minreq has its answer, or has given up.
                 Ok(0) | Err(_) => return Ok(()),
                 Ok(length) => {
+                    is_heard |= received == 0;
                     let _ = server.set_write_timeout(limit);
                     // A server may answer before it has read everything, and take no more: its answer counts.
                     let _ = server.write_all(&buffer[..length]);
@@ -188,7 +190,7 @@ fn copy(mut local: &TcpStream, mut server: &TcpStream, ends: Instant) -> Result<
                 return Err(format!("the answer is longer than {} KiB", ANSWER_LIMIT / 1024));
             }
             if length == 0 {
-                has_ended = true;
+                is_heard = false;
                 let _ = local.shutdown(Shutdown::Write);
             }
             let _ = local.set_write_timeout(limit);

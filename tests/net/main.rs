@@ -2,6 +2,8 @@
 
 #[cfg(feature = "tls")]
 mod algorithms;
+#[cfg(feature = "tls")]
+mod authorities;
 mod names;
 mod proxy;
 mod servers;

@@ -12,20 +12,18 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
 use crate::support;
-use crate::support::home::{Home, Syslog};
+use crate::support::home::Home;
 use crate::support::outcome::Outcome;
 use crate::support::server::{Server, hold};
-use crate::support::tls::{
-    Authority, END, EXPIRED, FUTURE, Nginx, PAST, Pair, Process, is_possible, ntfy, text, trusting,
-};
+use crate::support::tls::{Authority, END, EXPIRED, FUTURE, Nginx, PAST, Pair, Process, is_possible, ntfy, trusting};
 
-const GOOD: &str = "DNS:localhost,IP:127.0.0.1";
-const UNKNOWN: &str = "the server's certificate is from an unknown authority (see network.ca_file)";
+pub const GOOD: &str = "DNS:localhost,IP:127.0.0.1";
+pub const UNKNOWN: &str = "the server's certificate is from an unknown authority (see network.ca_file)";
 const SELF_SIGNED: &str = "the server's certificate is a self-signed authority certificate: \
     give the server one that is signed by that authority";
 
 /// A server behind nginx that presents a good certificate, and a login to tell of.
-fn scene(settings: &str) -> (Home, Authority, Server, Nginx) {
+pub fn scene(settings: &str) -> (Home, Authority, Server, Nginx) {
     let home = Home::as_installed("");
     let authority = Authority::new(&home, "authority");
     let good = authority.issue("good", GOOD, PAST, END);
@@ -36,7 +34,7 @@ fn scene(settings: &str) -> (Home, Authority, Server, Nginx) {
 }
 
 /// P2
-fn assert_kept(home: &Home, output: &Output, said: &str) {
+pub fn assert_kept(home: &Home, output: &Output, said: &str) {
     let errors = output.fails().says(&format!("ntfy: {said}; everything is kept, and tried again in 1 min")).stderr();
     assert!(!errors.contains("s3cret") && !errors.contains("mytopic"), "{errors}");
     let status = home.status();
@@ -134,37 +132,6 @@ fn a_certificate_that_proves_nothing_is_refused_with_the_reason_and_the_event_is
         home.queue().forget_failures();
     }
     assert!(server.requests().is_empty(), "no token went to a server that wasn't proven");
-}
-
-/// Runs `send` where the system's store is this text, or where there is none at all.
-fn send_with_store(home: &Home, store: Option<&str>) -> Output {
-    let hide =
-        "for dir in /etc/ssl /etc/pki /var/lib/ca-certificates; do [ ! -d $dir ] || mount -t tmpfs none $dir; done";
-    let put = store.map(|store| {
-        fs::write(home.at("store"), store).expect("a file");
-        format!("mkdir /etc/ssl/certs; cp {} /etc/ssl/certs/ca-certificates.crt", home.at("store").display())
-    });
-    let prepare = [hide, put.as_deref().unwrap_or(":")].join("; ");
-    home.command_in_own_dev(&prepare, &["send"]).output().expect("unshare starts")
-}
-
-#[test]
-fn the_systems_store_is_trusted_and_where_there_is_none_mozillas_authorities_stand_in() {
-    let test = "the_systems_store_is_trusted_and_where_there_is_none_mozillas_authorities_stand_in";
-    if !is_possible() || !support::has_mount_namespaces() || !std::path::Path::new("/etc/ssl").is_dir() {
-        return support::skip(test, "needs nginx, openssl, root and mount namespaces");
-    }
-    let (home, authority, server, nginx) = scene("");
-    let _syslog = Syslog::listen(&home);
-    home.configure(&ntfy("localhost", nginx.ports[0], ""));
-    for store in [None, Some(""), Some("this is no certificate\n")] {
-        assert_kept(&home, &send_with_store(&home, store), UNKNOWN);
-        home.queue().forget_failures();
-    }
-    let other = Authority::new(&home, "other");
-    let store = text(&other.pair.certificate) + "# a comment\n" + &text(&authority.pair.certificate);
-    send_with_store(&home, Some(&store)).succeeds();
-    assert_eq!(server.requests().len(), 1);
 }
 
 /// P3
