@@ -6,6 +6,7 @@ mod algorithms;
 mod authorities;
 mod names;
 mod proxy;
+mod resolvers;
 mod servers;
 #[cfg(feature = "telegram")]
 mod services;

@@ -7,6 +7,7 @@ pub mod copy;
 pub mod cost;
 pub mod home;
 pub mod inject;
+pub mod network;
 pub mod outcome;
 pub mod powercut;
 pub mod queue;
