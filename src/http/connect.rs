@@ -244,10 +244,18 @@ fn ask_proxy(mut stream: &TcpStream, host: &str, port: u16, proxy: &Url, ends: I
     Err(match status {
         _ if !is_http => "does not speak HTTP: is network.proxy the address of a proxy?".into(),
         200..300 => return Ok(()),
-        407 if proxy.user().is_some() => "does not accept the name and the password in network.proxy (HTTP 407)".into(),
-        407 => "wants a name and a password (HTTP 407): write http://NAME:PASSWORD@HOST:PORT as network.proxy".into(),
+        // tinyproxy says 401 to a wrong password.
+        401 | 407 if proxy.user().is_some() => {
+            format!("does not accept the name and the password in network.proxy (HTTP {status})")
+        }
+        401 | 407 => {
+            format!(
+                "wants a name and a password (HTTP {status}): write http://NAME:PASSWORD@HOST:PORT as network.proxy"
+            )
+        }
         403 => format!("does not allow a connection to {host}:{port} (HTTP 403): allow it in the proxy's settings"),
-        502..=504 => format!("cannot reach {host}:{port} itself (HTTP {status})"),
+        // tinyproxy says 500 to everything that it can't reach.
+        500 | 502..=504 => format!("cannot reach {host}:{port} itself (HTTP {status})"),
         _ => format!("refuses a connection to {host}:{port} (HTTP {status}): is it a proxy that knows CONNECT?"),
     })
 }

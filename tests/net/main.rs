@@ -5,6 +5,7 @@ mod algorithms;
 #[cfg(feature = "tls")]
 mod authorities;
 mod names;
+mod proxies;
 mod proxy;
 mod resolvers;
 mod servers;

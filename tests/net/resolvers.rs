@@ -90,12 +90,10 @@ fn server(address: &str) -> Server {
 /// Targets of ntfy: names and addresses.
 fn home(targets: &[(&str, String)]) -> Home {
     let names: Vec<&str> = targets.iter().map(|(name, _)| *name).collect();
-    let sections: String = targets
-        .iter()
-        .map(|(name, origin)| {
-            format!("[notification.{name}]\nservice = \"ntfy\"\ntopic_url = \"{origin}/mytopic\"\n")
-        })
-        .collect();
+    let section = |(name, origin): &(&str, String)| {
+        format!("[notification.{name}]\nservice = \"ntfy\"\ntopic_url = \"{origin}/mytopic\"\n")
+    };
+    let sections = targets.iter().map(section).collect::<Vec<_>>().concat();
     let home = Home::new(&format!("[network]\ntimeout = 8\n[notification]\nservice = {names:?}\n{sections}"));
     home.login("amanda");
     home
@@ -148,7 +146,9 @@ fn a_name_in_etc_hosts_is_reached_at_once_beside_a_dead_name_server() {
         let output = send_with_names(&home, "127.0.0.1 localhost\n127.0.0.9 nas.lan nas\n", Some("127.0.0.1"));
         let took = start.elapsed();
         for name in ["first", "second", "third"] {
-            output.fails().says(&format!("{name}: no answer about the name far"));
+            // musl gives up after five seconds, and tells silence from no other trouble.
+            let said = ["", "usable "].map(|what| format!("{name}: no {what}answer about the name far"));
+            output.check(said.iter().any(|said| output.stderr().contains(said)), "no reason");
         }
         let requests = server.requests();
         assert_eq!(requests.len(), 1, "{output:?}");

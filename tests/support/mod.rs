@@ -10,6 +10,7 @@ pub mod inject;
 pub mod network;
 pub mod outcome;
 pub mod powercut;
+pub mod proxies;
 pub mod queue;
 pub mod server;
 pub mod sshd;
