@@ -29,9 +29,9 @@ const HEAD_LIMIT: usize = 4096;
 /// How many connections may wait to show the secret. Any user of this host can connect.
 const MOST_WAITING: usize = 64;
 
-/// When so many wait, those that have been silent for this long make room. minreq writes as soon as it is connected,
-/// and panics if it is cut off before that.
-const SILENT: Duration = Duration::from_secs(2);
+/// When so many wait, those that have had this long make room. minreq writes everything as soon as it is connected, and
+/// panics if it is cut off before that.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long minreq may take to end when its connection has.
 const GRACE: Duration = Duration::from_secs(1);
@@ -103,12 +103,12 @@ fn accept(listener: &TcpListener, secret: &str, ends: Instant) -> Result<TcpStre
         if !is_full {
             ready.push(PollFd::new(listener.as_fd(), PollFlags::POLLIN));
         }
-        let until = if is_full { ends.min(Instant::now() + SILENT) } else { ends };
+        let until = if is_full { ends.min(Instant::now() + PATIENCE) } else { ends };
         if !wait(&mut ready, until)? && Instant::now() >= ends {
             return Err("no answer in time: this host is too busy to begin".into());
         }
         if is_full {
-            waiting.retain(|(_, head, since)| !head.is_empty() || since.elapsed() < SILENT);
+            waiting.retain(|(.., since)| since.elapsed() < PATIENCE);
         }
         while waiting.len() < MOST_WAITING
             && let Ok((stream, _)) = listener.accept()

@@ -7,6 +7,7 @@ mod authorities;
 mod names;
 mod proxies;
 mod proxy;
+mod relay;
 mod resolvers;
 mod servers;
 #[cfg(feature = "telegram")]
