@@ -17,7 +17,7 @@ use nix::libc::linger;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{setsockopt, sockopt};
 
-use crate::http::Response;
+use crate::http::{Response, TLS_FAILED};
 use crate::text::base64;
 
 /// Bytes that a server may send: an answer, its head, and what TLS puts around them.
@@ -78,6 +78,8 @@ pub fn exchange(
         (Ok(()), result) => result.map_err(Failure::Broken),
         // What has come may be enough.
         (Err(why), Ok(response)) => Ok(Response { cut: response.cut.map(|_| why), ..response }),
+        // A server says what it has against us, and breaks the connection off.
+        (Err(_), Err(alert)) if alert.starts_with(TLS_FAILED) => Err(Failure::Broken(alert)),
         // minreq sees only the consequence.
         (Err(why), Err(_)) => Err(Failure::Broken(why)),
     }

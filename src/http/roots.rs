@@ -1,4 +1,4 @@
-//! Decides which authorities TLS trusts, and explains TLS errors.
+//! Decides which authorities TLS trusts.
 //!
 //! They are those in `network.ca_file`, else those of the system's first store that holds a readable
 //! certificate, else Mozilla's, which are built into this binary. rustls's verifier for the platform, which
@@ -19,7 +19,6 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use rustls::crypto::{CryptoProvider, KeyProvider, ring};
 use rustls::pki_types::{PrivateKeyDer, TrustAnchor};
 use rustls::sign::SigningKey;
-use rustls::{AlertDescription, CertificateError};
 
 use crate::error::Error;
 use crate::files::{self, Links};
@@ -157,48 +156,4 @@ impl KeyProvider for NoKeys {
     fn load_private_key(&self, _: PrivateKeyDer<'static>) -> Result<Arc<dyn SigningKey>, rustls::Error> {
         Err(rustls::Error::General("this program uses no private keys".into()))
     }
-}
-
-/// Describes a TLS error, with the remedy if there is one.
-pub fn explain(error: &rustls::Error) -> String {
-    match error {
-        rustls::Error::InvalidCertificate(why) => format!("the server's certificate {}", doubt(why)),
-        rustls::Error::AlertReceived(AlertDescription::ProtocolVersion) => {
-            "TLS failed: the server knows neither TLS 1.2 nor 1.3".into()
-        }
-        // The server accepts nothing that it was offered (RFC 8446 §6.2), or it demands a client
-        // certificate.
-        rustls::Error::AlertReceived(
-            alert @ (AlertDescription::HandshakeFailure | AlertDescription::InsufficientSecurity),
-        ) => {
-            let perhaps = "perhaps it accepts none of the algorithms that this program supports";
-            format!("TLS failed: the server refuses the handshake ({alert:?}): {perhaps}")
-        }
-        other => format!("TLS failed: {other}"),
-    }
-}
-
-fn doubt(why: &CertificateError) -> String {
-    let what = match why {
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            "is not valid for its name"
-        }
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            "has expired, or this host's clock is ahead"
-        }
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            "is not yet valid: is this host's clock behind?"
-        }
-        CertificateError::UnknownIssuer => "is from an unknown authority (see network.ca_file)",
-        CertificateError::UnsupportedSignatureAlgorithmContext { .. } => {
-            "is signed with an algorithm that this program does not support"
-        }
-        // An error from webpki for which rustls has no variant.
-        CertificateError::Other(why) if why.to_string() == "CaUsedAsEndEntity" => {
-            "is a self-signed authority certificate: give the server one that is signed by that authority"
-        }
-        CertificateError::Other(why) => return format!("is refused: {why}"),
-        other => return format!("is refused: {other}"),
-    };
-    what.into()
 }

@@ -370,8 +370,9 @@ impl Run<'_> {
         let Outcome::Moved { hint, why } = first else { return first };
         let second = self.send(target, notices, &hint);
         match second {
-            Outcome::Failed { .. } => return second,
-            Outcome::Refused { .. } | Outcome::Moved { .. } => return Outcome::Refused { why },
+            // The last way's answer has a remedy.
+            Outcome::Failed { .. } | Outcome::Refused { .. } => return second,
+            Outcome::Moved { .. } => return Outcome::Refused { why },
             Outcome::Delivered { .. } | Outcome::Throttled { .. } | Outcome::Rejected { .. } => {}
         }
         log::write(Level::Warning, &format!("{}: {}; reached {hint}", target.name, target.conceal(&why)));

@@ -4,6 +4,8 @@
 mod algorithms;
 #[cfg(feature = "tls")]
 mod authorities;
+#[cfg(feature = "tls")]
+mod messages;
 mod names;
 mod proxies;
 mod proxy;

@@ -29,6 +29,8 @@ pub struct Kind(&'static [&'static str], &'static [&'static str]);
 pub const P256: Kind = Kind(&["ec", "-pkeyopt", "ec_paramgen_curve:P-256"], &[]);
 /// ECDSA on P-384, with SHA-384.
 pub const P384: Kind = Kind(&["ec", "-pkeyopt", "ec_paramgen_curve:P-384"], &["-md", "sha384"]);
+/// RSA with too few bits to trust.
+pub const RSA_1024: Kind = Kind(&["rsa:1024"], &[]);
 /// RSA with 2048 bits, by PKCS #1 1.5 with SHA-256.
 pub const RSA_2048: Kind = Kind(&["rsa:2048"], &[]);
 /// RSA with 4096 bits, by PKCS #1 1.5 with SHA-512.
@@ -89,9 +91,13 @@ impl Authority {
 
     /// The same, for a key of some kind.
     pub fn issue_with(&self, file: &str, kind: Kind, names: &str, from: &str, to: &str) -> Pair {
+        self.issue_bare(file, kind, &format!("basicConstraints = CA:FALSE\nsubjectAltName = {names}"), from, to)
+    }
+
+    /// The same with these extensions, and no others.
+    pub fn issue_bare(&self, file: &str, kind: Kind, extensions: &str, from: &str, to: &str) -> Pair {
         self.request(file, file, kind);
-        let extensions = self.home.join("extensions");
-        fs::write(&extensions, format!("basicConstraints = CA:FALSE\nsubjectAltName = {names}\n")).expect("a file");
+        fs::write(self.home.join("extensions"), format!("{extensions}\n")).expect("a file");
         self.sign(file, &["-cert", "ca.pem", "-keyfile", "ca.key", "-extfile", "extensions"], from, to);
         self.pair_of(file)
     }
@@ -105,6 +111,17 @@ impl Authority {
             &["-days", "30", "-keyout", &key, "-out", &certificate],
         ]);
         self.pair_of(file)
+    }
+
+    /// Signs a certificate of X.509's first version, which has no extensions. `None` where OpenSSL makes none.
+    pub fn issue_old(&self, file: &str) -> Option<Pair> {
+        self.request(file, "localhost", P256);
+        let (request, certificate) = (format!("{file}.csr"), format!("{file}.pem"));
+        let with = ["-CA", "ca.pem", "-CAkey", "ca.key", "-set_serial", "7", "-days", "30"];
+        self.openssl(&[&["x509", "-req", "-in", &request, "-out", &certificate], &with]);
+        let pair = self.pair_of(file);
+        let shown = Command::new("openssl").args(["x509", "-noout", "-text", "-in"]).arg(&pair.certificate).output();
+        shown.is_ok_and(|shown| shown.stdout().contains("Version: 1 (0x0)")).then_some(pair)
     }
 
     fn request(&self, file: &str, name: &str, kind: Kind) {
