@@ -143,7 +143,9 @@ fn a_name_in_etc_hosts_is_reached_at_once_beside_a_dead_name_server() {
             ("third", far("farther")),
         ]);
         let start = Instant::now();
-        let output = send_with_names(&home, "127.0.0.1 localhost\n127.0.0.9 nas.lan nas\n", Some("127.0.0.1"));
+        // musl tells capitals from small letters there.
+        let hosts = "127.0.0.1 localhost\n# \u{fffd} 127.0.0.8 nas.lan\n127.0.0.9 Nas.lan nas # nas.lan\n";
+        let output = send_with_names(&home, hosts, Some("127.0.0.1"));
         let took = start.elapsed();
         for name in ["first", "second", "third"] {
             // musl gives up after five seconds, and tells silence from no other trouble.
