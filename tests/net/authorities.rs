@@ -9,7 +9,7 @@ use crate::support;
 use crate::support::home::{Home, Syslog};
 use crate::support::outcome::Outcome;
 use crate::support::server::Server;
-use crate::support::tls::{Authority, END, Nginx, PAST, is_possible, ntfy, text};
+use crate::support::tls::{Authority, END, Nginx, PAST, Pair, is_possible, ntfy, text, trusting};
 use crate::tls::{GOOD, UNKNOWN, assert_kept, scene};
 
 const NEEDS: &str = "needs nginx, openssl, root and mount namespaces";
@@ -176,4 +176,32 @@ fn one_file_holds_a_private_authority_and_public_ones_and_may_be_a_directory_or_
         }
     }
     assert_eq!(server.requests().len(), 6);
+}
+
+#[test]
+fn a_server_must_send_its_intermediate_certificates_and_a_trusted_authority_may_be_old() {
+    if !is_possible() {
+        let test = "a_server_must_send_its_intermediate_certificates_and_a_trusted_authority_may_be_old";
+        return support::skip(test, "needs nginx and openssl");
+    }
+    let home = Home::as_installed("");
+    let (root, old) = (Authority::new(&home, "root"), Authority::expired(&home, "old"));
+    let middle = root.below(&home, "middle");
+    let (alone, aged) = (middle.issue("alone", GOOD, PAST, END), old.issue("aged", GOOD, PAST, END));
+    let chain = Pair { certificate: home.at("chain.pem"), ..alone.clone() };
+    fs::write(&chain.certificate, text(&alone.certificate) + &text(&middle.pair.certificate)).expect("a file");
+    let server = Server::well();
+    let nginx = Nginx::start(&home, server.port, "", &[alone, chain, aged]);
+    home.login("amanda");
+    home.configure(&ntfy("localhost", nginx.ports[0], &trusting(&root)));
+    let output = home.send();
+    assert_kept(&home, &output, UNKNOWN);
+    output.says("or let the server send its intermediate certificates too");
+    home.configure(&ntfy("localhost", nginx.ports[1], &trusting(&root)));
+    home.send().succeeds();
+    // What is trusted is the key; an old store's authorities have often been renewed with the same one.
+    home.login("ben");
+    home.configure(&ntfy("localhost", nginx.ports[2], &trusting(&old)));
+    home.send().succeeds();
+    assert_eq!(server.requests().len(), 2);
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::names::send_with_names;
 use crate::support::home::Home;
-use crate::support::network::has_networks;
+use crate::support::network::{has_networks, ip};
 use crate::support::outcome::Outcome;
 use crate::support::proxies::{GATEWAY, PORT, behind, squid, tinyproxy};
 use crate::support::server::{Server, taken};
@@ -63,6 +63,11 @@ impl Kind {
             }
         }
     }
+}
+
+/// A server beside the proxy.
+fn at_gateway() -> Server {
+    Server::on(TcpListener::bind((GATEWAY, 0)).expect("its address"), Arc::new(|_, _, stream| taken(stream)))
 }
 
 /// A host that sends through the proxy as this user, to this address.
@@ -175,9 +180,7 @@ fn loopback_and_targets_without_the_proxy_are_reached_directly_and_others_never(
     }
     let home = Home::new("");
     home.login("amanda");
-    let direct =
-        || Server::on(TcpListener::bind((GATEWAY, 0)).expect("its address"), Arc::new(|_, _, stream| taken(stream)));
-    behind(direct, |lan, wire| {
+    behind(at_gateway, |lan, wire| {
         let own = Server::well();
         home.configure(&format!(
             "[network]\nproxy = \"http://{GATEWAY}:{PORT}\"\ntimeout = 3\n[notification]\n\
@@ -197,5 +200,36 @@ fn loopback_and_targets_without_the_proxy_are_reached_directly_and_others_never(
         assert_eq!(places, expected);
         let status = home.status();
         assert!(status.contains("far: 1 waiting") && status.contains("own: 0 waiting"), "{status}");
+    });
+}
+
+/// P4: our HTTP library then goes by itself, but never past a proxy.
+#[test]
+fn a_host_without_loopback_sends_directly_but_never_past_its_proxy() {
+    let test = "a_host_without_loopback_sends_directly_but_never_past_its_proxy";
+    if !has_networks() {
+        return skip(test, "needs root, iproute2 and network namespaces");
+    }
+    let home = Home::new("");
+    home.login("amanda");
+    behind(at_gateway, |server, wire| {
+        ip("link set lo down");
+        let target = |proxy: &str| {
+            format!(
+                "[network]\ntimeout = 3\n{proxy}\n[notification]\nservice = \"ntfy\"\n[notification.ntfy]\n\
+                 topic_url = \"http://{GATEWAY}:{}/mytopic\"\n",
+                server.port
+            )
+        };
+        // It takes the CONNECT, and is never asked for more.
+        home.configure(&target(&format!("proxy = \"http://{GATEWAY}:{}\"", server.port)));
+        home.send().fails().says("ntfy: the proxy needs this host's loopback (127.0.0.1)");
+        let requests = server.requests();
+        assert!(requests.iter().all(|request| request.method() == "CONNECT"), "{requests:?}");
+        home.queue().end_waits();
+        home.configure(&target(""));
+        home.send().succeeds();
+        assert_eq!(server.requests().last().map(|request| request.method().to_owned()).as_deref(), Some("POST"));
+        assert_eq!(wire.sent_to(), [format!("{GATEWAY}:{}", server.port)]);
     });
 }

@@ -64,8 +64,26 @@ impl Authority {
         Self::with(home, name, P256)
     }
 
+    /// Makes one that was valid for a month in 2020.
+    pub fn expired(home: &Home, name: &str) -> Self {
+        Self::until(home, name, P256, EXPIRED)
+    }
+
+    /// Makes one that this one vouches for.
+    pub fn below(&self, home: &Home, name: &str) -> Self {
+        let below = Self::new(home, name);
+        fs::copy(below.home.join("ca.csr"), self.home.join("below.csr")).expect("a request");
+        self.sign("below", &["-cert", "ca.pem", "-keyfile", "ca.key", "-extensions", "authority"], PAST, END);
+        fs::copy(self.home.join("below.pem"), &below.pair.certificate).expect("a certificate");
+        below
+    }
+
     /// Makes one with a key of some kind.
     pub fn with(home: &Home, name: &str, kind: Kind) -> Self {
+        Self::until(home, name, kind, END)
+    }
+
+    fn until(home: &Home, name: &str, kind: Kind, end: &str) -> Self {
         let root = home.at(name);
         fs::create_dir(&root).expect("a new directory");
         let config = format!(
@@ -80,7 +98,7 @@ impl Authority {
         let pair = Pair { certificate: root.join("ca.pem"), key: root.join("ca.key") };
         let authority = Self { home: root, kind, pair };
         authority.request("ca", name, kind);
-        authority.sign("ca", &["-selfsign", "-keyfile", "ca.key", "-extensions", "authority"], PAST, END);
+        authority.sign("ca", &["-selfsign", "-keyfile", "ca.key", "-extensions", "authority"], PAST, end);
         authority
     }
 
