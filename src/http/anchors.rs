@@ -31,7 +31,7 @@ const NAME_CONSTRAINTS: &[u8] = &[6, 3, 0x55, 0x1d, 30, 1, 1, 0xff];
 
 /// Returns authorities as PEM (RFC 7468), each in one line of base 64. None may have more than 32 KiB.
 pub fn pem(anchors: &[TrustAnchor<'_>]) -> String {
-    let mut pem = String::new();
+    let mut pem = String::with_capacity(anchors.len() * 1024);
     for anchor in anchors {
         let line = base64(&certificate(anchor));
         pem.extend(["-----BEGIN CERTIFICATE-----\n", &line, "\n-----END CERTIFICATE-----\n"]);

@@ -8,10 +8,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustls::RootCertStore;
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, TrustAnchor};
 
 use crate::files::{self, Links};
-use crate::text::base64_decoded;
 
 /// Bytes read of a store. Mozilla's list, with comments, is a quarter of a megabyte.
 const LIMIT: u64 = 8 << 20;
@@ -22,9 +22,8 @@ const MOST_FILES: usize = 2000;
 /// Bytes of an authority's name, key and constraints together; all real ones are below two thousand.
 const LONGEST: usize = 32 * 1024;
 
-/// What encloses a certificate (RFC 7468 §5.1).
+/// How a certificate in PEM begins (RFC 7468 §5.1).
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
-const END: &str = "-----END CERTIFICATE-----";
 
 /// How certificates in DER begin: a sequence with a length of two bytes (X.690 §8).
 const DER: &[u8] = &[0x30, 0x82];
@@ -82,20 +81,22 @@ impl Store {
             return self.add(Some(bytes.into()), || path.display().to_string());
         }
         let text = String::from_utf8_lossy(bytes);
-        let mut line = 1;
-        for (number, part) in text.split(BEGIN).enumerate() {
-            if number > 0 {
-                let body = part.split_once(END).map(|(body, _)| body.split_whitespace().collect::<String>());
-                self.add(body.and_then(|body| base64_decoded(&body)), || format!("{}:{line}", path.display()));
-            }
-            line += part.matches('\n').count();
+        let mut starts = text.match_indices(BEGIN).map(|(start, _)| start).peekable();
+        let (mut line, mut counted) = (1, 0);
+        while let Some(start) = starts.next() {
+            line += text[counted..start].matches('\n').count();
+            counted = start;
+            // Read alone, none that was cut takes the next one along.
+            let one = &text[start..starts.peek().copied().unwrap_or(text.len())];
+            let certificate = CertificateDer::from_pem_slice(one.as_bytes()).ok();
+            self.add(certificate, || format!("{}:{line}", path.display()));
         }
     }
 
     /// Adds a certificate, or notes its place.
-    fn add(&mut self, certificate: Option<Vec<u8>>, place: impl Fn() -> String) {
+    fn add(&mut self, certificate: Option<CertificateDer<'_>>, place: impl Fn() -> String) {
         let mut one = RootCertStore::empty();
-        let is_read = certificate.is_some_and(|bytes| one.add(CertificateDer::from(bytes)).is_ok());
+        let is_read = certificate.is_some_and(|certificate| one.add(certificate).is_ok());
         match one.roots.pop().filter(|anchor| is_read && length(anchor) <= LONGEST) {
             Some(anchor) if self.anchors.contains(&anchor) => {}
             Some(anchor) => self.anchors.push(anchor),
