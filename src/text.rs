@@ -167,7 +167,9 @@ pub fn base64(bytes: &[u8]) -> String {
         let digit = |place: usize| char::from(DIGITS[number >> (18 - 6 * place) & 63]);
         [0, 1, 2, 3].map(|place| if place <= three.len() { digit(place) } else { '=' })
     };
-    bytes.chunks(3).flat_map(four).collect()
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    text.extend(bytes.chunks(3).flat_map(four));
+    text
 }
 
 /// Decodes base 64 with its padding (RFC 4648 §4). `None` for anything else.

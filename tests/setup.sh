@@ -66,6 +66,11 @@ nginx_has_tls() {
 	nginx -e stderr -V 2>&1 | grep -q -- --with-http_ssl_module
 }
 
+# Without its texts of errors, squid doesn't start.
+has_squid() {
+	has squid && { [ -d "$tools/usr/share/squid/errors" ] || [ -d /usr/share/squid/errors ]; }
+}
+
 shifts_time() {
 	[ "$(faketime -f '@2001-02-03 04:05:06' date +%Y)" = 2001 ]
 }
@@ -114,6 +119,9 @@ test)
 	need time test -x /usr/bin/time
 	need faketime shifts_time
 	need tzdata is_tzdata_current
+	need dnsmasq-base has dnsmasq
+	need tinyproxy-bin has tinyproxy
+	need_unpacked squid has_squid
 	need_unpacked busybox-static is_full_busybox
 	need_unpacked nginx nginx_has_tls
 	need_mounted unionfs-fuse has unionfs
@@ -164,7 +172,8 @@ unpack_package() {
 	apt install --download-only -o Debug::NoLocking=1 "$1" || return
 	for package in "$tools"/apt/archives/*.deb; do
 		dpkg-deb --fsys-tarfile "$package" |
-			tar -x -C "$tools" --exclude='./usr/share/*' --no-same-permissions --keep-directory-symlink || return
+			tar -x -C "$tools" --exclude='./usr/share/[!s]*' --exclude='./usr/share/s[!q]*' --no-same-permissions \
+				--keep-directory-symlink || return
 	done
 }
 

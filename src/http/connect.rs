@@ -4,8 +4,8 @@
 //! and a name server that stumbles over one family doesn't hide the other.
 
 use std::collections::HashMap;
-use std::fs;
-use std::io::{self, Read, Write};
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Mutex, PoisonError};
@@ -31,6 +31,12 @@ const STACK: usize = 256 * 1024;
 
 /// Bytes of a proxy's answer.
 const PROXY_HEAD: usize = 8 * 1024;
+
+/// Where the C library finds names of the local network.
+const HOSTS: &str = "/etc/hosts";
+
+/// Bytes of that file that are read. Lists of advertisers make it long.
+const HOSTS_LIMIT: u64 = 16 << 20;
 
 /// Where the C library finds its name servers.
 const RESOLVERS: &str = "/etc/resolv.conf";
@@ -85,10 +91,11 @@ fn look_up(host: &str, ends: Instant) -> Result<Vec<IpAddr>, String> {
         return Ok(vec![address]);
     }
     let (sender, receiver) = mpsc::channel();
+    let spelled = spelled(host);
     let mut reason = LookupErrorKind::Again;
     let mut unanswered = 0;
     for families in [None, Some(AddrFamily::Inet), Some(AddrFamily::Inet6)] {
-        ask(host, families, &sender)?;
+        ask(&spelled, families, &sender)?;
         unanswered += 1;
         let until = if families == Some(AddrFamily::Inet6) { ends } else { ends.min(Instant::now() + FAMILY) };
         while unanswered > 0 {
@@ -113,6 +120,23 @@ fn look_up(host: &str, ends: Instant) -> Result<Vec<IpAddr>, String> {
     };
     let servers = Field::new(servers.as_bytes());
     Err(format!("{said} {host} (asked: {servers}, of {RESOLVERS}): check the name, and this host's name server"))
+}
+
+/// The name as /etc/hosts spells it, where musl tells capitals from small letters.
+fn spelled(host: &str) -> String {
+    let Ok(file) = File::open(HOSTS) else { return host.into() };
+    let mut other = None;
+    for line in BufReader::new(file.take(HOSTS_LIMIT)).split(b'\n').map_while(Result::ok) {
+        let line = String::from_utf8_lossy(&line);
+        let names = line.split('#').next().unwrap_or_default().split_whitespace().skip(1);
+        for name in names.filter(|name| name.eq_ignore_ascii_case(host)) {
+            if name == host {
+                return name.into();
+            }
+            other = Some(name.to_owned());
+        }
+    }
+    other.unwrap_or_else(|| host.into())
 }
 
 type Found = Result<Vec<IpAddr>, LookupErrorKind>;
@@ -244,10 +268,18 @@ fn ask_proxy(mut stream: &TcpStream, host: &str, port: u16, proxy: &Url, ends: I
     Err(match status {
         _ if !is_http => "does not speak HTTP: is network.proxy the address of a proxy?".into(),
         200..300 => return Ok(()),
-        407 if proxy.user().is_some() => "does not accept the name and the password in network.proxy (HTTP 407)".into(),
-        407 => "wants a name and a password (HTTP 407): write http://NAME:PASSWORD@HOST:PORT as network.proxy".into(),
+        // tinyproxy says 401 to a wrong password.
+        401 | 407 if proxy.user().is_some() => {
+            format!("does not accept the name and the password in network.proxy (HTTP {status})")
+        }
+        401 | 407 => {
+            format!(
+                "wants a name and a password (HTTP {status}): write http://NAME:PASSWORD@HOST:PORT as network.proxy"
+            )
+        }
         403 => format!("does not allow a connection to {host}:{port} (HTTP 403): allow it in the proxy's settings"),
-        502..=504 => format!("cannot reach {host}:{port} itself (HTTP {status})"),
+        // tinyproxy says 500 to everything that it can't reach.
+        500 | 502..=504 => format!("cannot reach {host}:{port} itself (HTTP {status})"),
         _ => format!("refuses a connection to {host}:{port} (HTTP {status}): is it a proxy that knows CONNECT?"),
     })
 }

@@ -6,7 +6,11 @@
 #[cfg(feature = "tls")]
 mod anchors;
 #[cfg(feature = "tls")]
+mod reasons;
+#[cfg(feature = "tls")]
 mod roots;
+#[cfg(feature = "tls")]
+mod store;
 #[cfg(test)]
 mod tests;
 
@@ -39,6 +43,9 @@ const NO_STATUS_LINE: &str = "Server did not provide a status line";
 
 /// What minreq's own errors are about.
 const IMPROPER: &str = "this is not a proper HTTP answer";
+
+/// How a reason begins that TLS has.
+const TLS_FAILED: &str = "TLS failed: ";
 
 /// What is to be sent.
 #[derive(Clone, Debug)]
@@ -131,7 +138,7 @@ impl<'a> Client<'a> {
         let server = connect(url.host(), url.port(), proxy, &self.down, ends)?;
         match relay::exchange(message(request), &server, ends, fetch) {
             Ok(response) => Ok(response),
-            Err(relay::Failure::Broken(why)) => Err(why),
+            Err(relay::Failure::Broken(why)) => Err(format!("{why} ({} {})", request.method.name(), url.origin())),
             // Without a proxy minreq can find its own way.
             Err(relay::Failure::NoLoopback(message)) if proxy.is_none() => {
                 let seconds = ends.saturating_duration_since(Instant::now()).as_secs().max(1);
@@ -216,7 +223,7 @@ fn why(error: minreq::Error) -> String {
 
 fn why_io(error: &io::Error) -> String {
     #[cfg(feature = "tls")]
-    if let Some(what) = error.get_ref().and_then(|inner| inner.downcast_ref()).map(roots::explain) {
+    if let Some(what) = reasons::of_tls(error) {
         return what;
     }
     match error.kind() {

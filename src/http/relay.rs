@@ -17,7 +17,7 @@ use nix::libc::linger;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{setsockopt, sockopt};
 
-use crate::http::Response;
+use crate::http::{Response, TLS_FAILED};
 use crate::text::base64;
 
 /// Bytes that a server may send: an answer, its head, and what TLS puts around them.
@@ -29,9 +29,9 @@ const HEAD_LIMIT: usize = 4096;
 /// How many connections may wait to show the secret. Any user of this host can connect.
 const MOST_WAITING: usize = 64;
 
-/// When so many wait, those that have been silent for this long make room. minreq writes as soon as it is connected,
-/// and panics if it is cut off before that.
-const SILENT: Duration = Duration::from_secs(2);
+/// When so many wait, those that have had this long make room. minreq writes everything as soon as it is connected, and
+/// panics if it is cut off before that.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long minreq may take to end when its connection has.
 const GRACE: Duration = Duration::from_secs(1);
@@ -78,6 +78,8 @@ pub fn exchange(
         (Ok(()), result) => result.map_err(Failure::Broken),
         // What has come may be enough.
         (Err(why), Ok(response)) => Ok(Response { cut: response.cut.map(|_| why), ..response }),
+        // A server says what it has against us, and breaks the connection off.
+        (Err(_), Err(alert)) if alert.starts_with(TLS_FAILED) => Err(Failure::Broken(alert)),
         // minreq sees only the consequence.
         (Err(why), Err(_)) => Err(Failure::Broken(why)),
     }
@@ -103,12 +105,12 @@ fn accept(listener: &TcpListener, secret: &str, ends: Instant) -> Result<TcpStre
         if !is_full {
             ready.push(PollFd::new(listener.as_fd(), PollFlags::POLLIN));
         }
-        let until = if is_full { ends.min(Instant::now() + SILENT) } else { ends };
+        let until = if is_full { ends.min(Instant::now() + PATIENCE) } else { ends };
         if !wait(&mut ready, until)? && Instant::now() >= ends {
             return Err("no answer in time: this host is too busy to begin".into());
         }
         if is_full {
-            waiting.retain(|(_, head, since)| !head.is_empty() || since.elapsed() < SILENT);
+            waiting.retain(|(.., since)| since.elapsed() < PATIENCE);
         }
         while waiting.len() < MOST_WAITING
             && let Ok((stream, _)) = listener.accept()
@@ -157,11 +159,12 @@ fn reset(local: &TcpStream) {
 /// Copies both ways until minreq has enough.
 fn copy(mut local: &TcpStream, mut server: &TcpStream, ends: Instant) -> Result<(), String> {
     let mut buffer = vec![0; 16 * 1024];
-    let (mut received, mut has_ended) = (0, false);
+    // What the server says before it is asked would look to minreq like a part of the proxy's answer.
+    let (mut received, mut is_heard) = (0, false);
     loop {
         let _ = local.set_quickack(true);
         let mut ready = vec![PollFd::new(local.as_fd(), PollFlags::POLLIN)];
-        if !has_ended {
+        if is_heard {
             ready.push(PollFd::new(server.as_fd(), PollFlags::POLLIN));
         }
         if !wait(&mut ready, ends)? {
@@ -174,6 +177,7 @@ fn copy(mut local: &TcpStream, mut server: &TcpStream, ends: Instant) -> Result<
                 // minreq has its answer, or has given up.
                 Ok(0) | Err(_) => return Ok(()),
                 Ok(length) => {
+                    is_heard |= received == 0;
                     let _ = server.set_write_timeout(limit);
                     // A server may answer before it has read everything, and take no more: its answer counts.
                     let _ = server.write_all(&buffer[..length]);
@@ -188,7 +192,7 @@ fn copy(mut local: &TcpStream, mut server: &TcpStream, ends: Instant) -> Result<
                 return Err(format!("the answer is longer than {} KiB", ANSWER_LIMIT / 1024));
             }
             if length == 0 {
-                has_ended = true;
+                is_heard = false;
                 let _ = local.shutdown(Shutdown::Write);
             }
             let _ = local.set_write_timeout(limit);

@@ -1,9 +1,10 @@
-//! Decides which authorities TLS trusts, and explains TLS errors.
+//! Decides which authorities TLS trusts.
 //!
-//! minreq's verifier reads the authorities from the file named by `SSL_CERT_FILE`. This module always
-//! sets that variable, so that the caller's environment has no say: to `network.ca_file`, else to the
-//! system's store, else to Mozilla's authorities, which are built into this binary. Those are written
-//! to a memfd, or to a file in the spool if there is no /proc through which to open a memfd.
+//! They are those in `network.ca_file`, else those of the system's first store that holds a readable
+//! certificate, else Mozilla's, which are built into this binary. rustls's verifier for the platform, which
+//! minreq uses, reads them from the file named by `SSL_CERT_FILE`. This module always sets that variable, so
+//! that the caller's environment has no say: to a memfd, or to a file in the spool if there is no /proc
+//! through which to open a memfd.
 
 use std::env;
 use std::fs::{File, OpenOptions};
@@ -12,35 +13,42 @@ use std::os::fd::{AsRawFd, IntoRawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use rustls::crypto::{CryptoProvider, KeyProvider, ring};
-use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::{PrivateKeyDer, TrustAnchor};
 use rustls::sign::SigningKey;
-use rustls::{AlertDescription, CertificateError};
 
 use crate::error::Error;
 use crate::files::{self, Links};
+use crate::http::store::{self, Store};
 use crate::http::{Settings, anchors};
+use crate::log::{self, Level};
 
-/// Files in which systems keep their authorities, most common first: Debian and `OpenWrt`, Red Hat,
-/// SUSE, Alpine and BSD.
-const STORES: [&str; 5] = [
+/// Where systems keep their authorities, most common first. Files: Debian and `OpenWrt`, Red Hat, SUSE, Alpine and
+/// BSD. Directories: whatever has only single files.
+const STORES: [&str; 8] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
     "/var/lib/ca-certificates/ca-bundle.pem",
     "/etc/ssl/cert.pem",
     "/etc/ssl/ca-bundle.pem",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/certs",
+    "/etc/pki/tls/certs",
 ];
 
-/// Bytes read from a file of authorities. Mozilla's list, with comments, is a quarter of a megabyte.
-const STORE_LIMIT: u64 = 8 << 20;
-
-/// The file in the spool that holds the built-in authorities.
+/// The file in the spool that holds the authorities.
 const IN_SPOOL: &str = "authorities.pem";
 
-/// Gets TLS ready: makes ring the provider of cryptography, and chooses the authorities. The built-in ones
-/// are kept in `spool` if need be. Must be called before any thread is started; does nothing the second time.
+/// A damaged store is told of once in this time; the time of this file in the spool says when.
+const SAID: &str = ".said-authorities";
+const SAY_AGAIN: Duration = Duration::from_hours(24);
+
+/// Gets TLS ready: makes ring the provider of cryptography, and chooses the authorities, for minreq and for any
+/// other `ClientConfig` with the platform's verifier. They are kept in `spool` if need be. Must be called before
+/// any thread is started; does nothing the second time.
 pub fn trust(settings: &Settings, spool: &Path) -> Result<(), Error> {
     // The environment belongs to the whole process: a request that timed out may have left a thread behind,
     // and the environment must not change under it.
@@ -50,26 +58,59 @@ pub fn trust(settings: &Settings, spool: &Path) -> Result<(), Error> {
     }
     // Fails only if a provider is already installed, and then it is this one.
     let _ = CryptoProvider { key_provider: &NoKeys, ..ring::default_provider() }.install_default();
-    let path = if let Some(path) = &settings.ca_file {
-        let checked = files::check_for_root(path).and_then(|()| check_store(path));
-        checked.map_err(Error::file("use network.ca_file", path))?;
-        path.clone()
-    } else {
-        let store = STORES.iter().map(PathBuf::from).find(|path| check_store(path).is_ok());
-        store.map_or_else(|| built_in(spool), Ok)?
+    let mut warnings = Vec::new();
+    let authorities = match &settings.ca_file {
+        Some(path) => {
+            let store = files::check_for_root(path).and_then(|()| store::read(path));
+            Some(whole(path, store.map_err(Error::file("use network.ca_file", path))?, &mut warnings))
+        }
+        None => of_system(&mut warnings),
     };
-    set_environment(&path);
+    let pem = anchors::pem(authorities.as_deref().unwrap_or(webpki_roots::TLS_SERVER_ROOTS));
+    set_environment(&keep(&pem, spool)?);
+    if !warnings.is_empty() {
+        warn(&warnings, spool);
+    }
     let _ = DONE.set(());
     Ok(())
 }
 
-/// Checks that a file holds a certificate (RFC 7468 §5.1), because the verifier's own error doesn't
-/// name the file.
-fn check_store(path: &Path) -> io::Result<()> {
-    const MARK: &[u8] = b"-----BEGIN CERTIFICATE-----";
-    let (text, _) = files::read(path, STORE_LIMIT, Links::Follow)?;
-    let has_one = text.windows(MARK.len()).any(|part| part == MARK);
-    if has_one { Ok(()) } else { Err(io::Error::other("it holds no certificate")) }
+/// The authorities of the system's first store that has any.
+fn of_system(warnings: &mut Vec<String>) -> Option<Vec<TrustAnchor<'static>>> {
+    for path in STORES.map(Path::new).into_iter().filter(|path| path.exists()) {
+        match store::read(path) {
+            Ok(store) => return Some(whole(path, store, warnings)),
+            // A directory without certificates is no store.
+            Err(_) if path.is_dir() => {}
+            Err(why) => {
+                let path = path.display();
+                warnings.push(format!(
+                    "cannot use the authorities in {path}: {why}; others are used: install ca-certificates again"
+                ));
+            }
+        }
+    }
+    None
+}
+
+/// What can be read of a store, with a warning about the rest.
+fn whole(path: &Path, store: Store, warnings: &mut Vec<String>) -> Vec<TrustAnchor<'static>> {
+    if let Some(place) = store.damage.first() {
+        let (path, count) = (path.display(), store.damage.len());
+        warnings.push(format!(
+            "certificates in {path} that cannot be read: {count}, the first at {place}; the others are used: \
+             put that file right, or install ca-certificates again"
+        ));
+    }
+    store.anchors
+}
+
+fn warn(warnings: &[String], spool: &Path) {
+    // Where the time can't be kept, it is said each time.
+    let _ = files::ensure_own_directory(spool);
+    if files::is_time_again(spool, SAID, SAY_AGAIN) {
+        log::write(Level::Warning, &warnings.join("\n"));
+    }
 }
 
 #[expect(unsafe_code, reason = "the verifier can only be configured through the environment")]
@@ -82,10 +123,9 @@ fn set_environment(path: &Path) {
     }
 }
 
-/// Writes Mozilla's authorities to a memfd, or to the spool if that fails, and returns the path.
-fn built_in(spool: &Path) -> Result<PathBuf, Error> {
-    let pem = anchors::pem();
-    let path = match in_memory(&pem) {
+/// Writes authorities to a memfd, or to the spool if that fails, and returns the path.
+fn keep(pem: &str, spool: &Path) -> Result<PathBuf, Error> {
+    let path = match in_memory(pem) {
         Ok(path) if path.exists() => return Ok(path),
         Ok(_) | Err(_) => spool.join(IN_SPOOL),
     };
@@ -116,48 +156,4 @@ impl KeyProvider for NoKeys {
     fn load_private_key(&self, _: PrivateKeyDer<'static>) -> Result<Arc<dyn SigningKey>, rustls::Error> {
         Err(rustls::Error::General("this program uses no private keys".into()))
     }
-}
-
-/// Describes a TLS error, with the remedy if there is one.
-pub fn explain(error: &rustls::Error) -> String {
-    match error {
-        rustls::Error::InvalidCertificate(why) => format!("the server's certificate {}", doubt(why)),
-        rustls::Error::AlertReceived(AlertDescription::ProtocolVersion) => {
-            "TLS failed: the server knows neither TLS 1.2 nor 1.3".into()
-        }
-        // The server accepts nothing that it was offered (RFC 8446 §6.2), or it demands a client
-        // certificate.
-        rustls::Error::AlertReceived(
-            alert @ (AlertDescription::HandshakeFailure | AlertDescription::InsufficientSecurity),
-        ) => {
-            let perhaps = "perhaps it accepts none of the algorithms that this program supports";
-            format!("TLS failed: the server refuses the handshake ({alert:?}): {perhaps}")
-        }
-        other => format!("TLS failed: {other}"),
-    }
-}
-
-fn doubt(why: &CertificateError) -> String {
-    let what = match why {
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            "is not valid for its name"
-        }
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            "has expired, or this host's clock is ahead"
-        }
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            "is not yet valid: is this host's clock behind?"
-        }
-        CertificateError::UnknownIssuer => "is from an unknown authority (see network.ca_file)",
-        CertificateError::UnsupportedSignatureAlgorithmContext { .. } => {
-            "is signed with an algorithm that this program does not support"
-        }
-        // An error from webpki for which rustls has no variant.
-        CertificateError::Other(why) if why.to_string() == "CaUsedAsEndEntity" => {
-            "is a self-signed authority certificate: give the server one that is signed by that authority"
-        }
-        CertificateError::Other(why) => return format!("is refused: {why}"),
-        other => return format!("is refused: {other}"),
-    };
-    what.into()
 }

@@ -103,7 +103,10 @@ pub fn judge(response: &Response, reading: Reading, asked: Asked<'_>) -> Outcome
             }
             None => Outcome::Refused { why: in_full(reading.remedy) },
         },
-        _ => Outcome::Failed { why },
+        // A service's own words say more.
+        _ if !reading.said.is_empty() => Outcome::Failed { why },
+        502..=504 => Outcome::Failed { why: in_full("what is behind that server does not answer: wait, or see to it") },
+        _ => Outcome::Failed { why: in_full("the server has failed, and not this host: wait, or see to it") },
     }
 }
 

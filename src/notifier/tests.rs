@@ -175,7 +175,7 @@ fn judged(url: &str, has_token: bool, response: &Response, reading: Reading) -> 
 /// Whose answer it is, its status, headers and body, whether there is a token, and what an operator reads.
 type Message = (&'static str, u16, Headers, &'static str, bool, &'static str);
 
-const MESSAGES: [Message; 17] = [
+const MESSAGES: [Message; 21] = [
     (
         "ntfy",
         401,
@@ -287,6 +287,38 @@ const MESSAGES: [Message; 17] = [
         true,
         "HTTP 413 (POST http://h.example/t); a server on the way takes no message of this size: raise its limit \
          (nginx: client_max_body_size)",
+    ),
+    (
+        "",
+        400,
+        &[],
+        "Client sent an HTTP request to an HTTPS server.\n",
+        true,
+        "HTTP 400 (POST http://h.example/t); write https:// instead of http:// in the address",
+    ),
+    (
+        "",
+        400,
+        &[],
+        "Reason: You're speaking plain HTTP to an SSL-enabled server port.<br />",
+        true,
+        "HTTP 400 (POST http://h.example/t); write https:// instead of http:// in the address",
+    ),
+    (
+        "",
+        502,
+        &[],
+        "<html>502 Bad Gateway</html>",
+        true,
+        "HTTP 502 (POST http://h.example/t); what is behind that server does not answer: wait, or see to it",
+    ),
+    (
+        "ntfy",
+        500,
+        &[],
+        r#"{"code":50001,"http":500,"error":"internal server error"}"#,
+        true,
+        "HTTP 500: internal server error",
     ),
     ("", 404, &[], "", true, "HTTP 404 (POST http://h.example/t); nothing is there: check the address"),
     (

@@ -8,7 +8,6 @@ use std::thread;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::resource::{Resource, setrlimit};
 
 use crate::clock::{Stamp, milliseconds};
 use crate::config::Config;
@@ -21,14 +20,8 @@ use crate::notifier::{Detail, Digest, Draft, Message, Notice, Notifier, Outcome}
 use crate::queue::{Batch, Cause, Due, EventId, Failure, Loss, Queue, Row, Take, TargetState, Wait};
 use crate::send::deadline::{Deadline, SHORTEST_REQUEST};
 use crate::send::notes::{self, Need, Word};
-use crate::send::{backoff, judge};
+use crate::send::{backoff, judge, limits};
 use crate::text::{Field, visible};
-
-/// Bytes of memory for everything but the requests; a run needs a tenth of it.
-const MEMORY_LIMIT: u64 = 32 << 20;
-
-/// Bytes for one target: the stacks of its threads, and what a request needs.
-const MEMORY_PER_TARGET: u64 = 12 << 20;
 
 /// How often a target that is done looks for more while others are at work.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
@@ -139,7 +132,7 @@ impl Run<'_> {
         let trusting = if self.config.is_secure() { self.trust() } else { Health::Well };
         let is_reachable = |target: &&Notifier| trusting == Health::Well || !target.is_secure();
         let targets: Vec<&Notifier> = self.config.targets.iter().filter(is_reachable).collect();
-        limit_memory(targets.len());
+        limits::memory(targets.len());
         *self.busy() = targets.len();
         let results: Vec<Result<Health, Error>> = match targets.as_slice() {
             [only] => vec![self.target(only)],
@@ -377,8 +370,9 @@ impl Run<'_> {
         let Outcome::Moved { hint, why } = first else { return first };
         let second = self.send(target, notices, &hint);
         match second {
-            Outcome::Failed { .. } => return second,
-            Outcome::Refused { .. } | Outcome::Moved { .. } => return Outcome::Refused { why },
+            // The last way's answer has a remedy.
+            Outcome::Failed { .. } | Outcome::Refused { .. } => return second,
+            Outcome::Moved { .. } => return Outcome::Refused { why },
             Outcome::Delivered { .. } | Outcome::Throttled { .. } | Outcome::Rejected { .. } => {}
         }
         log::write(Level::Warning, &format!("{}: {}; reached {hint}", target.name, target.conceal(&why)));
@@ -450,13 +444,6 @@ fn print(text: &str, timeout: Duration) -> io::Result<()> {
 
 fn failure(now: &Stamp, pause: Duration, why: &str) -> Failure {
     Failure { wait: Wait { since: now.clone(), ms: milliseconds(pause) }, error: why.into(), cause: Cause::Target }
-}
-
-/// Bounds what this process can take of a small host's memory. minreq 3.0.0 can be made to read
-/// headers without end, by a line that is one byte short of their limit and ends with LF alone.
-fn limit_memory(targets: usize) {
-    let limit = MEMORY_LIMIT + MEMORY_PER_TARGET * targets as u64;
-    let _ = setrlimit(Resource::RLIMIT_DATA, limit, limit);
 }
 
 fn dead_letter_notice(target: &str, count: i64, loss: Loss<'_>) -> Event {

@@ -8,6 +8,7 @@ use crate::http::{self, Method, Request, Response};
 use crate::log::{self, Level};
 use crate::queue::Queue;
 use crate::send::deadline::{Deadline, SHORTEST_REQUEST};
+use crate::send::limits;
 use crate::text::Field;
 
 /// Calls the monitor, if there is one and nothing is overdue. The log says why that failed, but not the
@@ -27,6 +28,7 @@ pub fn ping(config: &Config, deadline: &Deadline<'_>) -> Result<Health, Error> {
     if url.is_secure() {
         http::trust(&config.network, &config.paths.spool)?;
     }
+    limits::memory(1);
     let client = http::Client::new(&config.network);
     let request = Request {
         method: Method::Post,

@@ -7,6 +7,7 @@ mod ended;
 mod heartbeat;
 mod import;
 mod judge;
+mod limits;
 mod lock;
 mod memory;
 pub mod notes;

@@ -2,8 +2,15 @@
 
 #[cfg(feature = "tls")]
 mod algorithms;
+#[cfg(feature = "tls")]
+mod authorities;
+#[cfg(feature = "tls")]
+mod messages;
 mod names;
+mod proxies;
 mod proxy;
+mod relay;
+mod resolvers;
 mod servers;
 #[cfg(feature = "telegram")]
 mod services;

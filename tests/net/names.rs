@@ -30,7 +30,7 @@ fn home(origin: &str) -> Home {
 }
 
 /// Runs `send` where names are looked up in this file of hosts, and then asked of this name server.
-fn send_with_names(home: &Home, hosts: &str, name_server: Option<&str>) -> Output {
+pub fn send_with_names(home: &Home, hosts: &str, name_server: Option<&str>) -> Output {
     let _syslog = Syslog::listen(home);
     let sources = if name_server.is_some() { "files dns" } else { "files" };
     let resolver = format!("nameserver {}\n", name_server.unwrap_or("127.0.0.1"));

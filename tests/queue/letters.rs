@@ -227,7 +227,8 @@ fn what_fails_for_seven_days_after_its_first_attempt_becomes_a_dead_letter() {
     home.login("ben");
     home.queue().let_days_pass(1);
     let _ = home.send();
-    assert_eq!(home.queue().dead_letters(), [(1, "still failing after 7 days: HTTP 503".into())]);
+    let letters = home.queue().dead_letters();
+    assert!(letters.len() == 1 && letters[0].1.starts_with("still failing after 7 days: HTTP 503 ("), "{letters:?}");
     // What came later, and a note on what was given up, are delivered.
     let last: String = server.requests().iter().skip(2).map(|request| request.body.clone()).collect();
     assert!(last.contains("'ben'") && !last.contains("'anna'"), "{last}");
@@ -243,7 +244,8 @@ fn how_long_and_how_much_may_wait_can_be_set() {
     home.send().fails();
     home.queue().let_days_pass(1);
     let _ = home.send();
-    assert_eq!(home.queue().dead_letters(), [(1, "still failing after 1 days: HTTP 503".into())]);
+    let letters = home.queue().dead_letters();
+    assert!(letters.len() == 1 && letters[0].1.starts_with("still failing after 1 days: HTTP 503 ("), "{letters:?}");
 
     let server = Server::scripted(&[(503, ""), (200, r#"{"id":"1"}"#)]);
     let home = Home::new(&ntfy("max_waiting = 5", &server));

@@ -29,6 +29,8 @@ pub struct Kind(&'static [&'static str], &'static [&'static str]);
 pub const P256: Kind = Kind(&["ec", "-pkeyopt", "ec_paramgen_curve:P-256"], &[]);
 /// ECDSA on P-384, with SHA-384.
 pub const P384: Kind = Kind(&["ec", "-pkeyopt", "ec_paramgen_curve:P-384"], &["-md", "sha384"]);
+/// RSA with too few bits to trust.
+pub const RSA_1024: Kind = Kind(&["rsa:1024"], &[]);
 /// RSA with 2048 bits, by PKCS #1 1.5 with SHA-256.
 pub const RSA_2048: Kind = Kind(&["rsa:2048"], &[]);
 /// RSA with 4096 bits, by PKCS #1 1.5 with SHA-512.
@@ -62,8 +64,26 @@ impl Authority {
         Self::with(home, name, P256)
     }
 
+    /// Makes one that was valid for a month in 2020.
+    pub fn expired(home: &Home, name: &str) -> Self {
+        Self::until(home, name, P256, EXPIRED)
+    }
+
+    /// Makes one that this one vouches for.
+    pub fn below(&self, home: &Home, name: &str) -> Self {
+        let below = Self::new(home, name);
+        fs::copy(below.home.join("ca.csr"), self.home.join("below.csr")).expect("a request");
+        self.sign("below", &["-cert", "ca.pem", "-keyfile", "ca.key", "-extensions", "authority"], PAST, END);
+        fs::copy(self.home.join("below.pem"), &below.pair.certificate).expect("a certificate");
+        below
+    }
+
     /// Makes one with a key of some kind.
     pub fn with(home: &Home, name: &str, kind: Kind) -> Self {
+        Self::until(home, name, kind, END)
+    }
+
+    fn until(home: &Home, name: &str, kind: Kind, end: &str) -> Self {
         let root = home.at(name);
         fs::create_dir(&root).expect("a new directory");
         let config = format!(
@@ -78,7 +98,7 @@ impl Authority {
         let pair = Pair { certificate: root.join("ca.pem"), key: root.join("ca.key") };
         let authority = Self { home: root, kind, pair };
         authority.request("ca", name, kind);
-        authority.sign("ca", &["-selfsign", "-keyfile", "ca.key", "-extensions", "authority"], PAST, END);
+        authority.sign("ca", &["-selfsign", "-keyfile", "ca.key", "-extensions", "authority"], PAST, end);
         authority
     }
 
@@ -89,9 +109,13 @@ impl Authority {
 
     /// The same, for a key of some kind.
     pub fn issue_with(&self, file: &str, kind: Kind, names: &str, from: &str, to: &str) -> Pair {
+        self.issue_bare(file, kind, &format!("basicConstraints = CA:FALSE\nsubjectAltName = {names}"), from, to)
+    }
+
+    /// The same with these extensions, and no others.
+    pub fn issue_bare(&self, file: &str, kind: Kind, extensions: &str, from: &str, to: &str) -> Pair {
         self.request(file, file, kind);
-        let extensions = self.home.join("extensions");
-        fs::write(&extensions, format!("basicConstraints = CA:FALSE\nsubjectAltName = {names}\n")).expect("a file");
+        fs::write(self.home.join("extensions"), format!("{extensions}\n")).expect("a file");
         self.sign(file, &["-cert", "ca.pem", "-keyfile", "ca.key", "-extfile", "extensions"], from, to);
         self.pair_of(file)
     }
@@ -105,6 +129,17 @@ impl Authority {
             &["-days", "30", "-keyout", &key, "-out", &certificate],
         ]);
         self.pair_of(file)
+    }
+
+    /// Signs a certificate of X.509's first version, which has no extensions. `None` where OpenSSL makes none.
+    pub fn issue_old(&self, file: &str) -> Option<Pair> {
+        self.request(file, "localhost", P256);
+        let (request, certificate) = (format!("{file}.csr"), format!("{file}.pem"));
+        let with = ["-CA", "ca.pem", "-CAkey", "ca.key", "-set_serial", "7", "-days", "30"];
+        self.openssl(&[&["x509", "-req", "-in", &request, "-out", &certificate], &with]);
+        let pair = self.pair_of(file);
+        let shown = Command::new("openssl").args(["x509", "-noout", "-text", "-in"]).arg(&pair.certificate).output();
+        shown.is_ok_and(|shown| shown.stdout().contains("Version: 1 (0x0)")).then_some(pair)
     }
 
     fn request(&self, file: &str, name: &str, kind: Kind) {

@@ -1,0 +1,139 @@
+//! Why TLS failed, in words that an operator can act on.
+
+use std::io;
+
+use rustls::{AlertDescription, CertificateError, InvalidMessage, PeerIncompatible};
+
+use crate::http::TLS_FAILED;
+use crate::text::Field;
+
+/// Describes a TLS error, with the remedy if there is one. `None`: it is another error.
+pub fn of_tls(error: &io::Error) -> Option<String> {
+    error.get_ref()?.downcast_ref().map(explain)
+}
+
+fn explain(error: &rustls::Error) -> String {
+    let why = match error {
+        rustls::Error::InvalidCertificate(why) => return format!("the server's certificate {}", doubt(why)),
+        // What isn't TLS looks like a message of no known kind, or like one that is far too long.
+        rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType | InvalidMessage::MessageTooLarge) => {
+            "the server speaks no TLS on this port: correct the port, or write http:// instead of https://"
+        }
+        rustls::Error::AlertReceived(AlertDescription::ProtocolVersion)
+        | rustls::Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13) => {
+            "the server knows neither TLS 1.2 nor 1.3"
+        }
+        rustls::Error::AlertReceived(AlertDescription::UnrecognisedName) => {
+            "the server knows no host of this name: check the address"
+        }
+        rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => {
+            "the server wants a client certificate, which this program does not have: let this host in without one"
+        }
+        // The server accepts nothing that it was offered (RFC 8446 §6.2), or it demands a client
+        // certificate.
+        rustls::Error::AlertReceived(
+            alert @ (AlertDescription::HandshakeFailure
+            | AlertDescription::InsufficientSecurity
+            | AlertDescription::BadCertificate),
+        ) => {
+            return format!(
+                "{TLS_FAILED}the server refuses the handshake ({alert:?}): perhaps it accepts none of the algorithms \
+                 that this program supports, or wants a client certificate, which this program does not have"
+            );
+        }
+        other => return format!("{TLS_FAILED}{other}"),
+    };
+    format!("{TLS_FAILED}{why}")
+}
+
+fn doubt(why: &CertificateError) -> String {
+    let what = match why {
+        CertificateError::NotValidForNameContext { expected, presented } => {
+            return not_for(&expected.to_str(), presented);
+        }
+        CertificateError::NotValidForName => "is not valid for its name",
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "has expired, or this host's clock is ahead"
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "is not yet valid: is this host's clock behind?"
+        }
+        CertificateError::UnknownIssuer => {
+            "is from an unknown authority: put that one into network.ca_file, renew this host's list (ca-certificates) \
+             if it is old, or let the server send its intermediate certificates too"
+        }
+        // rustls can't do it, or can't do it with such a key: RSA with fewer than 2048 bits, for one.
+        CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+            "is signed with an algorithm that this program does not support"
+        }
+        CertificateError::BadSignature => {
+            "has a signature that does not fit, or one by a key that is too short (RSA needs 2048 bits): \
+             give the server a new certificate"
+        }
+        // Errors from webpki for which rustls has no variant.
+        CertificateError::Other(why) if why.to_string() == "CaUsedAsEndEntity" => {
+            "is a self-signed authority certificate: give the server one that is signed by that authority"
+        }
+        CertificateError::Other(why) if why.to_string() == "UnsupportedCertVersion" => {
+            "is of an old kind (X.509 version 1): give the server a new one, of version 3"
+        }
+        CertificateError::Other(why) => return format!("is refused: {why}"),
+        other => return format!("is refused: {other}"),
+    };
+    what.into()
+}
+
+/// What a certificate is for, when it isn't for the name that was asked for. The server chose those names.
+fn not_for(asked: &str, presented: &[String]) -> String {
+    if presented.is_empty() {
+        return format!(
+            "names no host (it has no subjectAltName, and the common name no longer counts): \
+             give the server a new one, for {asked}"
+        );
+    }
+    // webpki shows them as `DnsName("host.example")`.
+    let plain = |name: &String| name.split('"').nth(1).unwrap_or(name).to_owned();
+    let names = presented.iter().map(plain).collect::<Vec<_>>().join(", ");
+    let names = Field::new(names.as_bytes());
+    format!("is not valid for its name, {asked}, but for {names}: write that name, or give the server a new one")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rustls::{Error, OtherError};
+
+    use super::*;
+
+    /// What no server here can be made to answer.
+    #[test]
+    fn every_reason_says_what_is_wrong_and_most_what_to_do() {
+        let doubts = |why: CertificateError| explain(&Error::InvalidCertificate(why));
+        let alert = |alert: AlertDescription| explain(&Error::AlertReceived(alert));
+        let expected = "10.0.0.1".try_into().expect("an address");
+        let presented = vec!["DnsName(\"a\u{1b}[31m.example\")".into(), "IpAddress(192.0.2.1)".into()];
+        for (said, part) in [
+            (doubts(CertificateError::Revoked), "the server's certificate is refused: "),
+            (doubts(CertificateError::BadSignature), "RSA needs 2048 bits"),
+            (doubts(CertificateError::UnknownIssuer), "let the server send its intermediate certificates too"),
+            (
+                doubts(CertificateError::NotValidForNameContext { expected, presented }),
+                "is not valid for its name, 10.0.0.1, but for a\u{fffd}[31m.example, IpAddress(192.0.2.1): write that",
+            ),
+            (
+                doubts(CertificateError::Other(OtherError(Arc::new(io::Error::other("Strange"))))),
+                "the server's certificate is refused: Strange",
+            ),
+            (alert(AlertDescription::CertificateRequired), "wants a client certificate"),
+            (alert(AlertDescription::BadCertificate), "(BadCertificate): perhaps"),
+            (alert(AlertDescription::UnrecognisedName), "knows no host of this name"),
+            (alert(AlertDescription::InternalError), "TLS failed: received fatal alert: "),
+            (explain(&Error::InvalidMessage(InvalidMessage::MessageTooLarge)), "speaks no TLS on this port"),
+        ] {
+            assert!(said.contains(part), "{said}");
+        }
+        assert_eq!(of_tls(&io::Error::other("no TLS")), None);
+    }
+}
