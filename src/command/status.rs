@@ -14,6 +14,9 @@ use crate::text::visible;
 /// Dead letters that are shown; the count has all of them.
 const SHOWN_LIMIT: i64 = 100;
 
+/// What to do where the hook seems to be silent.
+const LOOK_AT_CHECK: &str = "; if somebody has logged in since, `check` says why the hook is silent\n";
+
 /// Writes one paragraph for all targets and one for the dead letters. Nothing on the disk is changed. The health says
 /// whether the queue's disk can be written.
 pub fn report(config: &Config) -> Result<(String, Health), Error> {
@@ -24,8 +27,11 @@ pub fn report(config: &Config) -> Result<(String, Health), Error> {
     let mut text = match &queue {
         Some(queue) => targets(queue, config, &style)?,
         None if is_being_repaired => String::new(),
-        None => "nothing was recorded yet\n".into(),
+        None => format!("nothing was recorded yet{LOOK_AT_CHECK}"),
     };
+    if let Some(queue) = &queue {
+        text += &recorded(queue, &style)?;
+    }
     if is_being_repaired {
         text += "a repair of the queue was cut off; the next `send` finishes it\n";
     }
@@ -45,6 +51,16 @@ pub fn report(config: &Config) -> Result<(String, Health), Error> {
         text += &dead_letters(queue, &style)?;
     }
     Ok((text, if trouble.is_some() { Health::Failed } else { Health::Well }))
+}
+
+/// `sessions last recorded: sshd at 2026-04-25 10:00:00+12:00, su at 2026-04-24 09:00:00+12:00`
+fn recorded(queue: &Queue, style: &Style<'_>) -> Result<String, Error> {
+    let mut text = String::new();
+    for (service, stamp) in queue.last_sessions()? {
+        text += if text.is_empty() { "sessions last recorded: " } else { ", " };
+        let _ = write!(text, "{service} at {}", style.zone.format(stamp.corrected(style.now)));
+    }
+    Ok(if text.is_empty() { format!("no session is in the queue{LOOK_AT_CHECK}") } else { text + "\n" })
 }
 
 /// `discord: 3 are done, which is noted in /run/ssh-session-notifier until the queue can be written`

@@ -1,0 +1,38 @@
+//! What `status` says of the hook.
+
+use crate::support::home::{Home, STDOUT};
+use crate::support::outcome::Outcome;
+
+/// The line of `status` about recorded sessions.
+fn recorded(home: &Home) -> String {
+    let status = home.status();
+    let line = status.lines().find(|line| line.contains("session"));
+    line.unwrap_or_else(|| panic!("{status}")).into()
+}
+
+#[test]
+fn status_names_each_service_with_its_last_session_newest_first() {
+    let home = Home::new(STDOUT);
+    let su = [("PAM_SERVICE", "su"), ("PAM_USER", "root"), ("PAM_RUSER", "amanda"), ("PAM_TYPE", "open_session")];
+    home.hook(&su).succeeds();
+    home.login("amanda");
+    home.login("bob");
+    // Neither the delivery nor the judge changes when something was recorded.
+    let before = recorded(&home);
+    home.send().succeeds();
+    assert_eq!(recorded(&home), before);
+    let parts: Vec<&str> = before.trim_start_matches("sessions last recorded: ").split(", ").collect();
+    let services: Vec<&str> = parts.iter().filter_map(|part| part.split_once(" at 20")).map(|part| part.0).collect();
+    assert_eq!(services, ["sshd", "su"], "{before}");
+}
+
+#[test]
+fn status_says_where_to_look_if_the_hook_recorded_no_session() {
+    let home = Home::new(STDOUT);
+    home.send().succeeds();
+    home.run(&["status"]).succeeds();
+    let status = home.status();
+    assert!(status.contains("if somebody has logged in since, `check` says why the hook is silent"), "{status}");
+    home.login("amanda");
+    assert!(!home.status().contains("silent"), "{}", home.status());
+}
