@@ -108,8 +108,8 @@ fn targets(queue: &Queue, config: &Config, style: &Style<'_>) -> Result<String, 
     Ok(text)
 }
 
-/// `discord: 3 waiting, 0 dead, last worked 2026-04-25 10:00:00+12:00; next try in 4 min: HTTP 503`
-fn target(state: &TargetState, Counts { waiting, dead }: Counts, style: &Style<'_>) -> String {
+/// `discord: 3 waiting, 0 dead, last worked DATE; next try in 4 min: HTTP 503; the oldest is of 2026-04-25 …`
+fn target(state: &TargetState, Counts { waiting, dead, oldest }: Counts, style: &Style<'_>) -> String {
     let worked =
         state.success_ms.map_or_else(|| "never worked".into(), |ms| format!("last worked {}", style.zone.format(ms)));
     let mut text = format!("{}: {waiting} waiting, {dead} dead, {worked}", visible(&state.name));
@@ -117,11 +117,14 @@ fn target(state: &TargetState, Counts { waiting, dead }: Counts, style: &Style<'
         let minutes = (state.wait.left(style.now) + 59_999) / 60_000;
         let _ = write!(text, "; next try in {minutes} min: {}", state.error);
     }
+    if let Some(oldest) = oldest {
+        let _ = write!(text, "; the oldest is of {}", style.zone.format(oldest.corrected(style.now)));
+    }
     text + "\n"
 }
 
 /// `phone (not configured): 3 waiting until 2026-04-25 10:00:00+12:00, 0 dead`
-fn gone(name: &str, end_ms: i64, Counts { waiting, dead }: Counts, style: &Style<'_>) -> String {
+fn gone(name: &str, end_ms: i64, Counts { waiting, dead, .. }: Counts, style: &Style<'_>) -> String {
     let (name, end) = (visible(name), style.zone.format(end_ms));
     format!("{name} (not configured): {waiting} waiting until {end}, {dead} dead\n")
 }

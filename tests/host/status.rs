@@ -2,6 +2,7 @@
 
 use crate::support::home::{Home, STDOUT};
 use crate::support::outcome::Outcome;
+use crate::support::wait_for;
 
 /// The line of `status` about recorded sessions.
 fn recorded(home: &Home) -> String {
@@ -35,4 +36,32 @@ fn status_says_where_to_look_if_the_hook_recorded_no_session() {
     assert!(status.contains("if somebody has logged in since, `check` says why the hook is silent"), "{status}");
     home.login("amanda");
     assert!(!home.status().contains("silent"), "{}", home.status());
+}
+
+#[test]
+fn status_says_of_when_the_oldest_event_is_that_waits_for_a_target() {
+    let home = Home::new(STDOUT);
+    let oldest = |home: &Home| {
+        home.status()
+            .lines()
+            .next()
+            .and_then(|line| line.split_once("; the oldest is of ").map(|(_, date)| date.to_string()))
+    };
+    home.login("amanda");
+    home.send().succeeds();
+    assert_eq!(oldest(&home), None, "nothing waits");
+    let second = |home: &Home| recorded(home).rsplit_once("sshd at ").expect("a date").1.to_string();
+    let delivered = second(&home);
+    wait_for(|| {
+        home.login("bob");
+        second(&home) != delivered
+    });
+    let bobs = oldest(&home).expect("one waits");
+    assert!(bobs >= delivered, "{bobs} is of one that was delivered at {delivered}");
+    wait_for(|| {
+        home.login("carol");
+        second(&home) != bobs
+    });
+    assert_eq!(oldest(&home).as_ref(), Some(&bobs), "the oldest stays the oldest");
+    assert!(second(&home) > bobs);
 }
