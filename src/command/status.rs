@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::error::{Error, Health};
 use crate::notice::Style;
 use crate::queue::{self, Counts, Queue, TargetState, spool};
-use crate::rules::Verdict;
+use crate::rules::{SCHEDULERS, Verdict};
 use crate::send::{self, notes};
 use crate::text::visible;
 
@@ -60,7 +60,15 @@ fn recorded(queue: &Queue, style: &Style<'_>) -> Result<String, Error> {
         text += if text.is_empty() { "sessions last recorded: " } else { ", " };
         let _ = write!(text, "{service} at {}", style.zone.format(stamp.corrected(style.now)));
     }
-    Ok(if text.is_empty() { format!("no session is in the queue{LOOK_AT_CHECK}") } else { text + "\n" })
+    if text.is_empty() {
+        return Ok(format!("no session is in the queue{LOOK_AT_CHECK}"));
+    }
+    text += "\n";
+    let count = queue.count_opened(&SCHEDULERS, style.now.utc_ms - milliseconds(send::DAY))?;
+    if count > 0 {
+        let _ = writeln!(text, "{}", send::scheduled(count));
+    }
+    Ok(text)
 }
 
 /// `discord: 3 are done, which is noted in /run/ssh-session-notifier until the queue can be written`

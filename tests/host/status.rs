@@ -65,3 +65,18 @@ fn status_says_of_when_the_oldest_event_is_that_waits_for_a_target() {
     assert_eq!(oldest(&home).as_ref(), Some(&bobs), "the oldest stays the oldest");
     assert!(second(&home) > bobs);
 }
+
+#[test]
+fn status_says_how_many_sessions_a_day_a_hooked_cron_makes_and_which_line_to_move() {
+    let home = Home::new(STDOUT);
+    home.login("amanda");
+    assert!(!home.status().contains("cron"), "{}", home.status());
+    for kind in ["open_session", "close_session", "open_session"] {
+        home.hook(&[("PAM_SERVICE", "cron"), ("PAM_USER", "backup"), ("PAM_TTY", "cron"), ("PAM_TYPE", kind)])
+            .succeeds();
+    }
+    let status = home.status();
+    let line = status.lines().find(|line| line.starts_with("cron's sessions are told too"));
+    let line = line.unwrap_or_else(|| panic!("{status}"));
+    assert!(line.contains(", 2 in the last 24 hours") && line.contains("out of /etc/pam.d/cron"), "{line}");
+}
