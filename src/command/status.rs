@@ -7,12 +7,15 @@ use crate::config::Config;
 use crate::error::{Error, Health};
 use crate::notice::Style;
 use crate::queue::{self, Counts, Queue, TargetState, spool};
-use crate::rules::Verdict;
+use crate::rules::{SCHEDULERS, Verdict};
 use crate::send::{self, notes};
 use crate::text::visible;
 
 /// Dead letters that are shown; the count has all of them.
 const SHOWN_LIMIT: i64 = 100;
+
+/// What to do where the hook seems to be silent.
+const LOOK_AT_CHECK: &str = "; if somebody has logged in since, `check` says why the hook is silent\n";
 
 /// Writes one paragraph for all targets and one for the dead letters. Nothing on the disk is changed. The health says
 /// whether the queue's disk can be written.
@@ -24,8 +27,11 @@ pub fn report(config: &Config) -> Result<(String, Health), Error> {
     let mut text = match &queue {
         Some(queue) => targets(queue, config, &style)?,
         None if is_being_repaired => String::new(),
-        None => "nothing was recorded yet\n".into(),
+        None => format!("nothing was recorded yet{LOOK_AT_CHECK}"),
     };
+    if let Some(queue) = &queue {
+        text += &recorded(queue, &style)?;
+    }
     if is_being_repaired {
         text += "a repair of the queue was cut off; the next `send` finishes it\n";
     }
@@ -45,6 +51,24 @@ pub fn report(config: &Config) -> Result<(String, Health), Error> {
         text += &dead_letters(queue, &style)?;
     }
     Ok((text, if trouble.is_some() { Health::Failed } else { Health::Well }))
+}
+
+/// `sessions last recorded: sshd at 2026-04-25 10:00:00+12:00, su at 2026-04-24 09:00:00+12:00`
+fn recorded(queue: &Queue, style: &Style<'_>) -> Result<String, Error> {
+    let mut text = String::new();
+    for (service, stamp) in queue.last_sessions()? {
+        text += if text.is_empty() { "sessions last recorded: " } else { ", " };
+        let _ = write!(text, "{service} at {}", style.zone.format(stamp.corrected(style.now)));
+    }
+    if text.is_empty() {
+        return Ok(format!("no session is in the queue{LOOK_AT_CHECK}"));
+    }
+    text += "\n";
+    let count = queue.count_opened(&SCHEDULERS, style.now.utc_ms - milliseconds(send::DAY))?;
+    if count > 0 {
+        let _ = writeln!(text, "{}", send::scheduled(count));
+    }
+    Ok(text)
 }
 
 /// `discord: 3 are done, which is noted in /run/ssh-session-notifier until the queue can be written`
@@ -92,8 +116,8 @@ fn targets(queue: &Queue, config: &Config, style: &Style<'_>) -> Result<String, 
     Ok(text)
 }
 
-/// `discord: 3 waiting, 0 dead, last worked 2026-04-25 10:00:00+12:00; next try in 4 min: HTTP 503`
-fn target(state: &TargetState, Counts { waiting, dead }: Counts, style: &Style<'_>) -> String {
+/// `discord: 3 waiting, 0 dead, last worked DATE; next try in 4 min: HTTP 503; the oldest is of 2026-04-25 …`
+fn target(state: &TargetState, Counts { waiting, dead, oldest }: Counts, style: &Style<'_>) -> String {
     let worked =
         state.success_ms.map_or_else(|| "never worked".into(), |ms| format!("last worked {}", style.zone.format(ms)));
     let mut text = format!("{}: {waiting} waiting, {dead} dead, {worked}", visible(&state.name));
@@ -101,11 +125,14 @@ fn target(state: &TargetState, Counts { waiting, dead }: Counts, style: &Style<'
         let minutes = (state.wait.left(style.now) + 59_999) / 60_000;
         let _ = write!(text, "; next try in {minutes} min: {}", state.error);
     }
+    if let Some(oldest) = oldest {
+        let _ = write!(text, "; the oldest is of {}", style.zone.format(oldest.corrected(style.now)));
+    }
     text + "\n"
 }
 
 /// `phone (not configured): 3 waiting until 2026-04-25 10:00:00+12:00, 0 dead`
-fn gone(name: &str, end_ms: i64, Counts { waiting, dead }: Counts, style: &Style<'_>) -> String {
+fn gone(name: &str, end_ms: i64, Counts { waiting, dead, .. }: Counts, style: &Style<'_>) -> String {
     let (name, end) = (visible(name), style.zone.format(end_ms));
     format!("{name} (not configured): {waiting} waiting until {end}, {dead} dead\n")
 }

@@ -13,6 +13,7 @@ mod deliveries;
 mod go_database;
 mod judging;
 mod known;
+mod lately;
 mod memory;
 mod noted;
 mod open;

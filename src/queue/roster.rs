@@ -106,7 +106,7 @@ impl Queue {
 /// How many events wait for a target or are its dead letters.
 fn deliveries(connection: &Connection, name: &str) -> SqlResult<i64> {
     let Some(state) = state(connection, name)? else { return Ok(0) };
-    let Counts { waiting, dead } = counts(connection, &state, &|_, _, _| true)?;
+    let Counts { waiting, dead, .. } = counts(connection, &state, &|_, _, _| true)?;
     Ok(waiting + dead)
 }
 

@@ -37,8 +37,8 @@ pub fn run(queue: &mut Queue, config: &Config, now: &Stamp) -> Result<(), Error>
     Ok(())
 }
 
-/// What to do about a hook in the stack of a scheduler.
-fn scheduled(count: i64) -> String {
+/// What to do about a hook in the stack of a scheduler, which made so many sessions in a day.
+pub fn scheduled(count: i64) -> String {
     format!(
         "cron's sessions are told too, {count} in the last 24 hours: take the line out of /etc/pam.d/cron and of what \
          it includes (common-session-noninteractive, system-auth), or write `services = [\"cron\"]` in [allowlist]"

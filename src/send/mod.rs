@@ -16,6 +16,7 @@ mod run;
 mod watch;
 
 pub use import::directories as spools;
+pub use judge::scheduled;
 pub use reminder::DAY;
 pub use run::{now, once};
 pub use watch::run as watch;

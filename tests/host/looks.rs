@@ -13,6 +13,9 @@ use crate::support::home::{Home, SERVICE, STDOUT, copy};
 use crate::support::outcome::Outcome;
 use crate::support::{has, has_mount_namespaces, is_root, skip, wait_for};
 
+/// What `status` prints where no queue was made yet.
+const SILENT: &str = "nothing was recorded yet; if somebody has logged in since, `check` says why the hook is silent\n";
+
 /// What is in the queue's place, how it got there, the exit status, and what is printed or said of it.
 type Row = (&'static str, fn(&Home), i32, &'static str);
 
@@ -149,7 +152,7 @@ fn a_look_makes_no_directory() {
         for directory in missing {
             fs::remove_dir(home.at(directory)).expect("it is empty");
         }
-        home.run(&["status"]).when(missing[0]).succeeds().prints_only("nothing was recorded yet\n");
+        home.run(&["status"]).when(missing[0]).succeeds().prints_only(SILENT);
         for directory in missing {
             assert!(!home.at(directory).exists(), "{directory} of {missing:?}");
         }

@@ -18,6 +18,7 @@ mod looks;
 mod secrets;
 #[cfg(feature = "tls")]
 mod static_build;
+mod status;
 #[path = "../support/mod.rs"]
 mod support;
 mod zones;

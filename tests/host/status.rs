@@ -1,0 +1,82 @@
+//! What `status` says of the hook.
+
+use crate::support::home::{Home, STDOUT};
+use crate::support::outcome::Outcome;
+use crate::support::wait_for;
+
+/// The line of `status` about recorded sessions.
+fn recorded(home: &Home) -> String {
+    let status = home.status();
+    let line = status.lines().find(|line| line.contains("session"));
+    line.unwrap_or_else(|| panic!("{status}")).into()
+}
+
+#[test]
+fn status_names_each_service_with_its_last_session_newest_first() {
+    let home = Home::new(STDOUT);
+    let su = [("PAM_SERVICE", "su"), ("PAM_USER", "root"), ("PAM_RUSER", "amanda"), ("PAM_TYPE", "open_session")];
+    home.hook(&su).succeeds();
+    home.login("amanda");
+    home.login("bob");
+    // Neither the delivery nor the judge changes when something was recorded.
+    let before = recorded(&home);
+    home.send().succeeds();
+    assert_eq!(recorded(&home), before);
+    let parts: Vec<&str> = before.trim_start_matches("sessions last recorded: ").split(", ").collect();
+    let services: Vec<&str> = parts.iter().filter_map(|part| part.split_once(" at 20")).map(|part| part.0).collect();
+    assert_eq!(services, ["sshd", "su"], "{before}");
+}
+
+#[test]
+fn status_says_where_to_look_if_the_hook_recorded_no_session() {
+    let home = Home::new(STDOUT);
+    home.send().succeeds();
+    home.run(&["status"]).succeeds();
+    let status = home.status();
+    assert!(status.contains("if somebody has logged in since, `check` says why the hook is silent"), "{status}");
+    home.login("amanda");
+    assert!(!home.status().contains("silent"), "{}", home.status());
+}
+
+#[test]
+fn status_says_of_when_the_oldest_event_is_that_waits_for_a_target() {
+    let home = Home::new(STDOUT);
+    let oldest = |home: &Home| {
+        home.status()
+            .lines()
+            .next()
+            .and_then(|line| line.split_once("; the oldest is of ").map(|(_, date)| date.to_string()))
+    };
+    home.login("amanda");
+    home.send().succeeds();
+    assert_eq!(oldest(&home), None, "nothing waits");
+    let second = |home: &Home| recorded(home).rsplit_once("sshd at ").expect("a date").1.to_string();
+    let delivered = second(&home);
+    wait_for(|| {
+        home.login("bob");
+        second(&home) != delivered
+    });
+    let bobs = oldest(&home).expect("one waits");
+    assert!(bobs >= delivered, "{bobs} is of one that was delivered at {delivered}");
+    wait_for(|| {
+        home.login("carol");
+        second(&home) != bobs
+    });
+    assert_eq!(oldest(&home).as_ref(), Some(&bobs), "the oldest stays the oldest");
+    assert!(second(&home) > bobs);
+}
+
+#[test]
+fn status_says_how_many_sessions_a_day_a_hooked_cron_makes_and_which_line_to_move() {
+    let home = Home::new(STDOUT);
+    home.login("amanda");
+    assert!(!home.status().contains("cron"), "{}", home.status());
+    for kind in ["open_session", "close_session", "open_session"] {
+        home.hook(&[("PAM_SERVICE", "cron"), ("PAM_USER", "backup"), ("PAM_TTY", "cron"), ("PAM_TYPE", kind)])
+            .succeeds();
+    }
+    let status = home.status();
+    let line = status.lines().find(|line| line.starts_with("cron's sessions are told too"));
+    let line = line.unwrap_or_else(|| panic!("{status}"));
+    assert!(line.contains(", 2 in the last 24 hours") && line.contains("out of /etc/pam.d/cron"), "{line}");
+}
