@@ -2,6 +2,14 @@
 
 #[cfg(feature = "tls")]
 mod algorithms;
+#[cfg(feature = "email")]
+mod email;
+#[cfg(all(feature = "email", feature = "tls"))]
+mod email_exim;
+#[cfg(feature = "email")]
+mod email_hostile;
+#[cfg(all(feature = "email", feature = "tls"))]
+mod email_tls;
 mod names;
 mod proxy;
 mod servers;

@@ -11,6 +11,7 @@ pub mod outcome;
 pub mod powercut;
 pub mod queue;
 pub mod server;
+pub mod smtp;
 pub mod sshd;
 pub mod tls;
 pub mod tools;
