@@ -736,18 +736,31 @@ EOF
 }
 
 # A target that starts other programs needs what they need: sendmail is often setgid.
-runs_programs() { grep -Eqs '^[^#]*"(command|sendmail)"' "$(at "$CONFIG")"; }
+runs_programs() { grep -Eqs '^[^#]*("command"|sendmail[[:space:]]*=)' "$(at "$CONFIG")"; }
 
 programs_unit() {
     cat <<EOF
 # Written by install.sh, because a target runs a program (command, sendmail).
 [Service]
+# Exim's sendmail goes on delivering when it has ended.
+KillMode=process
 CapabilityBoundingSet=~
-MemoryDenyWriteExecute=no
 NoNewPrivileges=no
 ProtectSystem=full
+# Each of these would imply NoNewPrivileges for a user that isn't root.
+LockPersonality=no
+MemoryDenyWriteExecute=no
+PrivateDevices=no
+ProtectClock=no
+ProtectHostname=no
+ProtectKernelLogs=no
+ProtectKernelModules=no
+ProtectKernelTunables=no
 RestrictAddressFamilies=
+RestrictNamespaces=no
+RestrictRealtime=no
 RestrictSUIDSGID=no
+SystemCallArchitectures=
 SystemCallFilter=
 EOF
 }

@@ -16,6 +16,8 @@ mod hook;
 mod http;
 mod locks;
 mod log;
+#[cfg(feature = "email")]
+mod mail;
 mod notice;
 mod notifier;
 mod privileges;

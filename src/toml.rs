@@ -204,6 +204,17 @@ impl<'t> Section<'t> {
         })
     }
 
+    /// The absolute path of a program, or `true` for the usual one. `None`: there is none, or it is `false`.
+    #[cfg(feature = "email")]
+    pub fn program(&mut self, key: &str, usual: &str) -> Option<PathBuf> {
+        let what = "must be true, or the absolute path of a program";
+        let read = |item: &Item| match item.as_bool() {
+            Some(is_wanted) => Some(is_wanted.then(|| usual.into())),
+            None => item.as_str().filter(|path| path.starts_with('/')).map(|path| Some(path.into())),
+        };
+        self.read(key, what, read).and_then(|found| found.value)
+    }
+
     /// A secret: `key` itself, or the first line of the file that `key_file` names.
     pub fn secret(&mut self, key: &str) -> Option<Found<Secret>> {
         let key_file = format!("{key}_file");

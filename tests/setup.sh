@@ -75,6 +75,11 @@ shifts_time() {
 	[ "$(faketime -f '@2001-02-03 04:05:06' date +%Y)" = 2001 ]
 }
 
+# Debian's package, for Debian's interpreter.
+has_aiosmtpd() {
+	/usr/bin/python3 -c 'import aiosmtpd'
+}
+
 has_jsonschema() {
 	/usr/bin/python3 -c 'import jsonschema; jsonschema.Draft202012Validator'
 }
@@ -115,6 +120,7 @@ test)
 	need shellcheck has shellcheck
 	need python3 has python3
 	need python3-jsonschema has_jsonschema
+	need python3-aiosmtpd has_aiosmtpd
 	need e2fsprogs has mkfs.ext4
 	need time test -x /usr/bin/time
 	need faketime shifts_time
@@ -124,6 +130,8 @@ test)
 	need_unpacked squid has_squid
 	need_unpacked busybox-static is_full_busybox
 	need_unpacked nginx nginx_has_tls
+	need_unpacked exim4-daemon-light has exim4
+	need_unpacked msmtp has msmtp
 	need_mounted unionfs-fuse has unionfs
 	need_unpacked systemd has systemd-analyze
 	need_unpacked systemd-container has systemd-nspawn

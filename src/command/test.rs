@@ -9,6 +9,8 @@ use crate::config::Config;
 use crate::error::{Error, Health, Kind};
 use crate::event::Event;
 use crate::http;
+#[cfg(feature = "email")]
+use crate::mail;
 use crate::notice::Style;
 use crate::notifier::{Digest, Message, Notice, Notifier, Outcome};
 use crate::rules::{Urgency, Verdict};
@@ -43,11 +45,19 @@ pub fn report(file: &Path, only: Option<&str>) -> Result<(String, Health), Error
 /// render → post → judge.
 fn send(config: &Config, client: &http::Client<'_>, target: &Notifier, hint: &str) -> Vec<Finding> {
     let (name, event, now) = (&target.name, Event::notice(TEXT), Stamp::now());
-    let text = Style { host: &config.host, zone: &config.zone, now: &now }.line(&event, &Verdict::default());
+    let style = Style { host: &config.host, zone: &config.zone, now: &now };
+    let text = style.line(&event, &Verdict::default());
     let notices = [Notice { uid: event.uid.0, urgency: Urgency::Normal, text }];
-    let request = match target.render(&Digest { host: &config.host, notices: &notices }, hint) {
+    let request = match target.render(&Digest { style: &style, notices: &notices }, hint) {
         Message::Post(request) => request,
         Message::Print(text) => return vec![Finding::ok(format!("{name} prints: {}", text.trim_end()))],
+        #[cfg(feature = "email")]
+        Message::Mail(letter) => {
+            let result = mail::send(&letter, client, check::PATIENCE);
+            let Ok(said) = &result else { return vec![check::mailed(target, result)] };
+            let text = format!("{name}: the mail was accepted for {}: {said}", letter.to.join(", "));
+            return vec![Finding { remedy: where_to_look(target).into(), ..Finding::ok(target.conceal(&text)) }];
+        }
     };
     let response = match client.send(&request, config.network.timeout.min(check::PATIENCE)) {
         Ok(response) => response,
@@ -81,6 +91,7 @@ fn where_to_look(target: &Notifier) -> &'static str {
             "if it doesn't appear: ntfy takes any topic; compare topic_url letter by letter with the one in the app"
         }
         "discord" => "if it doesn't appear: the webhook belongs to another channel; see Server Settings, Integrations",
+        "email" => "if it doesn't appear: look into the spam folder, and into the mail server's log",
         _ => "",
     }
 }

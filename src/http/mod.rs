@@ -18,11 +18,15 @@ mod address;
 mod connect;
 mod relay;
 mod settings;
+#[cfg(feature = "email")]
+mod stream;
 
 pub use address::Url;
 #[cfg(feature = "tls")]
 pub use roots::trust;
 pub use settings::Settings;
+#[cfg(feature = "email")]
+pub use stream::Stream;
 
 use std::io::{self, Read};
 #[cfg(not(feature = "tls"))]
@@ -134,7 +138,7 @@ impl<'a> Client<'a> {
     pub fn send(&self, request: &Request, timeout: Duration) -> Result<Response, String> {
         let ends = Instant::now() + timeout;
         let url = &request.url;
-        let proxy = self.settings.proxy.as_ref().filter(|_| !request.is_direct && !url.is_loopback());
+        let proxy = self.proxy(url, request.is_direct);
         let server = connect(url.host(), url.port(), proxy, &self.down, ends)?;
         match relay::exchange(message(request), &server, ends, fetch) {
             Ok(response) => Ok(response),
@@ -146,6 +150,24 @@ impl<'a> Client<'a> {
             }
             Err(relay::Failure::NoLoopback(_)) => Err("the proxy needs this host's loopback (127.0.0.1)".into()),
         }
+    }
+
+    /// Connects for a protocol other than HTTP, before `ends`. Of the address only host and port count: TLS is the
+    /// caller's to begin.
+    #[cfg(feature = "email")]
+    pub fn open(&self, url: &Url, is_direct: bool, ends: Instant) -> Result<Stream, String> {
+        connect(url.host(), url.port(), self.proxy(url, is_direct), &self.down, ends)
+            .map(|socket| Stream::new(socket, ends))
+    }
+
+    /// How long one request may take, or one answer in a conversation.
+    #[cfg(feature = "email")]
+    pub fn timeout(&self) -> Duration {
+        self.settings.timeout
+    }
+
+    fn proxy(&self, url: &Url, is_direct: bool) -> Option<&Url> {
+        self.settings.proxy.as_ref().filter(|_| !is_direct && !url.is_loopback())
     }
 }
 

@@ -1,8 +1,8 @@
 //! Digests: the notices that share one message.
 
+use crate::notice::Style;
 use crate::notifier::Name;
 use crate::rules::Urgency;
-use crate::text::Field;
 
 /// The parameters of FNV-1a with 64 bits.
 const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
@@ -20,10 +20,10 @@ pub struct Notice {
 }
 
 /// Several notices that share one message, oldest first; never empty.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Digest<'a> {
-    /// What the host is called.
-    pub host: &'a Field,
+    /// What the host is called, its zone, and when the message is written.
+    pub style: &'a Style<'a>,
     /// The notices, oldest first.
     pub notices: &'a [Notice],
 }
@@ -59,6 +59,7 @@ fn hash(start: u64, bytes: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::notifier::tests::with_style;
 
     fn notice(uid: u64, urgency: Urgency) -> Notice {
         Notice { uid, urgency, text: uid.to_string() }
@@ -66,7 +67,6 @@ mod tests {
 
     #[test]
     fn a_digest_is_as_urgent_as_its_most_urgent_notice() {
-        let host = Field::default();
         let (quiet, normal, urgent) =
             (notice(1, Urgency::Quiet), notice(2, Urgency::Normal), notice(3, Urgency::Urgent));
         for (notices, urgency) in [
@@ -74,16 +74,16 @@ mod tests {
             (&[quiet.clone(), normal.clone()], Urgency::Normal),
             (&[urgent, quiet, normal], Urgency::Urgent),
         ] {
-            assert_eq!(Digest { host: &host, notices }.urgency(), urgency);
+            with_style("h", |style| assert_eq!(Digest { style, notices }.urgency(), urgency));
         }
     }
 
     #[test]
     fn each_message_to_each_target_has_a_key_of_its_own_and_the_same_at_every_attempt() {
-        let host = Field::default();
         let key = |uids: &[u64], target: &str| {
             let notices: Vec<Notice> = uids.iter().map(|uid| notice(*uid, Urgency::Normal)).collect();
-            Digest { host: &host, notices: &notices }.key(&Name::parse(target).expect("a name"))
+            let name = Name::parse(target).expect("a name");
+            with_style("h", |style| Digest { style, notices: &notices }.key(&name))
         };
         // As FNV's authors have it: of "a", and of "foobar".
         assert_eq!((key(&[], "a"), key(&[], "foobar")), (0xaf63_dc4c_8601_ec8c, 0x8594_4171_f739_67e8));

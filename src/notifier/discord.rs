@@ -88,7 +88,7 @@ pub fn render(digest: &Digest<'_>) -> String {
     };
     format!(
         r#"{{"username":{},"content":{},"allowed_mentions":{{"parse":[]}}{flags}}}"#,
-        json::string(&username(digest.host.as_str())),
+        json::string(&username(digest.style.host.as_str())),
         json::string(&content)
     )
 }

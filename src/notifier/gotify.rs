@@ -28,7 +28,7 @@ pub fn render(digest: &Digest<'_>) -> String {
         Urgency::Normal => 5,
         Urgency::Urgent => 8,
     };
-    let (title, message) = (json::string(digest.host.as_str()), json::string(&digest.lines("")));
+    let (title, message) = (json::string(digest.style.host.as_str()), json::string(&digest.lines("")));
     format!(r#"{{"title":{title},"message":{message},"priority":{priority}}}"#)
 }
 

@@ -6,6 +6,8 @@ mod capacity;
 mod digest;
 mod discord;
 mod draft;
+#[cfg(feature = "email")]
+mod email;
 #[cfg(feature = "gotify")]
 mod gotify;
 mod json;
@@ -38,12 +40,16 @@ mod tests;
 pub use capacity::{Capacity, Unit};
 pub use digest::{Digest, Notice};
 pub use draft::{Detail, Draft};
+#[cfg(feature = "email")]
+pub use email::judge as judge_mail;
 pub use outcome::Outcome;
 pub use targets::{Name, configure};
 
 use std::cmp::Reverse;
 
 use crate::http::{Method, Request, Response, Url};
+#[cfg(feature = "email")]
+use crate::mail::Letter;
 use crate::notice::LONGEST;
 use crate::notifier::outcome::{Asked, Reading};
 use crate::rules::Filter;
@@ -58,6 +64,8 @@ const SHORTEST_SECRET: usize = 6;
 const SERVICES: &[Row] = &[
     Row { name: "discord", capacity: discord::CAPACITY, detail: Detail::Digest, configure: discord::configure },
     Row { name: "ntfy", capacity: ntfy::CAPACITY, detail: Detail::Digest, configure: ntfy::configure },
+    #[cfg(feature = "email")]
+    Row { name: "email", capacity: email::CAPACITY, detail: Detail::Digest, configure: email::configure },
     #[cfg(feature = "gotify")]
     Row { name: "gotify", capacity: gotify::CAPACITY, detail: Detail::Digest, configure: gotify::configure },
     #[cfg(feature = "matrix")]
@@ -88,7 +96,8 @@ const SERVICES: &[Row] = &[
 ];
 
 /// The services that a build can lack: each is a feature of the same name.
-const OPTIONAL: &[&str] = &["gotify", "matrix", "mattermost", "pushover", "rocketchat", "slack", "teams", "telegram"];
+const OPTIONAL: &[&str] =
+    &["email", "gotify", "matrix", "mattermost", "pushover", "rocketchat", "slack", "teams", "telegram"];
 
 /// Every service can carry every notice.
 const _: () = {
@@ -122,6 +131,9 @@ pub struct Notifier {
 pub enum Message {
     /// To be posted.
     Post(Request),
+    /// To be mailed.
+    #[cfg(feature = "email")]
+    Mail(Letter),
     /// To be printed.
     Print(String),
 }
@@ -131,6 +143,8 @@ pub enum Message {
 enum Service {
     Discord,
     Ntfy(ntfy::Topic),
+    #[cfg(feature = "email")]
+    Email(Box<email::Account>),
     #[cfg(feature = "gotify")]
     Gotify,
     #[cfg(feature = "matrix")]
@@ -184,18 +198,21 @@ impl Notifier {
         self.setup.address.as_ref().is_some_and(Url::is_secure)
     }
 
-    /// A request by GET that the service answers with 200 if it knows address and token, and that sends nothing:
-    /// Discord's Get Webhook with Token, ntfy's check of access to a topic. `None`: there is nobody to ask.
-    pub fn probe(&self) -> Option<Request> {
+    /// What the service answers well if it knows address and token, and what sends nothing: a request by GET
+    /// (Discord's Get Webhook with Token, ntfy's check of access to a topic), or the envelope of a mail. `None`: there
+    /// is nobody to ask.
+    pub fn probe(&self) -> Option<Message> {
         let url = match (&self.setup.service, &self.setup.address) {
             (Service::Ntfy(topic), _) => topic.access(),
             (Service::Discord, Some(url)) => url.with_path(url.path()),
+            #[cfg(feature = "email")]
+            (Service::Email(account), _) => return Some(Message::Mail(email::probe(account, self.is_direct))),
             // They have no such request.
             _ => return None,
         };
         let (bearer, is_direct) = (self.setup.bearer.clone(), self.is_direct);
         let (headers, body) = (Vec::new(), String::new());
-        Some(Request { method: Method::Get, url, bearer, key: None, headers, body, is_direct })
+        Some(Message::Post(Request { method: Method::Get, url, bearer, key: None, headers, body, is_direct }))
     }
 
     /// Writes the message. `hint` says how the target was reached before, if not as usual.
@@ -204,6 +221,8 @@ impl Notifier {
         let (body, own) = match &self.setup.service {
             Service::Discord => (discord::render(digest), None),
             Service::Ntfy(topic) => ntfy::render(digest, topic, hint),
+            #[cfg(feature = "email")]
+            Service::Email(account) => return Message::Mail(email::render(digest, account, key, self.is_direct)),
             #[cfg(feature = "gotify")]
             Service::Gotify => (gotify::render(digest), None),
             #[cfg(feature = "matrix")]
@@ -235,6 +254,9 @@ impl Notifier {
         let reading = match &self.setup.service {
             Service::Discord => discord::read(&response),
             Service::Ntfy(_) => ntfy::read(&response, hint),
+            // No answer to a mail is HTTP's.
+            #[cfg(feature = "email")]
+            Service::Email(_) => Reading::default(),
             #[cfg(feature = "gotify")]
             Service::Gotify => gotify::read(&response),
             #[cfg(feature = "matrix")]
@@ -252,6 +274,15 @@ impl Notifier {
         let has_token = self.setup.bearer.is_some() || !self.setup.headers.is_empty() || url.user().is_some();
         let shown = format!("{}{}", url.origin(), self.path_without_secrets(url));
         outcome::judge(&response, reading, Asked { method: self.setup.method, url, shown: &shown, has_token })
+    }
+
+    /// What is wrong with the settings, although they work; with the remedy.
+    pub fn doubt(&self) -> Option<(&'static str, &'static str)> {
+        match &self.setup.service {
+            #[cfg(feature = "email")]
+            Service::Email(account) => email::doubt(account),
+            _ => None,
+        }
     }
 
     /// A short secret can't be concealed in a text, but it can in a path.

@@ -95,7 +95,7 @@ pub fn render(digest: &Digest<'_>, topic: &Topic, hint: &str) -> (String, Option
         Urgency::Quiet => 2,
         Urgency::Normal | Urgency::Urgent => 5,
     };
-    let (host, lines) = (digest.host.as_str(), digest.lines(""));
+    let (host, lines) = (digest.style.host.as_str(), digest.lines(""));
     if hint == BY_PATH || topic.is_foreign {
         let (path, query) = (topic.own.path(), topic.own.query());
         let joint = if query.is_empty() { "" } else { "&" };

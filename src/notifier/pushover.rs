@@ -49,7 +49,7 @@ pub fn render(digest: &Digest<'_>, keys: &Keys) -> String {
         r#"{{"token":{},"user":{},"title":{},"message":{},"priority":{priority}}}"#,
         json::string(keys.token.reveal()),
         json::string(keys.user.reveal()),
-        json::string(&digest.host.shown(TITLE_WIDTH)),
+        json::string(&digest.style.host.shown(TITLE_WIDTH)),
         json::string(&digest.lines(""))
     )
 }

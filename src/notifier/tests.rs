@@ -2,9 +2,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
+use crate::clock::{EARLIEST_MS, Stamp};
+use crate::notice::Style;
 use crate::rules::Urgency;
 use crate::text::Field;
 use crate::toml::Reader;
+use crate::tz::Zone;
 
 /// Its name, status, headers and body, and what Discord and ntfy mean by it.
 type Answer = (&'static str, u16, Headers, &'static str, &'static str, &'static str);
@@ -401,10 +404,7 @@ fn targets(text: &str) -> Result<Vec<Notifier>, String> {
 fn request(target: &Notifier, urgencies: &[Urgency]) -> Request {
     let notice = |(uid, urgency): (u64, &Urgency)| Notice { uid, urgency: *urgency, text: format!("notice {uid}") };
     let notices: Vec<Notice> = (1..).zip(urgencies).map(notice).collect();
-    match target.render(&Digest { host: &Field::new(b"h"), notices: &notices }, "") {
-        super::Message::Post(request) => request,
-        super::Message::Print(text) => panic!("{text}"),
-    }
+    posted(with_style("h", |style| target.render(&Digest { style, notices: &notices }, "")))
 }
 
 #[test]
@@ -542,10 +542,19 @@ pub fn mistakes(service: &str, settings: &str) -> String {
 pub fn request_of(target: &Notifier, texts: &[&str], urgency: Urgency, hint: &str) -> Request {
     let notice = |(uid, text): (u64, &&str)| Notice { uid, urgency, text: (*text).into() };
     let notices: Vec<Notice> = (1..).zip(texts).map(notice).collect();
-    match target.render(&Digest { host: &Field::new(b"host.example"), notices: &notices }, hint) {
-        super::Message::Post(request) => request,
-        super::Message::Print(text) => panic!("{text}"),
-    }
+    posted(with_style("host.example", |style| target.render(&Digest { style, notices: &notices }, hint)))
+}
+
+fn posted(message: super::Message) -> Request {
+    let super::Message::Post(request) = message else { panic!("{message:?}") };
+    request
+}
+
+/// Does something with the style of a host of this name, in UTC and at an hour that can be right.
+pub fn with_style<T>(host: &str, work: impl FnOnce(&Style<'_>) -> T) -> T {
+    let (host, zone) = (Field::new(host.as_bytes()), Zone::utc());
+    let now = Stamp { utc_ms: EARLIEST_MS, ..Stamp::default() };
+    work(&Style { host: &host, zone: &zone, now: &now })
 }
 
 /// What a target makes of an answer to its own request.

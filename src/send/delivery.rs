@@ -15,7 +15,11 @@ use crate::error::{Error, Health};
 use crate::event::{Event, NOT_FOR, Uid};
 use crate::http;
 use crate::log::{self, Level};
+#[cfg(feature = "email")]
+use crate::mail;
 use crate::notice::Style;
+#[cfg(feature = "email")]
+use crate::notifier::judge_mail;
 use crate::notifier::{Detail, Digest, Draft, Message, Notice, Notifier, Outcome};
 use crate::queue::{Batch, Cause, Due, EventId, Failure, Loss, Queue, Row, Take, TargetState, Wait};
 use crate::send::deadline::{Deadline, SHORTEST_REQUEST};
@@ -384,7 +388,8 @@ impl Run<'_> {
 
     fn send(&self, target: &Notifier, notices: &[Notice], hint: &str) -> Outcome {
         let timeout = self.config.network.timeout.min(self.deadline.left());
-        match target.render(&Digest { host: &self.config.host, notices }, hint) {
+        let style = Style { host: &self.config.host, zone: &self.config.zone, now: &Stamp::now() };
+        match target.render(&Digest { style: &style, notices }, hint) {
             Message::Print(text) => match print(&text, timeout) {
                 Ok(()) => Outcome::Delivered { pause: None },
                 Err(why) => Outcome::Failed { why: format!("cannot write to stdout: {why}") },
@@ -393,6 +398,8 @@ impl Run<'_> {
                 Ok(response) => target.judge(response, &request.url, hint),
                 Err(why) => Outcome::Failed { why },
             },
+            #[cfg(feature = "email")]
+            Message::Mail(letter) => judge_mail(mail::send(&letter, &self.client, self.deadline.left())),
         }
     }
 

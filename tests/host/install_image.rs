@@ -169,10 +169,12 @@ fn the_unit_is_confined_and_yet_sees_the_processes() {
     assert!(!tree.at(dropped).exists());
     let config = "etc/ssh-session-notifier/config.toml";
     let template = tree.read(config);
-    tree.write(config, &format!("{template}\n[notification.x]\nservice = \"command\"\n"));
-    output(&mut script(&tree, false, &[]));
-    assert!(tree.read(dropped).contains("NoNewPrivileges=no"));
-    tree.write(config, &template);
-    output(&mut script(&tree, false, &[]));
-    assert!(!tree.at("usr/lib/systemd/system/ssh-session-notifier.service.d").exists());
+    for programs in ["[notification.x]\nservice = \"command\"", "[notification.email]\nsendmail = true"] {
+        tree.write(config, &format!("{template}\n{programs}\n"));
+        output(&mut script(&tree, false, &[]));
+        assert!(tree.read(dropped).contains("NoNewPrivileges=no"));
+        tree.write(config, &template);
+        output(&mut script(&tree, false, &[]));
+        assert!(!tree.at("usr/lib/systemd/system/ssh-session-notifier.service.d").exists());
+    }
 }

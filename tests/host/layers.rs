@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms, from the top down. docs/design.md says what each is for.
-const ROOMS: [&str; 23] = [
+const ROOMS: [&str; 24] = [
     "main",
     "cli",
     "command",
@@ -13,6 +13,7 @@ const ROOMS: [&str; 23] = [
     "send",
     "config",
     "notifier",
+    "mail",
     "http",
     "queue",
     "privileges",

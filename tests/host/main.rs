@@ -16,6 +16,8 @@ mod install_schedule;
 mod layers;
 mod looks;
 mod secrets;
+#[cfg(feature = "email")]
+mod sendmail;
 #[cfg(feature = "tls")]
 mod static_build;
 mod status;

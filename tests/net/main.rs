@@ -4,6 +4,14 @@
 mod algorithms;
 #[cfg(feature = "tls")]
 mod authorities;
+#[cfg(feature = "email")]
+mod email;
+#[cfg(all(feature = "email", feature = "tls"))]
+mod email_exim;
+#[cfg(feature = "email")]
+mod email_hostile;
+#[cfg(all(feature = "email", feature = "tls"))]
+mod email_tls;
 #[cfg(feature = "tls")]
 mod messages;
 mod names;

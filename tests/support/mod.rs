@@ -13,6 +13,7 @@ pub mod powercut;
 pub mod proxies;
 pub mod queue;
 pub mod server;
+pub mod smtp;
 pub mod sshd;
 pub mod tls;
 pub mod tools;

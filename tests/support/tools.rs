@@ -6,7 +6,7 @@ use std::process::Command;
 use std::{env, fs};
 
 /// Where tests/setup.sh unpacks packages.
-const TOOLS: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/../tools");
+pub const TOOLS: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/../tools");
 
 /// A line of shell that puts unpacked packages over the host's /usr, with their libraries and helpers
 /// where they expect them. For mount namespaces only.

@@ -23,6 +23,12 @@ pub fn examine(file: &Path) -> (Option<Config>, Vec<Finding>) {
                 Finding::warning(format!("configuration: {text}"), remedy)
             }));
             findings.extend(reversed_zone(file));
+            findings.extend(config.targets.iter().filter_map(|target| {
+                let (what, remedy) = target.doubt()?;
+                let name = &target.name;
+                let text = format!("configuration: notification.{name}: {what}");
+                Some(Finding::warning(text, format!("{remedy} [notification.{name}]")))
+            }));
             match ca_file(file, &config) {
                 Some(problem) => findings.push(problem),
                 None => findings.push(Finding::ok(format!(

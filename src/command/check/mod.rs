@@ -17,6 +17,8 @@ mod stack;
 mod tests;
 
 pub use finding::{Finding, print};
+#[cfg(feature = "email")]
+pub use network::mailed;
 pub use network::{PATIENCE, answered, unreachable};
 
 use std::env;

@@ -6,7 +6,13 @@ use std::time::Duration;
 use crate::command::check::finding::Finding;
 use crate::config::Config;
 use crate::http;
-use crate::notifier::Notifier;
+#[cfg(feature = "email")]
+use crate::mail;
+use crate::notifier::{Message, Notifier};
+#[cfg(feature = "email")]
+use crate::notifier::{Outcome, judge_mail};
+#[cfg(feature = "email")]
+use crate::text::Field;
 
 /// The longest that a target may take, whatever `network.timeout` says: a command ends within a minute.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -27,10 +33,34 @@ pub fn examine(config: &Config) -> Vec<Finding> {
 
 fn ask(config: &Config, client: &http::Client<'_>, target: &Notifier) -> Finding {
     let name = &target.name;
-    let Some(request) = target.probe() else { return Finding::ok(format!("network: {name} needs none")) };
-    match client.send(&request, config.network.timeout.min(PATIENCE)) {
-        Err(why) => unreachable(target, &target.conceal(&why)),
-        Ok(response) => answered(target, response.status),
+    match target.probe() {
+        None | Some(Message::Print(_)) => Finding::ok(format!("network: {name} needs none")),
+        Some(Message::Post(request)) => match client.send(&request, config.network.timeout.min(PATIENCE)) {
+            Err(why) => unreachable(target, &target.conceal(&why)),
+            Ok(response) => answered(target, response.status),
+        },
+        #[cfg(feature = "email")]
+        Some(Message::Mail(letter)) => mailed(target, mail::send(&letter, client, PATIENCE)),
+    }
+}
+
+/// What became of a mail, or of the attempt without one.
+#[cfg(feature = "email")]
+pub fn mailed(target: &Notifier, result: Result<Field, mail::Failure>) -> Finding {
+    let said = result.as_ref().map(ToString::to_string).unwrap_or_default();
+    match judge_mail(result) {
+        Outcome::Delivered { .. } => Finding::ok(format!("network: {}: {}", target.name, target.conceal(&said))),
+        Outcome::Throttled { why, .. }
+        | Outcome::Failed { why }
+        | Outcome::Refused { why }
+        | Outcome::Rejected { why }
+        | Outcome::Moved { why, .. } => {
+            let text = format!("network: {}: {}", target.name, target.conceal(&why));
+            Finding::problem(
+                text,
+                format!("correct the settings in [notification.{}], or this host's network", target.name),
+            )
+        }
     }
 }
 

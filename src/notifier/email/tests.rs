@@ -1,0 +1,190 @@
+use super::*;
+use crate::mail::{Failure, Said, Stage};
+use crate::notifier::tests::{mistakes, target, with_style};
+use crate::notifier::{Message, Notice, Notifier};
+use crate::rules::Urgency;
+use crate::text::Field;
+
+const MAILBOXES: &str = "from = 'a@b'\nto = 'c@d'\n";
+
+fn letter(target: &Notifier, uids: &[u64]) -> Letter {
+    let notice = |uid: &u64| Notice { uid: *uid, urgency: Urgency::Normal, text: "x".into() };
+    let notices: Vec<Notice> = uids.iter().map(notice).collect();
+    match with_style("host.example", |style| target.render(&Digest { style, notices: &notices }, "")) {
+        Message::Mail(letter) => letter,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn id(target: &Notifier, uids: &[u64]) -> String {
+    let text = letter(target, uids).text.expect("a mail");
+    let (_, rest) = text.split_once("\nMessage-ID: ").expect("it has one");
+    rest.lines().next().expect("it is a line").into()
+}
+
+#[test]
+fn the_same_notices_have_the_same_id_and_one_more_makes_another() {
+    let target = target("email", &format!("server = 'localhost'\n{MAILBOXES}"));
+    assert_eq!(id(&target, &[1]), id(&target, &[1]));
+    assert_ne!(id(&target, &[1]), id(&target, &[1, 2]));
+    assert!(id(&target, &[1]).ends_with(".ssn@b>"));
+    let local = super::super::tests::target("email", "sendmail = true\nto = 'root'");
+    assert!(id(&local, &[1]).ends_with(".ssn@host.example>"));
+}
+
+#[test]
+fn a_server_is_named_as_somebody_would_guess() {
+    for (settings, port, tls) in [
+        ("server = 'smtps://mail.example.com'", 465, Encryption::Implicit),
+        ("server = 'SMTPS://mail.example.com:4650/'", 4650, Encryption::Implicit),
+        ("server = 'mail.example.com:465'", 465, Encryption::Implicit),
+        ("server = 'mail.example.com'\ntls = 'implicit'", 465, Encryption::Implicit),
+        ("server = 'mail.example.com'", 587, Encryption::StartTls),
+        ("server = 'smtp://mail.example.com'", 587, Encryption::StartTls),
+        ("server = 'mail.example.com:25'", 25, Encryption::StartTls),
+        ("server = 'mail.lan'\ntls = 'none'", 25, Encryption::None),
+        ("server = 'localhost'", 25, Encryption::None),
+        ("server = '127.0.0.1:1025'", 1025, Encryption::None),
+        ("server = 'localhost'\ntls = 'starttls'", 587, Encryption::StartTls),
+    ] {
+        if tls != Encryption::None && !cfg!(feature = "tls") {
+            let why = mistakes("email", &format!("{settings}\n{MAILBOXES}"));
+            assert!(why.contains("needs tls = \"none\": this build has no TLS"), "{why}");
+            continue;
+        }
+        let target = target("email", &format!("{settings}\n{MAILBOXES}"));
+        let Way::Server(server) = letter(&target, &[1]).way else { panic!("{settings}") };
+        assert_eq!((server.address.port(), server.tls), (port, tls), "{settings}");
+        assert_eq!(target.is_secure(), tls != Encryption::None, "{settings}");
+    }
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn a_user_and_a_password_are_settings_or_stand_in_the_address_and_a_user_may_be_the_sender() {
+    for settings in [
+        "server = 'h.example'\nuser = 'a@b'\npassword = 'p:@/ss'",
+        "server = 'smtps://a%40b:p%3a%40%2Fss@h.example'",
+        "server = 'smtps://a@b@h.example'\npassword = 'p:@/ss'",
+    ] {
+        let letter = letter(&target("email", &format!("{settings}\nto = ['c@d', 'Carol <e@f>']")), &[1]);
+        let Way::Server(server) = letter.way else { panic!("{settings}") };
+        let (user, password) = server.login.expect("both are there");
+        assert_eq!((user.as_str(), password.reveal()), ("a@b", "p:@/ss"), "{settings}");
+        assert_eq!((letter.from.as_deref(), letter.to), (Some("a@b"), vec!["c@d".to_owned(), "e@f".to_owned()]));
+    }
+}
+
+/// P7
+#[test]
+fn a_setting_that_cannot_work_or_would_show_the_password_is_a_mistake() {
+    for (settings, mistake) in [
+        ("", "email needs a setting `server` (a mail server), or sendmail = true"),
+        ("server = 'localhost'\nto = 'c@d'", "email needs a setting `from`"),
+        ("server = 'localhost'\nfrom = 'a@b'", "email.to is missing"),
+        ("server = 'localhost'\nfrom = 'a@b'\nto = []", "email.to must not be empty"),
+        ("server = 'localhost'\nfrom = 'a b'\nto = 'c@d'", "email.from must be an address such as"),
+        (
+            "server = 'localhost'\nfrom = 'a@b'\nto = ['c@d', \"e@f\\r\\nRCPT TO:<g@h>\"]",
+            "email.to must be in one line",
+        ),
+        ("server = 'localhost'\nfrom = 'a@b'\nto = 'c@zoë.example'", "email.to must have an address in ASCII"),
+        ("server = ''", "email.server must not be empty"),
+        ("server = 'imap://h'", "email.server must be a mail server: mail.example.com"),
+        ("server = 'h/x'", "email.server must be a mail server: mail.example.com"),
+        ("server = 'h:0'", "email.server must have a host name or an IPv4 address"),
+        ("server = 'smtps://h'\ntls = 'none'", "email.server begins with smtps://, which is tls = \"implicit\""),
+        ("server = 'h'\ntls = 'yes'", "email.tls must be \"implicit\""),
+        ("server = 'localhost'\nuser = 'a'", "email.server needs a setting `password` or `password_file`"),
+        ("server = 'localhost'\npassword = 's3cret'", "email.server needs a setting `user`"),
+        ("server = 'h.lan'\ntls = 'none'\nuser = 'a'\npassword = 's3cret'", "email would send the password in clear"),
+        ("sendmail = 'sendmail'\nto = 'root'", "email.sendmail must be true, or the absolute path of a program"),
+        ("sendmail = true\nserver = 'h'\nto = 'root'", "email has both `server` and `sendmail`"),
+        ("sendmail = true\nuser = 'a'\nto = 'root'", "email has settings that belong to `server`"),
+        ("sendmail = true\nto = '-oQ/tmp'", "email.to must be an address such as"),
+    ] {
+        let why = mistakes("email", settings);
+        assert!(why.contains(mistake) && !why.contains("s3cret"), "{settings}: {why}");
+        assert!(!why.contains("is not a setting"), "{settings}: {why}");
+    }
+}
+
+#[test]
+fn a_mail_in_clear_beyond_the_network_at_hand_is_doubted() {
+    for (settings, is_doubted) in [
+        ("server = 'mail.example.com'\ntls = 'none'", true),
+        ("server = 'mail.lan'\ntls = 'none'", false),
+        ("server = '192.168.1.2'\ntls = 'none'", false),
+        ("server = 'localhost'", false),
+    ] {
+        let target = target("email", &format!("{settings}\n{MAILBOXES}"));
+        assert_eq!(target.doubt().is_some(), is_doubted, "{settings}");
+    }
+}
+
+/// P4
+#[test]
+fn each_reply_and_each_status_has_its_outcome_and_its_remedy() {
+    let said = |stage: &Stage, code, text: &str| {
+        Failure::Said(Said { stage: stage.clone(), code, text: Field::new(text.as_bytes()) })
+    };
+    let to = Stage::To("c@d".into());
+    for (stage, code, text, expected) in [
+        (Stage::Connection, 554, "no", "R it does not talk to this host"),
+        (Stage::Connection, 421, "no", "F"),
+        (Stage::Hello, 502, "no", "R it does not talk to this host"),
+        (Stage::StartTls, 454, "4.7.0 no", "F"),
+        (Stage::Login, 535, "5.7.8 no", "R it does not accept user and password"),
+        (Stage::Login, 534, "5.7.9 no", "R it wants another password"),
+        (Stage::Login, 454, "4.7.0 later", "F"),
+        (Stage::Login, 334, "", "F"),
+        (Stage::From, 530, "5.7.0 Must issue a STARTTLS command first", "R it wants TLS"),
+        (Stage::From, 530, "5.5.1 Authentication Required", "R it wants a login"),
+        (Stage::From, 550, "5.7.1 no", "R it takes no mail from that address"),
+        (Stage::From, 450, "4.7.1 no", "F"),
+        (to.clone(), 550, "5.1.1 no", "R it takes no mail for that address"),
+        (to.clone(), 552, "5.2.2 full", "R it takes no mail for that address"),
+        (to, 450, "4.2.0 greylisted", "F"),
+        (Stage::Data, 554, "5.6.0 no", "R ask whoever runs"),
+        (Stage::Message, 554, "5.6.0 no", "X"),
+        (Stage::Message, 552, "5.3.4 too big", "X"),
+        (Stage::Message, 550, "5.2.3 too long", "X"),
+        (Stage::Message, 552, "too big, or a quota", "R ask whoever runs"),
+        (Stage::Message, 552, "5.2.2 quota", "R ask whoever runs"),
+        (Stage::Message, 550, "5.4.5 daily limit", "R ask whoever runs"),
+        (Stage::Message, 554, "5.7.1 spam", "R ask whoever runs"),
+        (Stage::Message, 451, "5.6.0 no", "F"),
+        (Stage::Message, 421, "", "F"),
+        (Stage::Message, 354, "", "F"),
+    ] {
+        let outcome = judge(Err(said(&stage, code, text)));
+        assert!(is_as_expected(&outcome, expected), "{code} {text}: {outcome:?}");
+    }
+    for (status, expected) in [
+        (Some(75), "F"),
+        (Some(1), "F"),
+        (Some(69), "F"),
+        (Some(65), "F"),
+        (Some(67), "R check `to`"),
+        (Some(64), "R check `to`"),
+        (Some(77), "R check `to`"),
+        (Some(78), "R check `to`"),
+        (None, "F"),
+    ] {
+        let outcome = judge(Err(Failure::Exited(status, Field::new(b"said"))));
+        assert!(is_as_expected(&outcome, expected), "{status:?}: {outcome:?}");
+    }
+    assert_eq!(judge(Ok(Field::default())), crate::notifier::Outcome::Delivered { pause: None });
+}
+
+fn is_as_expected(outcome: &crate::notifier::Outcome, expected: &str) -> bool {
+    use crate::notifier::Outcome;
+    match outcome {
+        Outcome::Failed { why } => expected == "F" && !why.is_empty(),
+        Outcome::Rejected { .. } => expected == "X",
+        Outcome::Refused { why } => {
+            expected.strip_prefix("R ").is_some_and(|remedy| why.contains(&format!("; {remedy}")))
+        }
+        Outcome::Delivered { .. } | Outcome::Throttled { .. } | Outcome::Moved { .. } => false,
+    }
+}

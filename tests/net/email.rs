@@ -1,0 +1,240 @@
+//! Mail to a server that others wrote: what its parser makes of our messages, and what it refuses.
+
+use std::fs;
+use std::io::{self, Write};
+use std::net::{Shutdown, TcpStream};
+use std::thread;
+
+use serde_json::{Value, json};
+
+use crate::support::home::Home;
+use crate::support::outcome::Outcome;
+use crate::support::server::Server;
+use crate::support::skip;
+use crate::support::smtp::{Smtpd, email, is_possible};
+
+/// The password that the server knows, which isn't ASCII.
+const LOGIN: &str = "user = \"amanda@host.example\"\npassword = \"pass wörd\"\n";
+
+/// A host, and a server that behaves as these words say, without TLS.
+fn scene(words: &[&str], settings: &str) -> (Home, Smtpd) {
+    let home = Home::new("");
+    let server = Smtpd::start(&home, words);
+    home.configure(&email(&format!("server = \"localhost:{}\"\n{settings}", server.port), ""));
+    home.login("amanda");
+    (home, server)
+}
+
+fn waits(home: &Home) -> bool {
+    home.status().starts_with("email: 1 waiting, 0 dead")
+}
+
+#[test]
+fn a_mail_has_the_notices_and_headers_that_a_parser_reads_without_a_defect() {
+    if !is_possible() {
+        return skip("a_mail_has_the_notices_and_headers_that_a_parser_reads_without_a_defect", "needs aiosmtpd");
+    }
+    let (home, server) = scene(&[], "");
+    home.login("Zoë שרת 王");
+    home.send().succeeds();
+    let mails = server.mails();
+    assert_eq!(mails.len(), 1, "{mails:?}");
+    let mail = &mails[0];
+    assert_eq!(mail["mail"], "router@host.example");
+    assert_eq!(mail["rcpt"], json!(["amanda@host.example", "bob@host.example"]));
+    assert_eq!((&mail["hello"], &mail["defects"]), (&json!("host.example"), &json!([])), "{mail}");
+    assert_eq!(mail["sender"], json!(["Router", "router@host.example"]));
+    let headers = &mail["headers"];
+    assert_eq!(headers["Auto-Submitted"], "auto-generated");
+    assert_eq!(headers["Content-Type"], "text/plain; charset=\"utf-8\"");
+    let subject = headers["Subject"].as_str().expect("a header");
+    assert!(subject.starts_with("2 notices: 'amanda' (192.0.2.7) logged in to host.example via ssh"), "{subject}");
+    let body = mail["body"].as_str().expect("a text");
+    assert!(body.lines().count() == 2 && body.contains("\n'Zoë שרת 王' (192.0.2.7) logged in"), "{body}");
+    assert!(mail["data"].as_str().expect("a text").lines().all(|line| line.len() <= 78), "{mail}");
+    home.send().succeeds();
+    assert_eq!(server.mails().len(), 1);
+}
+
+/// The names of the headers that every mail has.
+const HEADERS: [&str; 9] = [
+    "Date",
+    "From",
+    "To",
+    "Subject",
+    "Message-ID",
+    "Auto-Submitted",
+    "MIME-Version",
+    "Content-Type",
+    "Content-Transfer-Encoding",
+];
+
+/// P3
+#[test]
+fn nothing_that_a_stranger_chooses_is_a_header_an_address_or_an_end() {
+    if !is_possible() {
+        return skip("nothing_that_a_stranger_chooses_is_a_header_an_address_or_an_end", "needs aiosmtpd");
+    }
+    let long = "x".repeat(400);
+    for user in [
+        "a\r\nBcc: eve@evil.example\r\n\r\nhello",
+        "a\nBcc: eve@evil.example",
+        "a\r.\r\nQUIT\r\n",
+        ".",
+        "=?utf-8?Q?a=0d=0aBcc:_eve@evil.example?=",
+        "\u{202e}eve\u{2066}",
+        "<eve@evil.example>, \"x\" ,;:\\",
+        &long,
+        &"王".repeat(200),
+    ] {
+        let (home, server) = scene(&[], "");
+        home.login(user);
+        home.send().succeeds();
+        let mails = server.mails();
+        assert_eq!(mails.len(), 1, "{user:?}: {mails:?}");
+        let mail = &mails[0];
+        assert_eq!((&mail["defects"], &mail["names"]), (&json!([]), &json!(HEADERS)), "{user:?}");
+        assert_eq!(mail["rcpt"], json!(["amanda@host.example", "bob@host.example"]));
+        let data = mail["data"].as_str().expect("a text");
+        assert!(data.is_ascii() && data.lines().all(|line| line.len() <= 998), "{user:?}: {data}");
+        assert!(
+            !data.contains("\nBcc") && mail["body"].as_str().is_some_and(|body| body.lines().count() == 2),
+            "{data}"
+        );
+    }
+}
+
+/// P4
+#[test]
+fn a_mail_goes_through_the_proxy_and_no_name_is_looked_up_here() {
+    if !is_possible() {
+        return skip("a_mail_goes_through_the_proxy_and_no_name_is_looked_up_here", "needs aiosmtpd");
+    }
+    let home = Home::new("");
+    let server = Smtpd::start(&home, &[]);
+    let port = server.port;
+    let proxy = Server::new(move |_, _, stream| {
+        let _ = stream.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n");
+        let upstream = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+        thread::scope(|scope| {
+            scope.spawn(|| io::copy(&mut &upstream, &mut &*stream).map(|_| stream.shutdown(Shutdown::Write)));
+            let _ = io::copy(&mut &*stream, &mut &upstream);
+            let _ = upstream.shutdown(Shutdown::Write);
+        });
+    });
+    let network = format!("proxy = \"http://127.0.0.1:{}\"", proxy.port);
+    home.configure(&email("server = \"mail.invalid\"\ntls = \"none\"", &network));
+    home.login("amanda");
+    home.send().succeeds();
+    assert_eq!((proxy.requests()[0].target(), server.mails().len()), ("mail.invalid:25", 1));
+}
+
+/// P2, P4
+#[test]
+fn each_refusal_keeps_everything_and_says_to_what_and_the_remedy() {
+    if !is_possible() {
+        return skip("each_refusal_keeps_everything_and_says_to_what_and_the_remedy", "needs aiosmtpd");
+    }
+    let wrong = LOGIN.replace("wörd", "s3cret");
+    for (words, settings, said) in [
+        (
+            &["auth=PLAIN"][..],
+            wrong.as_str(),
+            "SMTP 535 to AUTH: 5.7.8 Authentication credentials invalid; it does not accept",
+        ),
+        (&["auth=PLAIN"], "", "SMTP 530 to MAIL FROM: 5.7.0 Authentication required; it wants a login: set `user`"),
+        (&[], LOGIN, "the server offers no way to log in"),
+        (&["from=553 5.7.1 not owned"], "", "SMTP 553 to MAIL FROM: 5.7.1 not owned; it takes no mail from that"),
+        (&["to=550 5.1.1 unknown"], "", "SMTP 550 to RCPT TO:<bob@host.example>: 5.1.1 unknown; it takes no mail for"),
+        (&["to=451 4.7.1 greylisted"], "", "SMTP 451 to RCPT TO:<bob@host.example>: 4.7.1 greylisted; everything"),
+        (&["data=554 5.7.1 looks like spam"], "", "SMTP 554 to the message: 5.7.1 looks like spam; ask whoever"),
+        (&["data=552 5.2.2 mailbox full"], "", "SMTP 552 to the message: 5.2.2 mailbox full; ask whoever"),
+        (&["data=452 4.3.1 no space"], "", "SMTP 452 to the message: 4.3.1 no space; everything is kept"),
+        (&["data=421 4.3.2 shutting down"], "", "SMTP 421 to the message: 4.3.2 shutting down; everything is kept"),
+    ] {
+        let (home, _server) = scene(words, settings);
+        let output = home.send();
+        output.when(said).fails().says(&format!("email: {said}")).says("everything is kept");
+        assert!(!output.stderr().contains("s3cret") && waits(&home), "{output:?}");
+    }
+}
+
+/// P4
+#[test]
+fn a_mail_that_the_server_calls_wrong_becomes_a_dead_letter_and_the_others_arrive() {
+    let test = "a_mail_that_the_server_calls_wrong_becomes_a_dead_letter_and_the_others_arrive";
+    if !is_possible() {
+        return skip(test, "needs aiosmtpd");
+    }
+    let (home, server) = scene(&["poison=mallory", "data=554 5.6.0 bad content"], "");
+    home.login("mallory");
+    home.login("bob");
+    home.send().fails().says("email rejects an event, which becomes a dead letter: SMTP 554 to the message: 5.6.0");
+    assert!(home.status().starts_with("email: 0 waiting, 1 dead"), "{}", home.status());
+    let taken: Vec<Value> = server.mails().into_iter().filter(|mail| mail["taken"] == true).collect();
+    assert_eq!(taken.len(), 3, "amanda, bob, and the dead letter: {taken:?}");
+}
+
+/// P2
+#[test]
+fn a_server_may_take_longer_over_a_mail_than_over_anything_else() {
+    if !is_possible() {
+        return skip("a_server_may_take_longer_over_a_mail_than_over_anything_else", "needs aiosmtpd");
+    }
+    let (home, server) = scene(&["slow=3"], "");
+    let config = fs::read_to_string(home.at("config.toml")).expect("a configuration");
+    fs::write(home.at("config.toml"), config.replace("timeout = 5", "timeout = 2")).expect("written");
+    home.send().succeeds();
+    assert_eq!(server.mails().len(), 1);
+}
+
+/// P2
+#[test]
+fn after_a_lost_answer_and_one_more_event_both_are_there_and_the_same_mail_has_the_same_id() {
+    let test = "after_a_lost_answer_and_one_more_event_both_are_there_and_the_same_mail_has_the_same_id";
+    if !is_possible() {
+        return skip(test, "needs aiosmtpd");
+    }
+    let (home, server) = scene(&["lose=2"], "");
+    for _ in 0..2 {
+        home.send().fails().says("the mail was sent, but whether the server has it is unknown: the server closed");
+        home.queue().forget_failures();
+    }
+    home.login("bob");
+    home.send().succeeds();
+    let mails = server.mails();
+    let id = |place: usize| mails[place]["headers"]["Message-ID"].as_str().expect("a header");
+    assert_eq!((mails.len(), id(0)), (3, id(1)));
+    assert_ne!(id(0), id(2));
+    assert!(id(2).ends_with(".ssn@host.example>"), "{}", id(2));
+    let body = mails[2]["body"].as_str().expect("a text");
+    assert!(body.contains("'amanda'") && body.contains("'bob'"), "{body}");
+}
+
+#[test]
+fn check_warns_of_mail_that_crosses_the_internet_in_clear() {
+    let home = Home::new(&email("server = \"mail.example.com\"\ntls = \"none\"", ""));
+    let output = home.run(&["check"]);
+    output.prints("configuration: notification.email: its mail crosses the internet without TLS");
+    output.prints("set tls to \"starttls\" or \"implicit\" in [notification.email]");
+}
+
+#[test]
+fn check_asks_whether_a_mail_would_be_taken_and_test_sends_one() {
+    if !is_possible() {
+        return skip("check_asks_whether_a_mail_would_be_taken_and_test_sends_one", "needs aiosmtpd");
+    }
+    let (home, server) = scene(&["to=550 5.1.1 unknown"], "");
+    home.run(&["check", "--network"]).exits(1).prints("network: email: SMTP 550 to RCPT TO:<bob@host.example>: 5.1.1");
+    home.run(&["test"]).exits(1).prints("SMTP 550 to RCPT TO:<bob@host.example>: 5.1.1 unknown");
+    let config = fs::read_to_string(home.at("config.toml")).expect("a configuration");
+    fs::write(home.at("config.toml"), config.replace(", \"bob@host.example\"", "")).expect("written");
+    let check = home.run(&["check", "--network"]);
+    check.prints("network: email: it would take a mail");
+    home.run(&["test"])
+        .exits(0)
+        .prints("email: the mail was accepted for amanda@host.example: 2.0.0 Ok: queued as 4711");
+    let mails = server.mails();
+    assert_eq!(mails.len(), 1, "only `test` has sent one");
+    assert!(mails[0]["body"].as_str().is_some_and(|body| body.contains("this is a test; nobody logged in")));
+}
