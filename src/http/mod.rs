@@ -48,6 +48,10 @@ const NO_STATUS_LINE: &str = "Server did not provide a status line";
 /// What minreq's own errors are about.
 const IMPROPER: &str = "this is not a proper HTTP answer";
 
+/// What an error says of a server that doesn't answer as TLS does. The remedy follows.
+#[cfg(any(feature = "tls", feature = "email"))]
+pub const NO_TLS: &str = "the server speaks no TLS on this port";
+
 /// How a reason begins that TLS has.
 const TLS_FAILED: &str = "TLS failed: ";
 

@@ -4,7 +4,7 @@ use std::io;
 
 use rustls::{AlertDescription, CertificateError, InvalidMessage, PeerIncompatible};
 
-use crate::http::TLS_FAILED;
+use crate::http::{NO_TLS, TLS_FAILED};
 use crate::text::Field;
 
 /// Describes a TLS error, with the remedy if there is one. `None`: it is another error.
@@ -17,7 +17,7 @@ fn explain(error: &rustls::Error) -> String {
         rustls::Error::InvalidCertificate(why) => return format!("the server's certificate {}", doubt(why)),
         // What isn't TLS looks like a message of no known kind, or like one that is far too long.
         rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType | InvalidMessage::MessageTooLarge) => {
-            "the server speaks no TLS on this port: correct the port, or write http:// instead of https://"
+            return format!("{TLS_FAILED}{NO_TLS}: correct the port, or write http:// instead of https://");
         }
         rustls::Error::AlertReceived(AlertDescription::ProtocolVersion)
         | rustls::Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13) => {

@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use crate::http::{Client, Stream};
+use crate::http::{Client, NO_TLS, Stream};
 use crate::mail::reply::Reply;
 use crate::mail::{Encryption, Failure, Letter, Said, Server, Stage};
 use crate::text::{Field, Secret, base64};
@@ -92,8 +92,8 @@ impl Session {
     fn secure(mut self, server: &Server) -> Result<Self, Failure> {
         self.stream.set_deadline(self.ends());
         let perhaps = |why: String| match server.tls {
-            Encryption::Implicit if why.contains("InvalidContentType") => {
-                format!("{why}; if this port begins without TLS, set tls = \"starttls\"")
+            Encryption::Implicit if why.contains(NO_TLS) => {
+                format!("{NO_TLS}: correct the port, or set tls = \"starttls\" if it begins without TLS")
             }
             Encryption::Implicit | Encryption::StartTls | Encryption::None => why,
         };

@@ -28,6 +28,9 @@ session required pam_env.so user_readenv=1
 session [success=ok default=bad] pam_selinux.so open
 ";
 
+/// Waits until the process started last is the program, and no longer the shell that became it.
+const STARTED: &str = "until ! grep -q '^sh$' /proc/$!/comm; do sleep 0.01; done";
+
 /// A host on which everything is right: a directory that becomes /etc, and a state directory.
 struct Host(Home);
 
@@ -56,7 +59,7 @@ impl Host {
         host.script("sbin/sshd", "echo port 22\ngrep -i -m 1 '^usepam' /etc/ssh/sshd_config\n");
         host.script("bin/systemctl", "exit 0\n");
         fs::copy("/bin/sleep", host.at("bin/cron")).expect("a program that waits");
-        host.script("etc/init.d/cron", &format!("{} 20 >/dev/null 2>&1 &\n", host.at("bin/cron").display()));
+        host.script("etc/init.d/cron", &format!("{} 20 >/dev/null 2>&1 &\n{STARTED}\n", host.at("bin/cron").display()));
         let root = host.0.0.display();
         host.write(
             FILE,
@@ -95,7 +98,7 @@ impl Host {
             mount -t tmpfs -o size=1m none /run; cd {root}
             check() {{ env -i {ours} check \"$@\"; }}
             mend() {{ sh -ec \"$(sed -n '/^problem/{{n;s/^ *//p}}' \"$1\")\" >&2; }}
-            start() {{ \"$@\" 20 >/dev/null 2>&1 & jobs=\"$jobs $!\"; }}
+            start() {{ \"$@\" 20 >/dev/null 2>&1 & jobs=\"$jobs $!\"; {STARTED}; }}
             trap 'for job in $jobs; do kill $job; done; for job in $(pidof {root}/bin/cron); do kill $job; done' EXIT
             {lines}\n"
         );

@@ -99,7 +99,7 @@ fn nobody_on_the_way_can_take_tls_away_or_put_words_before_it() {
 #[test]
 fn a_port_that_begins_without_tls_is_named_as_the_cause() {
     let (stderr, said, _) = send(&[("", b"220 mail.example\r\n")], &format!("tls = \"implicit\"\n{LOGIN}"));
-    assert!(stderr.contains("InvalidContentType; if this port begins without TLS, set tls = \"starttls\""), "{stderr}");
+    assert!(stderr.contains("no TLS on this port: correct the port, or set tls = \"starttls\""), "{stderr}");
     assert!(!said.contains("EHLO"), "{said}");
 }
 
