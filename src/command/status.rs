@@ -116,7 +116,7 @@ fn targets(queue: &Queue, config: &Config, style: &Style<'_>) -> Result<String, 
     Ok(text)
 }
 
-/// `discord: 3 waiting, 0 dead, last worked DATE; next try in 4 min: HTTP 503; the oldest is of 2026-04-25 …`
+/// `discord: 3 waiting, 0 dead, last worked DATE; next try in 4 min: HTTP 503; the oldest from 2026-04-25 …`
 fn target(state: &TargetState, Counts { waiting, dead, oldest }: Counts, style: &Style<'_>) -> String {
     let worked =
         state.success_ms.map_or_else(|| "never worked".into(), |ms| format!("last worked {}", style.zone.format(ms)));
@@ -126,7 +126,7 @@ fn target(state: &TargetState, Counts { waiting, dead, oldest }: Counts, style: 
         let _ = write!(text, "; next try in {minutes} min: {}", state.error);
     }
     if let Some(oldest) = oldest {
-        let _ = write!(text, "; the oldest is of {}", style.zone.format(oldest.corrected(style.now)));
+        let _ = write!(text, "; the oldest from {}", style.zone.format(oldest.corrected(style.now)));
     }
     text + "\n"
 }

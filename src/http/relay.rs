@@ -160,11 +160,11 @@ fn reset(local: &TcpStream) {
 fn copy(mut local: &TcpStream, mut server: &TcpStream, ends: Instant) -> Result<(), String> {
     let mut buffer = vec![0; 16 * 1024];
     // What the server says before it is asked would look to minreq like a part of the proxy's answer.
-    let (mut received, mut is_heard) = (0, false);
+    let (mut received, mut is_asked, mut has_ended) = (0, false, false);
     loop {
         let _ = local.set_quickack(true);
         let mut ready = vec![PollFd::new(local.as_fd(), PollFlags::POLLIN)];
-        if is_heard {
+        if is_asked && !has_ended {
             ready.push(PollFd::new(server.as_fd(), PollFlags::POLLIN));
         }
         if !wait(&mut ready, ends)? {
@@ -177,7 +177,7 @@ fn copy(mut local: &TcpStream, mut server: &TcpStream, ends: Instant) -> Result<
                 // minreq has its answer, or has given up.
                 Ok(0) | Err(_) => return Ok(()),
                 Ok(length) => {
-                    is_heard |= received == 0;
+                    is_asked = true;
                     let _ = server.set_write_timeout(limit);
                     // A server may answer before it has read everything, and take no more: its answer counts.
                     let _ = server.write_all(&buffer[..length]);
@@ -192,7 +192,7 @@ fn copy(mut local: &TcpStream, mut server: &TcpStream, ends: Instant) -> Result<
                 return Err(format!("the answer is longer than {} KiB", ANSWER_LIMIT / 1024));
             }
             if length == 0 {
-                is_heard = false;
+                has_ended = true;
                 let _ = local.shutdown(Shutdown::Write);
             }
             let _ = local.set_write_timeout(limit);

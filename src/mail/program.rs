@@ -19,6 +19,9 @@ use crate::files;
 use crate::mail::{Failure, Letter};
 use crate::text::Field;
 
+/// How long a program may take to end when it was killed. One with rights of its own can't be.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// How often it is asked whether the program has ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
@@ -39,7 +42,7 @@ pub fn run(path: &Path, letter: &Letter, left: Duration) -> Result<Field, Failur
     if status.success() { Ok(said) } else { Err(Failure::Exited(status.code(), said)) }
 }
 
-/// Whoever could replace the program would be this process.
+/// Anybody who could replace the program could act as this process.
 fn check(path: &Path) -> Result<(), Failure> {
     let shown = path.display();
     match files::is_roots_alone(path) {
@@ -70,18 +73,26 @@ fn start(path: &Path, letter: &Letter, text: &str) -> io::Result<(Child, PipeRea
     Ok((command.spawn()?, output))
 }
 
-/// Waits for the program to end. `None`: it didn't in time, and was ended.
+/// Waits for the program to end. `None`: it didn't in time, and was ended, or left behind if that is impossible.
 fn wait(child: &mut Child, ends: Instant) -> Option<ExitStatus> {
+    let status = end_of(child, ends);
+    if status.is_some() {
+        return status;
+    }
+    if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+        let _ = kill_process_group(group, Signal::KILL);
+    }
+    let _ = end_of(child, Instant::now() + GRACE);
+    None
+}
+
+fn end_of(child: &mut Child, ends: Instant) -> Option<ExitStatus> {
     while Instant::now() < ends {
         if let Ok(Some(status)) = child.try_wait() {
             return Some(status);
         }
         thread::sleep(LOOK_AGAIN);
     }
-    if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-        let _ = kill_process_group(group, Signal::KILL);
-    }
-    let _ = child.wait();
     None
 }
 

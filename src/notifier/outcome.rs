@@ -159,7 +159,7 @@ fn remedy(response: &Response, asked: Asked<'_>, is_own: bool) -> &'static str {
 fn cloudflare(response: &Response) -> &'static str {
     let text = String::from_utf8_lossy(&response.body);
     if ["error code: 1010", "Just a moment", "challenge-platform"].iter().any(|mark| text.contains(mark)) {
-        "Cloudflare, in front of the server, takes this host for a robot and keeps it out: ask whoever runs the server"
+        "Cloudflare, in front of the server, takes this host for a robot and keeps it out: ask the server's administrator"
     } else if text.contains("1015") && text.contains("error") {
         "Cloudflare, in front of the server, has seen too many requests from this address"
     } else {

@@ -159,7 +159,7 @@ impl fmt::Display for Error {
                 let places = DIRECTORIES.join(", ");
                 write!(
                     f,
-                    "{name:?} is no zone that this host has (in {places}) or IANA knows, and no POSIX TZ string"
+                    "{name:?} is not a zone that this host has (in {places}) or that IANA knows, nor a POSIX TZ string"
                 )?;
                 table::near(name).map_or(Ok(()), |near| write!(f, "; did you mean {near:?}?"))
             }

@@ -1,5 +1,7 @@
 //! What `status` says of the hook.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use crate::support::home::{Home, STDOUT};
 use crate::support::outcome::Outcome;
 use crate::support::wait_for;
@@ -39,31 +41,32 @@ fn status_says_where_to_look_if_the_hook_recorded_no_session() {
 }
 
 #[test]
-fn status_says_of_when_the_oldest_event_is_that_waits_for_a_target() {
+fn status_says_when_the_oldest_event_happened_that_waits_for_a_target() {
     let home = Home::new(STDOUT);
     let oldest = |home: &Home| {
         home.status()
             .lines()
             .next()
-            .and_then(|line| line.split_once("; the oldest is of ").map(|(_, date)| date.to_string()))
+            .and_then(|line| line.split_once("; the oldest from ").map(|(_, date)| date.to_string()))
     };
     home.login("amanda");
     home.send().succeeds();
     assert_eq!(oldest(&home), None, "nothing waits");
-    let second = |home: &Home| recorded(home).rsplit_once("sshd at ").expect("a date").1.to_string();
-    let delivered = second(&home);
-    wait_for(|| {
-        home.login("bob");
-        second(&home) != delivered
-    });
+    let newest = || recorded(&home).rsplit_once("sshd at ").expect("a date").1.to_string();
+    // A date has no fractions of a second.
+    let second = || SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs();
+    let log_in_a_second_later = |user: &str| {
+        let first = second();
+        assert!(wait_for(|| second() > first));
+        home.login(user);
+    };
+    let amandas = newest();
+    log_in_a_second_later("bob");
     let bobs = oldest(&home).expect("one waits");
-    assert!(bobs >= delivered, "{bobs} is of one that was delivered at {delivered}");
-    wait_for(|| {
-        home.login("carol");
-        second(&home) != bobs
-    });
+    assert!(bobs > amandas, "{bobs}: hers was delivered at {amandas}");
+    log_in_a_second_later("carol");
     assert_eq!(oldest(&home).as_ref(), Some(&bobs), "the oldest stays the oldest");
-    assert!(second(&home) > bobs);
+    assert!(newest() > bobs);
 }
 
 #[test]

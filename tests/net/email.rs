@@ -147,8 +147,16 @@ fn each_refusal_keeps_everything_and_says_to_what_and_the_remedy() {
         (&["from=553 5.7.1 not owned"], "", "SMTP 553 to MAIL FROM: 5.7.1 not owned; it takes no mail from that"),
         (&["to=550 5.1.1 unknown"], "", "SMTP 550 to RCPT TO:<bob@host.example>: 5.1.1 unknown; it takes no mail for"),
         (&["to=451 4.7.1 greylisted"], "", "SMTP 451 to RCPT TO:<bob@host.example>: 4.7.1 greylisted; everything"),
-        (&["data=554 5.7.1 looks like spam"], "", "SMTP 554 to the message: 5.7.1 looks like spam; ask whoever"),
-        (&["data=552 5.2.2 mailbox full"], "", "SMTP 552 to the message: 5.2.2 mailbox full; ask whoever"),
+        (
+            &["data=554 5.7.1 looks like spam"],
+            "",
+            "SMTP 554 to the message: 5.7.1 looks like spam; ask the server's administrator",
+        ),
+        (
+            &["data=552 5.2.2 mailbox full"],
+            "",
+            "SMTP 552 to the message: 5.2.2 mailbox full; ask the server's administrator",
+        ),
         (&["data=452 4.3.1 no space"], "", "SMTP 452 to the message: 4.3.1 no space; everything is kept"),
         (&["data=421 4.3.2 shutting down"], "", "SMTP 421 to the message: 4.3.2 shutting down; everything is kept"),
     ] {

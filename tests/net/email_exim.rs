@@ -6,6 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::support::home::{Home, Syslog};
 use crate::support::outcome::Outcome;
@@ -228,4 +229,28 @@ fn msmtp_in_the_place_of_sendmail_takes_a_mail_and_its_status_says_what_is_wrong
         mails[0]["body"].as_str().is_some_and(|body| body.starts_with("'amanda' (192.0.2.7) logged in")),
         "{mails:?}"
     );
+}
+
+/// P8
+#[test]
+fn a_sendmail_that_may_not_be_killed_is_left_behind() {
+    let test = "a_sendmail_that_may_not_be_killed_is_left_behind";
+    if let Some(why) = lacks("gcc") {
+        return skip(test, &why);
+    }
+    let home =
+        Home::of_service("[notification]\nservice = \"email\"\n[notification.email]\nsendmail = true\nto = \"root\"\n");
+    let over = Over::new(&home, "");
+    // Set-user-ID root, and then root altogether: the service user's signals don't reach it. It ends by itself.
+    let path = home.at("usr/sbin/sendmail");
+    let source = "#include <unistd.h>\nint main(void) { alarm(55); setuid(0); for (;;) pause(); }\n";
+    fs::write(home.at("sendmail.c"), source).expect("a file");
+    let built = Command::new("gcc").arg(home.at("sendmail.c")).arg("-o").arg(&path).status();
+    assert!(built.expect("gcc starts").success());
+    fs::set_permissions(&path, Permissions::from_mode(0o4755)).expect("it is ours");
+    home.login("amanda");
+    let start = Instant::now();
+    over.send().fails().says("email: /usr/sbin/sendmail did not end in time");
+    assert!(start.elapsed() < Duration::from_secs(50), "{:?}", start.elapsed());
+    assert!(home.status().starts_with("email: 1 waiting, 0 dead"), "{}", home.status());
 }

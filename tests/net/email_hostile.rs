@@ -178,7 +178,7 @@ fn a_server_that_is_silent_endless_or_something_else_is_left_in_time_and_in_word
                 ("RCPT", b"250 ok\r\n"),
                 ("DATA", b"503 5.5.1 no\r\n"),
             ]),
-            "SMTP 503 to DATA: 5.5.1 no; ask whoever",
+            "SMTP 503 to DATA: 5.5.1 no; ask the server's administrator",
         ),
     ] {
         let (stderr, _, took) = send(script, "");

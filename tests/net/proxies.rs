@@ -65,7 +65,7 @@ impl Kind {
     }
 }
 
-/// A server beside the proxy.
+/// A server on the same network as the proxy.
 fn at_gateway() -> Server {
     Server::on(TcpListener::bind((GATEWAY, 0)).expect("its address"), Arc::new(|_, _, stream| taken(stream)))
 }

@@ -128,9 +128,9 @@ fn a_broken_answer_about_ipv6_does_not_hide_the_ipv4_address() {
 
 /// P4: what is known to be dead, and what is in /etc/hosts, are asked in the same run.
 #[test]
-fn a_name_in_etc_hosts_is_reached_at_once_beside_a_dead_name_server() {
+fn a_name_in_etc_hosts_is_reached_at_once_while_the_name_server_is_dead() {
     if !has_networks() {
-        return skip("a_name_in_etc_hosts_is_reached_at_once_beside_a_dead_name_server", NEEDS);
+        return skip("a_name_in_etc_hosts_is_reached_at_once_while_the_name_server_is_dead", NEEDS);
     }
     alone(|| {
         let silent = UdpSocket::bind("127.0.0.1:53").expect("nobody else is in this network");

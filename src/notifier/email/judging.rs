@@ -61,7 +61,7 @@ fn remedy(said: &Said) -> &'static str {
         }
         (_, Stage::Connection | Stage::Hello | Stage::StartTls) => "it does not talk to this host: check `server`",
         (_, Stage::Data | Stage::Message) => {
-            "ask whoever runs the server, or check `from`, `to` and the server's limits"
+            "ask the server's administrator, or check `from`, `to` and the server's limits"
         }
     }
 }
