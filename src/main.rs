@@ -14,6 +14,7 @@ mod event;
 mod files;
 mod hook;
 mod http;
+mod json;
 mod locks;
 mod log;
 #[cfg(feature = "email")]

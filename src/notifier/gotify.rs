@@ -1,8 +1,9 @@
 //! Gotify: an application of somebody's own server (gotify.net/api-docs, createMessage).
 
 use crate::http::Response;
+use crate::json;
 use crate::notifier::outcome::Reading;
-use crate::notifier::{Capacity, Digest, Service, Setup, Unit, json, settings};
+use crate::notifier::{Capacity, Digest, Service, Setup, Unit, settings};
 use crate::rules::Urgency;
 use crate::text::Field;
 use crate::toml::Section;

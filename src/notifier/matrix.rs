@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use crate::http::{Method, Response, Url};
+use crate::json;
 use crate::notifier::outcome::Reading;
-use crate::notifier::{Capacity, Digest, Service, Setup, Unit, json, settings};
+use crate::notifier::{Capacity, Digest, Service, Setup, Unit, settings};
 use crate::rules::Urgency;
 use crate::text::{Field, percent_encoded};
 use crate::toml::Section;

@@ -10,7 +10,6 @@ mod draft;
 mod email;
 #[cfg(feature = "gotify")]
 mod gotify;
-mod json;
 #[cfg(feature = "matrix")]
 mod matrix;
 mod ntfy;

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use crate::http::{Response, Url};
+use crate::json;
 use crate::notifier::outcome::Reading;
-use crate::notifier::{Capacity, Digest, Service, Setup, Unit, json};
+use crate::notifier::{Capacity, Digest, Service, Setup, Unit};
 use crate::rules::Urgency;
 use crate::text::{Field, Secret, percent_encoded};
 use crate::toml::Section;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::http::{Method, Response, Url};
-use crate::notifier::json;
+use crate::json;
 use crate::text::Field;
 use crate::tz::days_from_civil;
 

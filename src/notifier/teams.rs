@@ -2,8 +2,9 @@
 //! whichever host Microsoft uses this year.
 
 use crate::http::Response;
+use crate::json;
 use crate::notifier::outcome::Reading;
-use crate::notifier::{Capacity, Digest, Service, Setup, Unit, json, settings};
+use crate::notifier::{Capacity, Digest, Service, Setup, Unit, settings};
 use crate::text::Field;
 use crate::toml::Section;
 

@@ -1,8 +1,9 @@
 //! Telegram: a bot writes into a chat (core.telegram.org/bots/api, sendMessage).
 
 use crate::http::Response;
+use crate::json;
 use crate::notifier::outcome::{self, Reading};
-use crate::notifier::{Capacity, Digest, Service, Setup, Unit, json, settings};
+use crate::notifier::{Capacity, Digest, Service, Setup, Unit, settings};
 use crate::rules::Urgency;
 use crate::text::{Field, Secret};
 use crate::toml::Section;

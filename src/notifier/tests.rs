@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::clock::{EARLIEST_MS, Stamp};
+use crate::json;
 use crate::notice::Style;
 use crate::rules::Urgency;
 use crate::text::Field;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms, from the top down. docs/design.md says what each is for.
-const ROOMS: [&str; 24] = [
+const ROOMS: [&str; 25] = [
     "main",
     "cli",
     "command",
@@ -30,6 +30,7 @@ const ROOMS: [&str; 24] = [
     "log",
     "error",
     "text",
+    "json",
 ];
 
 type Imports = BTreeMap<String, BTreeSet<String>>;

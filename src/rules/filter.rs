@@ -1,0 +1,83 @@
+//! Which notices a target wants.
+
+use crate::event::Action;
+use crate::rules::{Urgency, Verdict};
+use crate::toml::Section;
+
+/// Which notices a target wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Filter {
+    /// Sessions that were opened.
+    pub opens: bool,
+    /// Sessions that were closed.
+    pub closes: bool,
+    /// Nothing less urgent than this.
+    pub least: Urgency,
+}
+
+impl Default for Filter {
+    fn default() -> Self {
+        Self { opens: true, closes: true, least: Urgency::Quiet }
+    }
+}
+
+impl Filter {
+    /// Reads `events` and `urgency` of a target's section.
+    pub fn configure(section: &mut Section<'_>) -> Self {
+        let mut filter = Self::default();
+        if section.has("events") {
+            let found = section.required("events", Section::strings);
+            let action = |event: &String| match event.as_str() {
+                "open" => Ok(Action::Open),
+                "close" => Ok(Action::Close),
+                other => Err(format!("has {other:?}, not \"open\" or \"close\"")),
+            };
+            let events = found.iter().flat_map(|found| &found.value);
+            let actions: Vec<Action> = events.filter_map(|event| section.check("events", event, action)).collect();
+            (filter.opens, filter.closes) = (actions.contains(&Action::Open), actions.contains(&Action::Close));
+        }
+        if let Some(found) = section.string("urgency") {
+            let parse = |text: &String| Urgency::parse(text).ok_or("must be \"quiet\", \"normal\" or \"urgent\"");
+            filter.least = section.check("urgency", &found, parse).unwrap_or_default();
+        }
+        filter
+    }
+
+    /// Whether a target with this filter gets an event with this verdict. `action` is `None` for what the
+    /// program reports of itself: every target gets that.
+    pub fn wants(self, action: Option<Action>, verdict: &Verdict) -> bool {
+        let wants_action = match action {
+            Some(Action::Open) => self.opens,
+            Some(Action::Close) => self.closes,
+            None => return true,
+        };
+        wants_action && !verdict.is_copy && verdict.urgency >= self.least
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_gets_what_its_filter_wants_and_every_notice_of_the_programs_own() {
+        let all = Filter::default();
+        let opens = Filter { closes: false, ..all };
+        let urgent = Filter { least: Urgency::Urgent, ..all };
+        let normal = Verdict::default();
+        let copy = Verdict { is_copy: true, ..Verdict::default() };
+        let rows = [
+            (all, Some(Action::Close), &normal, true),
+            (opens, Some(Action::Open), &normal, true),
+            (opens, Some(Action::Close), &normal, false),
+            (urgent, Some(Action::Open), &normal, false),
+            (urgent, Some(Action::Open), &Verdict { urgency: Urgency::Urgent, ..copy.clone() }, false),
+            (all, Some(Action::Open), &copy, false),
+            (opens, None, &normal, true),
+            (urgent, None, &normal, true),
+        ];
+        for (filter, action, verdict, wants) in rows {
+            assert_eq!(filter.wants(action, verdict), wants, "{filter:?} {action:?} {verdict:?}");
+        }
+    }
+}

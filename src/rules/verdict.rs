@@ -1,0 +1,118 @@
+//! The verdict: what the sender decided about one event.
+
+use std::fmt;
+
+/// How urgent a notice is. The order is that of the variants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Urgency {
+    /// Delivered without a sound.
+    Quiet,
+    /// The urgency of every notice, unless a rule says otherwise.
+    #[default]
+    Normal,
+    /// Delivered so that it is noticed at once.
+    Urgent,
+}
+
+/// What of a login is new for its user.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct New {
+    /// The address; of IPv6, its first 64 bits.
+    pub is_address: bool,
+    /// A public key.
+    pub is_key: bool,
+}
+
+/// What the sender decided about one event. Its text form is the column `judged`: `name value` lines, empty
+/// for an event that is reported as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// How urgent the notice is.
+    pub urgency: Urgency,
+    /// Whether this is the second copy of an event. Copies are not reported.
+    pub is_copy: bool,
+    /// What is new for the user.
+    pub new: New,
+    /// How long the session that it ends lasted, in milliseconds.
+    pub after_ms: Option<i64>,
+    /// Whether it ends a session whose login should have been recorded, and wasn't.
+    pub is_unopened: bool,
+}
+
+impl Urgency {
+    /// Every urgency.
+    pub const ALL: [Self; 3] = [Self::Quiet, Self::Normal, Self::Urgent];
+
+    /// Finds an urgency by its name.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|urgency| urgency.name() == text)
+    }
+
+    /// What it is called in the configuration and in the queue.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Quiet => "quiet",
+            Self::Normal => "normal",
+            Self::Urgent => "urgent",
+        }
+    }
+}
+
+impl Verdict {
+    /// Reads the column `judged`. Lines that this version doesn't know are skipped.
+    pub fn parse(text: &str) -> Self {
+        let mut verdict = Self::default();
+        for line in text.lines() {
+            match line.split_once(' ').unwrap_or((line, "")) {
+                ("urgency", name) => verdict.urgency = Urgency::parse(name).unwrap_or(verdict.urgency),
+                ("copy", _) => verdict.is_copy = true,
+                ("new", "address") => verdict.new.is_address = true,
+                ("new", "key") => verdict.new.is_key = true,
+                ("after", ms) => verdict.after_ms = ms.parse().ok(),
+                ("unopened", _) => verdict.is_unopened = true,
+                _ => {}
+            }
+        }
+        verdict
+    }
+}
+
+/// What the column `judged` holds.
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.urgency != Urgency::default() {
+            writeln!(f, "urgency {}", self.urgency.name())?;
+        }
+        for (word, is_new) in [("address", self.new.is_address), ("key", self.new.is_key)] {
+            if is_new {
+                writeln!(f, "new {word}")?;
+            }
+        }
+        if let Some(ms) = self.after_ms {
+            writeln!(f, "after {ms}")?;
+        }
+        if self.is_unopened {
+            f.write_str("unopened\n")?;
+        }
+        if self.is_copy { f.write_str("copy\n") } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verdict_survives_being_text_and_an_empty_one_is_no_text() {
+        assert_eq!(Verdict::default().to_string(), "");
+        for urgency in Urgency::ALL {
+            for is_copy in [false, true] {
+                let after_ms = is_copy.then_some(7000);
+                let new = New { is_address: is_copy, is_key: is_copy };
+                let verdict = Verdict { urgency, is_copy, new, after_ms, is_unopened: is_copy };
+                assert_eq!(Verdict::parse(&verdict.to_string()), verdict);
+            }
+        }
+        assert_eq!(Verdict::parse("urgency loud\nlater 1\n"), Verdict::default());
+    }
+}
