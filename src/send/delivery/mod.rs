@@ -1,13 +1,12 @@
 //! Delivery: due → digest → render → note → post → judge → settle, for every target by itself.
 
-use std::io::{self, Write};
-use std::os::fd::AsFd;
+mod attempt;
+mod course;
+
 use std::panic::resume_unwind;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
-
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::clock::{Stamp, milliseconds};
 use crate::config::Config;
@@ -15,26 +14,17 @@ use crate::error::{Error, Health};
 use crate::event::{Event, NOT_FOR, Uid};
 use crate::http;
 use crate::log::{self, Level};
-#[cfg(feature = "email")]
-use crate::mail;
 use crate::notice::Style;
-#[cfg(feature = "email")]
-use crate::notifier::judge_mail;
-use crate::notifier::{Detail, Digest, Draft, Message, Notice, Notifier, Outcome};
-use crate::queue::{Batch, Cause, Due, EventId, Failure, Loss, Queue, Row, Take, TargetState, Wait};
+use crate::notifier::{Detail, Draft, Notice, Notifier, Outcome};
+use crate::queue::{Batch, Cause, Due, Failure, Loss, Queue, Row, Take, Wait};
 use crate::send::deadline::{Deadline, SHORTEST_REQUEST};
-use crate::send::notes::{self, Need, Word};
+use crate::send::delivery::course::{Course, Decision};
+use crate::send::notes::{self, Need};
 use crate::send::{backoff, judge, limits};
 use crate::text::{Field, visible};
 
 /// How often a target that is done looks for more while others are at work.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
-
-/// Bytes that a pipe accepts without waiting, once it accepts any (POSIX.1-2024, `<limits.h>`).
-const PIPE_BUF: usize = 4096;
-
-/// So many dead letters in a row, with nothing delivered in between, are the target's fault.
-const REJECTED_LIMIT: u32 = 5;
 
 /// After so many failures in a row, the first event is tried alone: it may be a poison message.
 const ISOLATE_AFTER: u32 = 2;
@@ -56,24 +46,6 @@ struct Run<'a> {
     /// How many targets are at work, and the news that one is done.
     busy: Mutex<usize>,
     done: Condvar,
-}
-
-/// What is known of one target in the course of a run.
-#[derive(Default)]
-struct Course {
-    /// Events in a row that were rejected by themselves, also in earlier runs.
-    rejected: u32,
-    /// How the target is reached, if not as usual.
-    hint: String,
-    /// Whether it has accepted something in this run, and when it did so last before, in UTC milliseconds.
-    has_accepted: bool,
-    success_ms: Option<i64>,
-    /// Whether one event alone was rejected, and nothing shows yet that another one would be accepted.
-    is_in_doubt: bool,
-    /// The last event of the smallest message that was rejected: one up to here is a poison message.
-    bisect_end: Option<EventId>,
-    /// Whether anything failed.
-    is_ill: bool,
 }
 
 /// What one message carries.
@@ -194,8 +166,7 @@ impl Run<'_> {
 
     /// One target, until nothing is due, it must wait, or the run is over.
     fn target(&self, target: &Notifier) -> Result<Health, Error> {
-        let TargetState { rejected, hint, success_ms, .. } = self.queue().target(target.name.as_str())?;
-        let mut course = Course { rejected, hint, success_ms, ..Course::default() };
+        let mut course = Course::new(self.queue().target(target.name.as_str())?);
         while self.deadline.left() >= SHORTEST_REQUEST {
             let Some(parcel) = self.parcel(target, target.detail, MESSAGE_EVENTS)? else { break };
             let next = if parcel.notices.is_empty() {
@@ -261,7 +232,7 @@ impl Run<'_> {
             };
             if is_accepted {
                 let count = count_of(other);
-                let why = visible(&target.conceal(why)).into_owned();
+                let why = explain(target, why);
                 let text = format!("{}: {count} quarantined, to be tried alone from now on: {why}", target.name);
                 log::write(Level::Error, &text);
                 let now = Stamp::now();
@@ -288,41 +259,19 @@ impl Run<'_> {
         first: Uid,
         course: &mut Course,
     ) -> Result<Next, Error> {
-        let (name, now) = (&target.name, Stamp::now());
-        let is_alone = batch.ids().len() == 1;
-        let (pause, why, cause) = match outcome {
-            Outcome::Delivered { pause } => {
-                course.accepted();
-                let pause = pause.unwrap_or_default().min(backoff::LONGEST);
-                // A short rest is taken right here; of a longer one the next run must know.
+        let now = Stamp::now();
+        let (pause, why, cause) = match course.decide(&batch, outcome) {
+            Decision::Delivered { pause } => {
+                // A short rest is taken right here; the next run must know about a longer one.
                 let is_short = self.has_time_for(pause);
                 self.queue().delivered(batch, if is_short { 0 } else { milliseconds(pause) }, &now)?;
                 return Ok(if is_short { self.rest(pause) } else { Next::Stop });
             }
-            Outcome::Throttled { pause, .. } if self.has_time_for(pause) => return Ok(self.rest(pause)),
-            Outcome::Throttled { pause, why } => (pause, why, Cause::Throttling),
-            Outcome::Failed { why } => (backoff::wait(batch.failures), why, Cause::Target),
-            Outcome::Refused { why } | Outcome::Moved { why, .. } => (backoff::LONGEST, why, Cause::Target),
-            Outcome::Rejected { .. } if !is_alone => {
-                course.bisect_end = Some(batch.last());
-                return Ok(Next::Go);
-            }
-            Outcome::Rejected { .. } if !course.works(&batch) && !batch.is_exception() && !course.is_in_doubt => {
-                course.is_in_doubt = true;
-                return Ok(Next::Go);
-            }
-            Outcome::Rejected { why } if !course.works(&batch) => {
-                let cause = if batch.is_exception() { Cause::Event } else { Cause::Target };
-                (
-                    backoff::wait(batch.failures),
-                    format!("it rejects an event, and has accepted no other one since: {why}"),
-                    cause,
-                )
-            }
-            Outcome::Rejected { why } if course.rejected + 1 < REJECTED_LIMIT => {
-                course.rejected += 1;
+            Decision::Throttled { pause, .. } if self.has_time_for(pause) => return Ok(self.rest(pause)),
+            Decision::Divide => return Ok(Next::Go),
+            Decision::MoveToDeadLetters { why } => {
                 course.is_ill = true;
-                let why = visible(&target.conceal(&why)).into_owned();
+                let (name, why) = (&target.name, explain(target, &why));
                 log::write(Level::Error, &format!("{name} rejects an event, which becomes a dead letter: {why}"));
                 if self.need == Need::Required {
                     notes::reject(self.config, name, first)?;
@@ -330,13 +279,11 @@ impl Run<'_> {
                 self.queue().rejected(batch, &why, &now)?;
                 return Ok(Next::Go);
             }
-            Outcome::Rejected { why } => {
-                (backoff::LONGEST, format!("it rejects one event after the other: {why}"), Cause::Target)
-            }
+            Decision::Throttled { pause, why } => (pause, why, Cause::Throttling),
+            Decision::Postpone { pause, why, cause } => (pause, why, cause),
         };
         course.is_ill = true;
-        let why = visible(&target.conceal(&why)).into_owned();
-        let minutes = pause.as_secs().div_ceil(60);
+        let (name, why, minutes) = (&target.name, explain(target, &why), pause.as_secs().div_ceil(60));
         log::write(Level::Error, &format!("{name}: {why}; everything is kept, and tried again in {minutes} min"));
         self.queue().postponed(batch, &Failure { cause, ..failure(&now, pause, &why) }, &now)?;
         Ok(if cause == Cause::Event { Next::Go } else { Next::Stop })
@@ -352,57 +299,6 @@ impl Run<'_> {
         pause + SHORTEST_REQUEST < self.deadline.left()
     }
 
-    /// Sends one message, with a note before and after, and judges the answer. If that says how else the target is
-    /// reached, it is sent that way at once.
-    fn attempt(
-        &self,
-        target: &Notifier,
-        notices: &[Notice],
-        uids: &[Uid],
-        course: &mut Course,
-    ) -> Result<Outcome, Error> {
-        let note = notes::begin(self.config, &target.name, self.need, uids)?;
-        let outcome = self.find(target, notices, course);
-        let word = if matches!(outcome, Outcome::Delivered { .. }) { Word::Delivered } else { Word::Kept };
-        // If that fails, the note says that nobody knows.
-        let _ = note.map(|note| note.end(word));
-        Ok(outcome)
-    }
-
-    fn find(&self, target: &Notifier, notices: &[Notice], course: &mut Course) -> Outcome {
-        let first = self.send(target, notices, &course.hint);
-        let Outcome::Moved { hint, why } = first else { return first };
-        let second = self.send(target, notices, &hint);
-        match second {
-            // The last way's answer has a remedy.
-            Outcome::Failed { .. } | Outcome::Refused { .. } => return second,
-            Outcome::Moved { .. } => return Outcome::Refused { why },
-            Outcome::Delivered { .. } | Outcome::Throttled { .. } | Outcome::Rejected { .. } => {}
-        }
-        log::write(Level::Warning, &format!("{}: {}; reached {hint}", target.name, target.conceal(&why)));
-        // Where it can't be remembered, it is found out again.
-        let _ = self.queue().set_hint(target.name.as_str(), &hint);
-        course.hint = hint;
-        second
-    }
-
-    fn send(&self, target: &Notifier, notices: &[Notice], hint: &str) -> Outcome {
-        let timeout = self.config.network.timeout.min(self.deadline.left());
-        let style = Style { host: &self.config.host, zone: &self.config.zone, now: &Stamp::now() };
-        match target.render(&Digest { style: &style, notices }, hint) {
-            Message::Print(text) => match print(&text, timeout) {
-                Ok(()) => Outcome::Delivered { pause: None },
-                Err(why) => Outcome::Failed { why: format!("cannot write to stdout: {why}") },
-            },
-            Message::Post(request) => match self.client.send(&request, timeout) {
-                Ok(response) => target.judge(response, &request.url, hint),
-                Err(why) => Outcome::Failed { why },
-            },
-            #[cfg(feature = "email")]
-            Message::Mail(letter) => judge_mail(mail::send(&letter, &self.client, self.deadline.left())),
-        }
-    }
-
     /// Whether a target wants an event. A notice about itself it gets only if there is no other target.
     fn wants(&self, target: &Notifier, row: &Row) -> bool {
         let is_about_it = row.event.facts[NOT_FOR].as_str() == target.name.as_str();
@@ -410,43 +306,9 @@ impl Run<'_> {
     }
 }
 
-impl Course {
-    /// Whether it is sure that the target takes other events, now that it rejects this one.
-    fn works(&self, batch: &Batch) -> bool {
-        let since = |tried: i64| self.success_ms.is_some_and(|success| success >= tried);
-        self.has_accepted || batch.tried_ms.is_some_and(since)
-    }
-
-    /// The target works.
-    fn accepted(&mut self) {
-        (self.has_accepted, self.is_in_doubt, self.rejected) = (true, false, 0);
-    }
-
-    /// How many of these events to put into the next message: half of those among which a poison message is
-    /// known to be, so that it is alone after log2(n) messages; otherwise all.
-    fn bisect(&mut self, ids: &[EventId]) -> usize {
-        let Some(end) = self.bisect_end else { return ids.len() };
-        match ids.iter().filter(|id| **id <= end).count() {
-            0 => {
-                self.bisect_end = None;
-                ids.len()
-            }
-            count => count.div_ceil(2).min(count - usize::from(count > 1)),
-        }
-    }
-}
-
-/// Writes to stdout, but waits for nobody who doesn't read.
-fn print(text: &str, timeout: Duration) -> io::Result<()> {
-    let stdout = io::stdout();
-    for part in text.as_bytes().chunks(PIPE_BUF) {
-        let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
-        if poll(&mut [PollFd::new(stdout.as_fd(), PollFlags::POLLOUT)], timeout)? == 0 {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        stdout.lock().write_all(part)?;
-    }
-    stdout.lock().flush()
+/// Why an attempt failed, fit for the log and the queue.
+fn explain(target: &Notifier, why: &str) -> String {
+    visible(&target.conceal(why)).into_owned()
 }
 
 fn failure(now: &Stamp, pause: Duration, why: &str) -> Failure {

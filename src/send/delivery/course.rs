@@ -1,0 +1,116 @@
+//! What a run learns about one target, and what follows from the outcome of an attempt.
+
+use std::time::Duration;
+
+use crate::notifier::Outcome;
+use crate::queue::{Batch, Cause, EventId, TargetState};
+use crate::send::backoff;
+
+/// After this many dead letters in a row, with nothing delivered in between, the target is at fault.
+const REJECTED_LIMIT: u32 = 5;
+
+/// What is known about one target in the course of a run.
+pub struct Course {
+    /// How the target is reached, if not as usual.
+    pub hint: String,
+    /// Whether one event alone was rejected, and nothing shows yet that another one would be accepted.
+    pub is_in_doubt: bool,
+    /// Whether anything failed.
+    pub is_ill: bool,
+    /// Events in a row that were rejected by themselves, also in earlier runs.
+    rejected: u32,
+    /// Whether it has accepted something in this run.
+    has_accepted: bool,
+    /// When it last accepted something in an earlier run, in UTC milliseconds.
+    success_ms: Option<i64>,
+    /// The last event of the smallest message that was rejected: one of the events up to here is a poison message.
+    bisect_end: Option<EventId>,
+}
+
+/// What to do with a batch after an attempt.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// It is delivered. The service wants a rest of `pause` before the next message.
+    Delivered { pause: Duration },
+    /// The service wants a rest of `pause` before this message is sent again.
+    Throttled { pause: Duration, why: String },
+    /// Send it again at once, in smaller messages or one event at a time.
+    Divide,
+    /// Its only event is a poison message.
+    MoveToDeadLetters { why: String },
+    /// Keep it, and try again after `pause`.
+    Postpone { pause: Duration, why: String, cause: Cause },
+}
+
+impl Course {
+    /// What earlier runs have left.
+    pub fn new(state: TargetState) -> Self {
+        let TargetState { rejected, hint, success_ms, .. } = state;
+        Self { hint, is_in_doubt: false, is_ill: false, rejected, has_accepted: false, success_ms, bisect_end: None }
+    }
+
+    /// Decides what becomes of a batch, and remembers what its outcome shows.
+    pub fn decide(&mut self, batch: &Batch, outcome: Outcome) -> Decision {
+        match outcome {
+            Outcome::Delivered { pause } => {
+                self.accepted();
+                Decision::Delivered { pause: pause.unwrap_or_default().min(backoff::LONGEST) }
+            }
+            Outcome::Throttled { pause, why } => Decision::Throttled { pause, why },
+            Outcome::Failed { why } => {
+                Decision::Postpone { pause: backoff::wait(batch.failures), why, cause: Cause::Target }
+            }
+            Outcome::Refused { why } | Outcome::Moved { why, .. } => {
+                Decision::Postpone { pause: backoff::LONGEST, why, cause: Cause::Target }
+            }
+            Outcome::Rejected { why } => self.decide_rejected(batch, why),
+        }
+    }
+
+    /// The service rejects the message. Only if it is sure to accept other events is this one at fault.
+    fn decide_rejected(&mut self, batch: &Batch, why: String) -> Decision {
+        if batch.ids().len() > 1 {
+            self.bisect_end = Some(batch.last());
+            return Decision::Divide;
+        }
+        if !self.accepts_others(batch) {
+            if !batch.is_exception() && !self.is_in_doubt {
+                self.is_in_doubt = true;
+                return Decision::Divide;
+            }
+            let why = format!("it rejects an event, and has accepted no other one since: {why}");
+            let cause = if batch.is_exception() { Cause::Event } else { Cause::Target };
+            return Decision::Postpone { pause: backoff::wait(batch.failures), why, cause };
+        }
+        if self.rejected + 1 < REJECTED_LIMIT {
+            self.rejected += 1;
+            return Decision::MoveToDeadLetters { why };
+        }
+        let why = format!("it rejects one event after the other: {why}");
+        Decision::Postpone { pause: backoff::LONGEST, why, cause: Cause::Target }
+    }
+
+    /// Whether the target is sure to accept other events, now that it rejects this one.
+    fn accepts_others(&self, batch: &Batch) -> bool {
+        let since = |tried: i64| self.success_ms.is_some_and(|success| success >= tried);
+        self.has_accepted || batch.tried_ms.is_some_and(since)
+    }
+
+    /// Remembers that the target has accepted a message.
+    pub fn accepted(&mut self) {
+        (self.has_accepted, self.is_in_doubt, self.rejected) = (true, false, 0);
+    }
+
+    /// How many of these events to put into the next message: half of those among which there must be a poison
+    /// message, so that it is alone after log2(n) messages; otherwise all.
+    pub fn bisect(&mut self, ids: &[EventId]) -> usize {
+        let Some(end) = self.bisect_end else { return ids.len() };
+        match ids.iter().filter(|id| **id <= end).count() {
+            0 => {
+                self.bisect_end = None;
+                ids.len()
+            }
+            count => count.div_ceil(2).min(count - usize::from(count > 1)),
+        }
+    }
+}
