@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use lexopt::prelude::{Long, Short, Value};
 
+use crate::command::log::Choice;
 use crate::error::{Error, Kind};
 use crate::queue::EventId;
 use crate::text::nearest;
@@ -25,6 +26,7 @@ Usage: ssh-session-notifier [--config FILE] COMMAND
   check [--network]  say what is missing on this host, and how to mend it
   test [TARGET]      send a test notice to all targets, or to one
   status             what is waiting, what failed and why, when each target last worked
+  log [-n N]         the last sessions, how long they were, and what was told of them
   retry ID|--all     put dead letters back in the queue
   drop ID|--all      discard dead letters; with --target NAME, forget a target
   help [COMMAND]     say more about a command
@@ -37,7 +39,7 @@ First steps: edit the configuration, run `check`, then `test`, then log in.
 ";
 
 /// Every command, and what `help COMMAND` prints.
-const COMMANDS: [(&str, &str); 8] = [
+const COMMANDS: [(&str, &str); 9] = [
     (
         "queue",
         "\
@@ -78,6 +80,23 @@ service's answer and what to do about it. Exits with 1 if a target did not accep
         "status",
         "\
 status: shows for each target what is waiting, what failed and why, and when it last worked; changes nothing.
+",
+    ),
+    (
+        "log",
+        "\
+log [-n N] [--since WHEN] [--user NAME] [--json]: shows the last sessions, oldest first; changes nothing.
+  -n N          how many: 20 unless this says otherwise, 10000 at most
+  --since WHEN  only those opened or closed since a date (2026-04-25), a date and a time (\"2026-04-25 10:00\"),
+                both by the host's zone, or an age (30m, 2h, 3d)
+  --user NAME   only those of this user, or of this user as another one (su, sudo)
+  --json        for programs; docs/json.md describes it
+
+TOLD says what became of a session's notices; if the targets differ, it names those that were not told:
+  told      the target got them
+  waiting   they are still to be sent; `status` says why
+  dead      they could not be delivered; `status` lists them
+  silenced  no target wants them
 ",
     ),
     (
@@ -122,6 +141,8 @@ pub enum Command {
     Test(Option<String>),
     /// Report what is waiting and what failed.
     Status,
+    /// Show the last sessions.
+    Log(Choice),
     /// Put one dead letter (`Some(id)`) or all back in the queue.
     Retry(Option<EventId>),
     /// Discard one dead letter (`Some(id)`) or all.
@@ -140,7 +161,7 @@ impl Args {
         let mut parser = lexopt::Parser::from_iter(arguments);
         let mut config = PathBuf::from(CONFIG);
         let mut words: Vec<OsString> = Vec::new();
-        let (mut options, mut target, mut is_help) = (Vec::new(), None, false);
+        let (mut options, mut values, mut target, mut is_help) = (Vec::new(), Vec::new(), None, false);
         let misuse = |why: lexopt::Error| Error::from(Kind::Usage(why.to_string()));
         while let Some(argument) = parser.next().map_err(misuse)? {
             match argument {
@@ -151,6 +172,10 @@ impl Args {
                 Long("now") => options.push("now"),
                 Long("all") => options.push("all"),
                 Long("network") => options.push("network"),
+                Long("json") => options.push("json"),
+                Short('n') => values.push(("-n", parser.value().map_err(misuse)?)),
+                Long("since") => values.push(("--since", parser.value().map_err(misuse)?)),
+                Long("user") => values.push(("--user", parser.value().map_err(misuse)?)),
                 Long("target") => target = Some(parser.value().map_err(misuse)?.to_string_lossy().into_owned()),
                 Value(word) => words.push(word),
                 Short(_) | Long(_) => return Err(misuse(argument.unexpected())),
@@ -160,6 +185,8 @@ impl Args {
         let command = match words.as_slice() {
             ["help", topic @ ..] => help(topic)?,
             topic if is_help => help(topic)?,
+            ["log"] if target.is_none() => log(&options, &values)?,
+            [name, ..] if !values.is_empty() => return Err(unsuited(name)),
             words => command(words, &options, target)?,
         };
         Ok(Self { config, command })
@@ -193,11 +220,24 @@ fn command(words: &[&str], options: &[&str], target: Option<String>) -> Result<C
         ([name @ ("retry" | "drop"), ..], ..) => {
             Err(Kind::Usage(format!("{name} takes one ID, or --all; see --help")).into())
         }
-        ([name, ..], ..) if COMMANDS.iter().any(|(command, _)| command == name) => {
-            Err(Kind::Usage(format!("cannot do {name:?} with these arguments; see {name} --help")).into())
-        }
-        ([name, ..], ..) => Err(unknown(name)),
+        ([name, ..], ..) => Err(unsuited(name)),
     }
+}
+
+/// The sessions that these options ask for.
+fn log(options: &[&str], values: &[(&str, OsString)]) -> Result<Command, Error> {
+    match options {
+        [] | ["json"] => Choice::parse(!options.is_empty(), values).map(Command::Log),
+        _ => Err(unsuited("log")),
+    }
+}
+
+/// `cannot do "send" with these arguments; see send --help`
+fn unsuited(name: &str) -> Error {
+    if COMMANDS.iter().all(|(command, _)| *command != name) {
+        return unknown(name);
+    }
+    Kind::Usage(format!("cannot do {name:?} with these arguments; see {name} --help")).into()
 }
 
 /// `unknown command: "sned"; did you mean send? see --help`
@@ -215,6 +255,7 @@ fn number(word: &str) -> Result<EventId, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::text::Field;
 
     fn parse(line: &str) -> Result<Command, Error> {
         let words = ["ssh-session-notifier"].into_iter().chain(line.split_whitespace());
@@ -235,6 +276,15 @@ mod tests {
         assert_eq!(parse("check --network").ok(), Some(Command::Check(true)));
         assert_eq!(parse("test").ok(), Some(Command::Test(None)));
         assert_eq!(parse("test phone").ok(), Some(Command::Test(Some("phone".into()))));
+        for (line, (count, user, is_json)) in [
+            ("log", (20, None, false)),
+            ("log -n 7", (7, None, false)),
+            ("-n7 log --json", (7, None, true)),
+            ("log --user amanda", (20, Some(Field::new(b"amanda")), false)),
+        ] {
+            assert_eq!(parse(line).ok(), Some(Command::Log(Choice { count, since: None, user, is_json })), "{line}");
+        }
+        assert!(parse("log --since 2h").is_ok());
         assert_eq!(parse("--version send").ok(), Some(Command::Version));
         for line in [
             "",
@@ -251,6 +301,19 @@ mod tests {
             "retry",
             "--conf x send",
             "send -c",
+            "log 7",
+            "log -n",
+            "log -n 0",
+            "log -n 10001",
+            "log -n x",
+            "log --since yesterday",
+            "log --user=",
+            "log --all",
+            "log --json --json",
+            "log --target x",
+            "send -n 7",
+            "send --json",
+            "-n 7",
         ] {
             assert!(parse(line).is_err_and(|why| matches!(why.kind(), Kind::Usage(_))), "{line}");
         }

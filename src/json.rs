@@ -16,6 +16,27 @@ pub fn string(text: &str) -> String {
     json
 }
 
+/// Writes an object; each member's value is JSON already.
+pub fn object(members: &[(&str, String)]) -> String {
+    let members: Vec<String> = members.iter().map(|(name, value)| format!("{}:{value}", string(name))).collect();
+    format!("{{{}}}", members.join(","))
+}
+
+/// Writes an array of what is JSON already.
+pub fn array(items: impl Iterator<Item = String>) -> String {
+    format!("[{}]", items.collect::<Vec<_>>().join(","))
+}
+
+/// Writes what is JSON already, or `null`.
+pub fn optional(value: Option<String>) -> String {
+    value.unwrap_or_else(|| "null".into())
+}
+
+/// Writes `true` or `false`.
+pub fn boolean(is_so: bool) -> String {
+    is_so.to_string()
+}
+
 /// Finds a member of the outermost object and returns its text as written, a string without its quotes.
 /// `None` if there is no such member, or if the text isn't an object.
 pub fn field<'t>(body: &'t [u8], name: &str) -> Option<&'t str> {
@@ -78,6 +99,15 @@ mod tests {
     #[test]
     fn a_string_is_escaped_as_the_standard_wants() {
         assert_eq!(string("a\"b\\c\nd\u{1}é王"), "\"a\\\"b\\\\c\\nd\\u0001é王\"");
+    }
+
+    #[test]
+    fn an_object_and_an_array_are_read_as_they_were_written_whatever_is_in_them() {
+        let hostile = "\"}],\\\n\0\u{7f}\u{2028}王";
+        let items = [string(hostile), optional(None), boolean(true), object(&[])];
+        let text = object(&[(hostile, array(items.into_iter())), ("empty", array([].into_iter()))]);
+        let read: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
+        assert_eq!(read, serde_json::json!({ hostile: [hostile, null, true, {}], "empty": [] }));
     }
 
     #[test]

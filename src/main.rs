@@ -82,6 +82,9 @@ fn run(args: &Args) -> Result<Health, Error> {
         Command::Check(network) => print_all(check::report(&args.config, network)),
         Command::Test(ref target) => print_all(test::report(&args.config, target.as_deref())?),
         Command::Status => with_config(Missing::Leave, &|config| print_all(status::report(config)?)),
+        Command::Log(ref choice) => {
+            with_config(Missing::Leave, &|config| print(&command::log::report(config, choice)?))
+        }
         Command::Retry(id) => with_config(Missing::Create, &|config| print(&letters::retry(config, id)?)),
         Command::Drop(id) => with_config(Missing::Create, &|config| print(&letters::drop(config, id)?)),
         Command::DropTarget(ref name) => {

@@ -187,7 +187,7 @@ fn additions(facts: &Facts) -> String {
 }
 
 /// `1h 2m 3s`, from the first unit that there is any of.
-fn duration(ms: i64) -> String {
+pub fn duration(ms: i64) -> String {
     let seconds = ms / 1000;
     let units = [(seconds / 86_400, "d"), (seconds / 3600 % 24, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")];
     let first = units.iter().position(|(count, _)| *count > 0).unwrap_or(units.len() - 1);

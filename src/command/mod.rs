@@ -2,5 +2,6 @@
 
 pub mod check;
 pub mod letters;
+pub mod log;
 pub mod status;
 pub mod test;

@@ -165,10 +165,7 @@ fn closed(connection: &Connection, event: &Event, process: Process) -> SqlResult
     match word {
         // The sender has noticed its end, and told of it.
         NOTICED => Ok(Context { is_copy: true, ..context }),
-        CLOSED => {
-            let is_twin = is_one_session(event) && (0..TWIN_MS).contains(&(event.at.boot_ms - moment.boot_ms));
-            Ok(Context { is_copy: is_twin, ..context })
-        }
+        CLOSED => Ok(Context { is_copy: are_twins(service, &moment, &event.at), ..context }),
         _ => {
             set_state(connection, &key, &format!("{CLOSED} {}", event.at))?;
             execute(connection, "INSERT OR IGNORE INTO meta VALUES (?, '')", params![is_paired])?;
@@ -195,17 +192,20 @@ pub fn forget(connection: &Connection, now: &Stamp) -> SqlResult<()> {
 /// Whether two opens are one that two lines of one stack recorded.
 fn is_twin(event: &Event, before: &Event) -> bool {
     let is_same = |fact: Fact| event.facts[fact] == before.facts[fact];
-    let apart = event.at.boot_ms - before.at.boot_ms;
-    is_one_session(event)
-        && [USER, REMOTE_HOST, TTY, SERVICE, BY].into_iter().all(is_same)
-        && (0..TWIN_MS).contains(&apart)
+    let service = event.facts[SERVICE].as_str();
+    [USER, REMOTE_HOST, TTY, SERVICE, BY].into_iter().all(is_same) && are_twins(service, &before.at, &event.at)
 }
 
-fn is_one_session(event: &Event) -> bool {
-    ONE_SESSION.contains(&event.facts[SERVICE].as_str())
+/// Whether two logins, or two logouts, of one process can be one that two lines of one stack recorded.
+pub fn are_twins(service: &str, first: &Stamp, second: &Stamp) -> bool {
+    ONE_SESSION.contains(&service) && (0..TWIN_MS).contains(&(second.boot_ms - first.boot_ms))
 }
 
-/// What login and logout of one session have in common.
+/// What login and logout of one session have in common; `None` if the event doesn't tell its process.
+pub fn session_key(event: &Event) -> Option<String> {
+    Process::parse(event.facts[SESSION].as_str()).filter(|process| process.id > 1).map(|_| key(event))
+}
+
 fn key(event: &Event) -> String {
     let fact = |fact: Fact| event.facts[fact].as_str();
     format!("{} {} {} {} {}", fact(SESSION), fact(PIDNS), event.at.boot_id, fact(SERVICE), fact(USER))

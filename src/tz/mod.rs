@@ -114,6 +114,15 @@ impl Zone {
         self.0.offset_at(instant)
     }
 
+    /// The first instant (seconds since 1970) at which the clock on the wall shows this, as seconds from 1970-01-01
+    /// 00:00. A time that the clocks leave out counts as if they did not.
+    pub fn instant_at(&self, wall: i64) -> i64 {
+        let with = |offset: i32| wall - i64::from(offset);
+        let (before, after) = (with(self.offset_at(wall - DAY)), with(self.offset_at(wall + DAY)));
+        let is_shown = |instant: &i64| instant + i64::from(self.offset_at(*instant)) == wall;
+        [before.min(after), before.max(after)].into_iter().find(is_shown).unwrap_or(before)
+    }
+
     /// Writes an instant (milliseconds since 1970 in UTC) as the clock on the wall has it:
     /// `2026-04-25 10:00:00+12:00`. Like Go's layout, it cuts off an offset's seconds.
     pub fn format(&self, utc_ms: i64) -> String {
@@ -130,6 +139,16 @@ impl Zone {
             ahead % 60
         )
     }
+}
+
+/// Writes an instant (milliseconds since 1970 in UTC) as RFC 3339 has it: `2026-04-24T22:00:00.123Z`. `None` for a
+/// year that doesn't have four digits.
+pub fn rfc3339(utc_ms: i64) -> Option<String> {
+    let (day, ms) = (utc_ms.div_euclid(DAY * 1000), utc_ms.rem_euclid(DAY * 1000));
+    let (year, month, day) = civil_from_days(day);
+    let (hour, minute, second, ms) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60, ms % 1000);
+    let is_short = (0..=9999).contains(&year);
+    is_short.then(|| format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z"))
 }
 
 /// Whether a name stays within the directory that it is looked for in.

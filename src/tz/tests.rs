@@ -378,3 +378,16 @@ fn a_time_is_written_as_go_wrote_it() {
         assert_eq!(zone.format(utc_ms), expected);
     }
 }
+
+#[test]
+fn an_instant_is_written_as_rfc_3339_has_it_if_its_year_has_four_digits() {
+    for (utc_ms, expected) in [
+        (1_777_068_000_123, Some("2026-04-24T22:00:00.123Z")),
+        (-1, Some("1969-12-31T23:59:59.999Z")),
+        (253_402_300_800_000, None),
+        (i64::MAX, None),
+        (i64::MIN, None),
+    ] {
+        assert_eq!(rfc3339(utc_ms).as_deref(), expected, "{utc_ms}");
+    }
+}

@@ -1,4 +1,4 @@
-//! `status` looks and changes nothing: whatever is in the queue's place, on a disk that can be written, one
+//! `status` and `log` look and change nothing: whatever is in the queue's place, on a disk that can be written, one
 //! that can't and one that is full, as root and as the service user.
 
 use std::fs;
@@ -45,6 +45,7 @@ list() {
 }
 list >before
 code=0; timeout 20 "$@" status || code=$?
+timeout 20 "$@" log >/dev/null 2>&1 || [ $? = 1 ] || code=98
 list >after
 diff before after >&2 || code=99
 exit $code"#;

@@ -14,6 +14,7 @@ mod install_pam;
 mod install_places;
 mod install_schedule;
 mod layers;
+mod log;
 mod looks;
 mod secrets;
 #[cfg(feature = "email")]

@@ -99,6 +99,11 @@ impl Queue {
         milliseconds_of(self.ask("SELECT utc_ms FROM event WHERE id = ?", [id(event)]))
     }
 
+    /// Sets the time of an event by the wall clock, since 1970.
+    pub fn set_time_of(&self, event: usize, time: Duration) {
+        self.change("UPDATE event SET utc_ms = ? WHERE id = ?", [milliseconds(time), id(event)]);
+    }
+
     /// The number of events that wait for their turn, counted once for each target.
     pub fn count_waiting(&self) -> usize {
         self.count("SELECT count(*) FROM event, target WHERE id > cursor", [])

@@ -1,0 +1,130 @@
+//! What was told: what became of an event for each target.
+
+use std::collections::HashMap;
+
+use crate::config::Config;
+use crate::event::Event;
+use crate::notifier::Notifier;
+use crate::queue::{EventId, Exceptional, Noted, Progress, Row};
+use crate::rules::{Filter, Verdict};
+use crate::send::notes;
+
+/// What became of an event for a target that wants it. Of several events, the last one in this order is reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fate {
+    /// It was delivered.
+    Told,
+    /// It is still to be delivered.
+    Waiting,
+    /// It is a dead letter.
+    Dead,
+}
+
+/// A target of the configuration, and how far it has come.
+pub struct Target<'c> {
+    /// Its name.
+    pub name: &'c str,
+    filter: Filter,
+    /// The last event that is settled; `None` if the target was added since, and gets what comes from now on.
+    cursor: Option<EventId>,
+    /// What is done, but not recorded in the queue yet.
+    noted: Noted,
+}
+
+impl Fate {
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Told => "told",
+            Self::Waiting => "waiting",
+            Self::Dead => "dead",
+        }
+    }
+}
+
+impl<'c> Target<'c> {
+    /// The targets of the configuration.
+    pub fn all(config: &'c Config, progress: &Progress) -> Vec<Self> {
+        // The first targets of all get every event that waits.
+        let first = progress.cursors.is_empty().then(EventId::default);
+        let target = |(target, noted): (&'c Notifier, Noted)| {
+            let name = target.name.as_str();
+            let cursor = progress.cursors.get(name).copied().or(first);
+            Self { name, filter: target.filter, cursor, noted }
+        };
+        config.targets.iter().zip(notes::read_all(config)).map(target).collect()
+    }
+
+    /// What became of an event for it; `None` if it doesn't want the event. `exceptions` are those events that it did
+    /// not get when their turn came.
+    pub fn fate(&self, row: &Row, exceptions: &HashMap<EventId, Exceptional>) -> Option<Fate> {
+        let Row { id, event, verdict } = row;
+        let exception = exceptions.get(id);
+        if exception == Some(&Exceptional::Dead) || self.noted.rejected.contains(&event.uid) {
+            return Some(Fate::Dead);
+        }
+        let cursor = self.cursor.filter(|_| self.wants(event, verdict))?;
+        Some(match exception {
+            _ if self.noted.delivered.contains(&event.uid) => Fate::Told,
+            Some(Exceptional::Waiting) => Fate::Waiting,
+            None if *id > cursor => Fate::Waiting,
+            Some(Exceptional::Settled | Exceptional::Dead) | None => Fate::Told,
+        })
+    }
+
+    fn wants(&self, event: &Event, verdict: &Verdict) -> bool {
+        self.filter.wants(event.action(), verdict)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::event::{Action, Facts, Uid};
+    use crate::rules::Urgency;
+
+    fn target(filter: Filter, cursor: Option<i64>) -> Target<'static> {
+        Target { name: "a", filter, cursor: cursor.map(EventId), noted: Noted::default() }
+    }
+
+    fn row(action: Action, verdict: Verdict) -> Row {
+        Row { id: EventId(5), event: Event { uid: Uid(7), ..Event::session(action, Facts::default()) }, verdict }
+    }
+
+    #[test]
+    fn cursor_filter_verdict_and_exception_say_what_became_of_an_event() {
+        let (all, open) = (Filter::default(), row(Action::Open, Verdict::default()));
+        let opens = Filter { closes: false, ..all };
+        let close = row(Action::Close, Verdict::default());
+        let quiet = row(Action::Open, Verdict { urgency: Urgency::Quiet, ..Verdict::default() });
+        let normal = Filter { least: Urgency::Normal, ..all };
+        for (target, row, exception, expected) in [
+            (target(all, Some(5)), &open, None, Some(Fate::Told)),
+            (target(all, Some(4)), &open, None, Some(Fate::Waiting)),
+            (target(all, None), &open, None, None),
+            (target(opens, Some(5)), &close, None, None),
+            (target(opens, Some(4)), &close, None, None),
+            (target(normal, Some(4)), &quiet, None, None),
+            (target(all, Some(5)), &open, Some(Exceptional::Waiting), Some(Fate::Waiting)),
+            (target(all, Some(5)), &open, Some(Exceptional::Dead), Some(Fate::Dead)),
+            (target(opens, Some(5)), &close, Some(Exceptional::Dead), Some(Fate::Dead)),
+            (target(opens, Some(5)), &close, Some(Exceptional::Waiting), None),
+            (target(all, Some(4)), &open, Some(Exceptional::Settled), Some(Fate::Told)),
+        ] {
+            let exceptions = exception.map(|exception| (row.id, exception)).into_iter().collect();
+            assert_eq!(target.fate(row, &exceptions), expected, "{:?} {exception:?}", target.cursor);
+        }
+    }
+
+    #[test]
+    fn what_is_noted_counts_although_the_queue_does_not_know_it_yet() {
+        let mut target = target(Filter::default(), Some(4));
+        let open = row(Action::Open, Verdict::default());
+        target.noted.delivered = HashSet::from([Uid(7)]);
+        assert_eq!(target.fate(&open, &HashMap::new()), Some(Fate::Told));
+        target.noted = Noted { rejected: HashSet::from([Uid(7)]), ..Noted::default() };
+        assert_eq!(target.fate(&open, &HashMap::new()), Some(Fate::Dead));
+    }
+}
