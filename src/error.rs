@@ -39,17 +39,17 @@ pub enum Kind {
 }
 
 /// Whether all went well. What failed was logged where it happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Health {
     /// Nothing failed.
     Well,
-    /// Something failed, and was logged.
-    Failed,
+    /// Something failed. This is what was logged or printed first.
+    Failed(String),
 }
 
 impl Health {
-    /// `Failed` if either is.
+    /// `Failed` if either is, with what failed first.
     pub fn and(self, other: Self) -> Self {
         if self == Self::Well { other } else { self }
     }

@@ -50,8 +50,13 @@ pub enum Level {
 
 /// Logs an error that stops nothing else.
 pub fn failed(why: &Error) -> Health {
-    write(Level::Error, &why.to_string());
-    Health::Failed
+    error(why.to_string())
+}
+
+/// The same, in words.
+pub fn error(message: String) -> Health {
+    write(Level::Error, &message);
+    Health::Failed(message)
 }
 
 /// Writes one message to syslog and to stderr. Each line of it begins a packet; one that is too long goes on in

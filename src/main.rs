@@ -61,7 +61,7 @@ fn main() -> ExitCode {
         _ if is_pam => ExitCode::SUCCESS,
         Ok(Health::Well) => ExitCode::SUCCESS,
         Err(why) if matches!(why.kind(), Kind::Usage(_)) => ExitCode::from(MISUSED),
-        Ok(Health::Failed) | Err(_) => ExitCode::FAILURE,
+        Ok(Health::Failed(_)) | Err(_) => ExitCode::FAILURE,
     }
 }
 

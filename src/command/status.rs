@@ -50,7 +50,7 @@ pub fn report(config: &Config) -> Result<(String, Health), Error> {
     if let Some(queue) = &queue {
         text += &dead_letters(queue, &style)?;
     }
-    Ok((text, if trouble.is_some() { Health::Failed } else { Health::Well }))
+    Ok((text, trouble.map_or(Health::Well, Health::Failed)))
 }
 
 /// `sessions last recorded: sshd at 2026-04-25 10:00:00+12:00, su at 2026-04-24 09:00:00+12:00`

@@ -56,6 +56,7 @@ pub fn ping(config: &Config, deadline: &Deadline<'_>) -> Result<Health, Error> {
         Ok(Response { status, .. }) => format!("HTTP {status}: check the address"),
         Err(why) => why,
     };
-    log::write(Level::Warning, &format!("network.heartbeat_url: {why}"));
-    Ok(Health::Failed)
+    let text = format!("network.heartbeat_url: {why}");
+    log::write(Level::Warning, &text);
+    Ok(Health::Failed(text))
 }

@@ -38,7 +38,7 @@ pub fn once(config: &Config) -> Result<Health, Error> {
     };
     match health {
         Health::Well => heartbeat::ping(config, &deadline),
-        Health::Failed => Ok(Health::Failed),
+        failed @ Health::Failed(_) => Ok(failed),
     }
 }
 
@@ -90,9 +90,9 @@ fn on_disk(config: &Config, deadline: &Deadline<'_>) -> Result<Health, Error> {
         Err(damaged) => {
             let Kind::Damaged { path, why } = damaged.kind() else { return Err(damaged) };
             let (mut queue, report) = Queue::repair(path, why)?;
-            log::write(Level::Error, &report);
+            let repaired = log::error(report.clone());
             queue.append(&[Event::notice(&report)])?;
-            deliver(config, Ok(queue), deadline).map(|_| Health::Failed)
+            deliver(config, Ok(queue), deadline).map(|delivered| repaired.and(delivered))
         }
         well => well,
     }
