@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use nix::libc::{O_NOFOLLOW, O_NONBLOCK, fsblkcnt_t};
+use nix::sys::statfs::{FsType, TMPFS_MAGIC, statfs};
 use nix::sys::statvfs::Statvfs;
 use nix::unistd::geteuid;
 
@@ -18,6 +19,9 @@ const PROC_LIMIT: usize = 1024;
 
 /// Links that are followed on the way to a file, as many as Linux follows (`path_resolution(7)`).
 const LINKS_LIMIT: u32 = 40;
+
+/// `RAMFS_MAGIC` of linux/magic.h.
+const RAMFS_MAGIC: FsType = FsType(0x8584_58f6);
 
 /// Whether a symbolic link in the last place of a path is followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,6 +130,13 @@ pub fn is_time_again(directory: &Path, name: &str, pause: Duration) -> bool {
     options.write(true).create(true).truncate(false).mode(0o600).custom_flags(O_NOFOLLOW | O_NONBLOCK);
     let _ = options.open(&path).and_then(|file| file.set_modified(SystemTime::now()));
     true
+}
+
+/// Whether a directory, or where it is missing the one that it would be made in, is lost with the host's memory.
+pub fn is_in_memory(directory: &Path) -> bool {
+    let in_memory: [FsType; 2] = [TMPFS_MAGIC, RAMFS_MAGIC];
+    let found = directory.ancestors().find_map(|place| statfs(place).ok());
+    found.is_some_and(|found| in_memory.contains(&found.filesystem_type()))
 }
 
 /// Bytes of so many blocks of a file system.

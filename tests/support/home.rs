@@ -8,6 +8,7 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use nix::unistd::Pid;
 
 use crate::support::outcome::Outcome;
@@ -38,9 +39,23 @@ pub struct Home(pub PathBuf);
 impl Home {
     /// A host that is configured by this text, behind `[host]` and `[queue]`.
     pub fn new(config: &str) -> Self {
+        Self::below(&std::env::temp_dir(), config)
+    }
+
+    /// The same in memory, where the last run of `send` is recorded. `None` where there is none, for `test`.
+    pub fn in_memory(test: &str, config: &str) -> Option<Self> {
+        let memory = Path::new("/dev/shm");
+        if statfs(memory).is_ok_and(|found| found.filesystem_type() == TMPFS_MAGIC) {
+            return Some(Self::below(memory, config));
+        }
+        crate::support::skip(test, "needs a tmpfs at /dev/shm");
+        None
+    }
+
+    fn below(directory: &Path, config: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("ssn-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let home = Self(std::env::temp_dir().join(name));
+        let home = Self(directory.join(name));
         let _ = fs::remove_dir_all(&home.0);
         for directory in ["", "state", "dev"] {
             fs::create_dir(home.at(directory)).expect("a new temporary directory");
@@ -180,10 +195,12 @@ impl Home {
         self.send().succeeds().stdout()
     }
 
-    /// What `status` prints. It must succeed silently.
+    /// What `status` prints, whether it finds a problem or not. It must be silent otherwise.
     #[track_caller]
     pub fn status(&self) -> String {
-        self.run(&["status"]).succeeds().stdout()
+        let output = self.run(&["status"]);
+        output.check(matches!(output.status.code(), Some(0 | 1)), "neither 0 nor 1");
+        output.says_only("").stdout()
     }
 
     /// How many pages of the write-ahead log count: those that bear the salt of its header
@@ -222,10 +239,17 @@ impl Home {
         processes.filter_map(|path| path.file_name()?.to_str()?.parse().ok().map(Pid::from_raw)).collect()
     }
 
-    /// The names of the files in the spool, hidden ones too; none where there is no spool.
+    /// The names of the files in the spool, hidden ones too; none where there is no spool. Its directory, where the
+    /// sender records its last run, is left out.
     pub fn spooled(&self) -> Vec<String> {
         let entries = fs::read_dir(self.at("spool")).into_iter().flatten().flatten();
-        entries.map(|entry| entry.file_name().to_string_lossy().into()).collect()
+        let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        names.filter(|name| name != "sender").collect()
+    }
+
+    /// Where the sender records its last run.
+    pub fn last_run(&self) -> PathBuf {
+        self.at("spool/sender/last-run")
     }
 }
 

@@ -360,6 +360,17 @@ impl Queue {
         self.end_waits();
     }
 
+    /// Makes every event older by both clocks.
+    pub fn let_events_be_older_by(&self, time: Duration) {
+        let ms = milliseconds(time);
+        self.change("UPDATE event SET utc_ms = utc_ms - ?1, boot_ms = boot_ms - ?1", [ms]);
+    }
+
+    /// Removes every event, as if `history_days` had passed.
+    pub fn forget_history(&self) {
+        self.change("DELETE FROM event", []);
+    }
+
     /// Moves the moment when each target left the configuration back by this many days.
     pub fn let_targets_be_gone_for(&self, days: u32) {
         let time = Duration::from_hours(24) * days;
