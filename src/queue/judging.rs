@@ -8,10 +8,10 @@ use crate::clock::Stamp;
 use crate::error::Error;
 use crate::event::Uid;
 use crate::queue::cursors::{judged, newest, set_judged};
-use crate::queue::known;
 use crate::queue::sessions::{self, Context};
 use crate::queue::sql::{every, execute, value};
 use crate::queue::{Queue, Row, row};
+use crate::queue::{known, lately};
 use crate::rules::{New, Verdict};
 
 /// Events among which the first copy of one is looked for: a login that was late leaves one in the spool, and may
@@ -49,6 +49,7 @@ impl Queue {
                     }
                 }
                 sessions::forget(connection, now)?;
+                lately::remember(connection, &new)?;
                 set_judged(connection, last)
             })?;
         }
