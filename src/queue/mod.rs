@@ -42,7 +42,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 pub use backlog::Due;
 pub use connection::Role;
-pub use dead_letters::Loss;
+pub use dead_letters::{DeadLetter, Loss};
 pub use deliveries::{Batch, Cause, Failure, Take};
 pub use history::{Exceptional, Progress};
 pub use noted::Noted;

@@ -22,6 +22,8 @@ mod sendmail;
 #[cfg(feature = "tls")]
 mod static_build;
 mod status;
+mod status_json;
+mod status_problems;
 #[path = "../support/mod.rs"]
 mod support;
 mod zones;
