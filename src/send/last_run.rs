@@ -77,8 +77,8 @@ pub struct Heartbeat {
 /// Whether the last run can be known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
-    /// No: the spool is on a disk, which is spared.
-    NotKept,
+    /// No, and this is why.
+    NotKept(&'static str),
     /// There was no run since the host started.
     Nothing,
     /// This was the last one.
@@ -93,7 +93,7 @@ pub fn record(config: &Config, mode: Mode, health: &Health, called: Option<&Heal
         if config.network.heartbeat_url.is_some() {
             heartbeat = match read(config) {
                 Record::Run(last) => last.heartbeat,
-                Record::NotKept | Record::Nothing => heartbeat,
+                Record::NotKept(_) | Record::Nothing => heartbeat,
             };
             match called {
                 Some(Health::Well) => heartbeat = Heartbeat { success: Some(Stamp::now()), failure: String::new() },
@@ -113,7 +113,10 @@ pub fn record(config: &Config, mode: Mode, health: &Health, called: Option<&Heal
 pub fn read(config: &Config) -> Record {
     let spool = &config.paths.spool;
     if !is_in_memory(spool) {
-        return Record::NotKept;
+        return Record::NotKept("queue.spool is not in memory");
+    }
+    if !spool.exists() {
+        return Record::NotKept("queue.spool is missing, which the next login makes");
     }
     let own = || {
         let directory = spool.join(DIRECTORY);

@@ -125,6 +125,6 @@ fn a_fresh_host_is_well() {
     let Some(home) = Home::in_memory("a_fresh_host_is_well", STDOUT) else { return };
     let all = read(&home);
     assert_eq!((&all["well"], &all["queue"]["state"]), (&json!(true), &json!("missing")));
-    assert_eq!((&all["send"]["result"], &all["heartbeat"]), (&json!("never"), &json!(null)));
+    assert_eq!((&all["send"]["result"], &all["heartbeat"]), (&json!("unknown"), &json!(null)));
     assert_eq!((&all["targets"], &all["problems"]), (&json!([]), &json!([])));
 }

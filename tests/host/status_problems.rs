@@ -59,6 +59,8 @@ impl Drop for Watch {
 fn status_says_when_send_last_ran_and_that_it_went_well() {
     let test = "status_says_when_send_last_ran_and_that_it_went_well";
     let Some(home) = Home::in_memory(test, STDOUT) else { return };
+    home.run(&["status"]).succeeds().prints("when send last ran is not known: queue.spool is missing");
+    fs::create_dir(home.at("spool")).expect("ours");
     home.run(&["status"]).succeeds().prints("send hasn't run since the host started\n");
     home.login("amanda");
     home.run(&["status"]).succeeds();
@@ -136,6 +138,7 @@ fn status_fails_if_nobody_has_run_send_although_something_waits() {
         return skip(test, "needs a host that is up for longer than ten minutes");
     }
     let Some(home) = Home::in_memory(test, STDOUT) else { return };
+    fs::create_dir(home.at("spool")).expect("ours");
     home.login("amanda");
     home.run(&["status"]).succeeds();
     home.queue().let_events_be_older_by(Duration::from_mins(5));
@@ -207,6 +210,7 @@ fn status_says_when_the_heartbeat_last_worked_or_why_it_failed() {
     let server = Server::scripted(&[(200, ""), (404, "")]);
     let config = format!("{STDOUT}[network]\nheartbeat_url = \"http://127.0.0.1:{}/ping\"\n", server.port);
     let Some(home) = Home::in_memory(test, &config) else { return };
+    fs::create_dir(home.at("spool")).expect("ours");
     let line = || home.status().lines().find(|line| line.starts_with("heartbeat")).map(String::from);
     assert_eq!(line().as_deref(), Some("heartbeat: not called since the host started"));
     home.login("amanda");

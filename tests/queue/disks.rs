@@ -135,7 +135,7 @@ fn with_no_place_for_a_note_nothing_is_posted_until_there_is_one() {
                  run noted \"$@\" send; run again \"$@\" send
                  {well}
                  run well \"$@\" send
-                 [ -z \"$(ls -A spool)\" ]"
+                 [ \"$(ls -A spool)\" = sender ]"
             );
             let output = on_a_small_disk(&home, owner, &script);
             let output = output.when(format!("{disk}, owner {owner}"));

@@ -87,7 +87,7 @@ fn target(Target { state, counts, kept_until }: &Target, now: &Stamp) -> String 
 
 fn send(facts: &Facts) -> String {
     let (state, run) = match &facts.last_run {
-        Record::NotKept => ("unknown", None),
+        Record::NotKept(_) => ("unknown", None),
         Record::Nothing => ("never", None),
         Record::Run(run) if run.failure.is_empty() => ("well", Some(run)),
         Record::Run(run) => ("failed", Some(run)),
@@ -112,7 +112,7 @@ fn heartbeat(facts: &Facts) -> String {
     }
     let known = match &facts.last_run {
         Record::Run(run) => Some(&run.heartbeat),
-        Record::NotKept | Record::Nothing => None,
+        Record::NotKept(_) | Record::Nothing => None,
     };
     let success = known.and_then(|known| known.success.as_ref()).map(|at| moment(at, &facts.now));
     let failure = known.map(|known| known.failure.as_str()).filter(|why| !why.is_empty());

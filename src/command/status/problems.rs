@@ -111,7 +111,7 @@ fn stopped(facts: &Facts) -> Option<Problem> {
         Record::Nothing if is_anything_ripe(facts) && is_long(facts.now.boot_ms) => {
             Some("`send` hasn't run since the host started, although something waits for it".into())
         }
-        Record::Nothing | Record::NotKept => None,
+        Record::Nothing | Record::NotKept(_) => None,
     };
     text.map(|text| Problem { code: "stopped", text, remedy: "`check` says how to schedule it" })
 }

@@ -18,7 +18,7 @@ const LOOK_AT_CHECK: &str = "; if somebody has logged in since, `check` says why
 pub fn print(facts: &Facts, spool: &Path, style: &Style<'_>) -> String {
     let mut text: String = facts.targets.iter().map(|one| target(one, style)).collect();
     match facts.place {
-        Place::Missing => text += &format!("nothing was recorded yet{LOOK_AT_CHECK}"),
+        Place::Missing => text.extend(["nothing was recorded yet", LOOK_AT_CHECK]),
         Place::Repairing => text += "a repair of the queue was cut off; the next `send` finishes it\n",
         Place::Ready => {
             if facts.targets.is_empty() {
@@ -74,7 +74,7 @@ fn sessions(facts: &Facts, style: &Style<'_>) -> String {
 /// `send last ran 2026-04-25 10:00:00+12:00: well`, and a line about the heartbeat if there is one.
 fn sender(facts: &Facts, style: &Style<'_>) -> String {
     let mut text = match &facts.last_run {
-        Record::NotKept => "when send last ran is not kept, because queue.spool is not in memory".into(),
+        Record::NotKept(why) => format!("when send last ran is not known: {why}"),
         Record::Nothing => "send hasn't run since the host started".into(),
         Record::Run(LastRun { at, mode, failure, .. }) => {
             let command = if *mode == Mode::Watch { "send --watch" } else { "send" };
@@ -92,7 +92,7 @@ fn sender(facts: &Facts, style: &Style<'_>) -> String {
 /// `heartbeat: failed: HTTP 404: check the address; last worked 2026-04-25 10:00:00+12:00`
 fn heartbeat(record: &Record, style: &Style<'_>) -> String {
     let heartbeat = match record {
-        Record::NotKept => return "heartbeat: configured; when it last worked is not kept\n".into(),
+        Record::NotKept(_) => return "heartbeat: configured; when it last worked is not known\n".into(),
         Record::Nothing => return "heartbeat: not called since the host started\n".into(),
         Record::Run(run) => &run.heartbeat,
     };
