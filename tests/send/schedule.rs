@@ -106,9 +106,21 @@ fn busybox_crond_runs_send_as_an_unprivileged_user() {
 
 #[test]
 fn a_watching_sender_delivers_within_a_second_and_is_no_busy_one() {
-    let home = Home::new(STDOUT);
+    delivers_and_rests(&Home::new(STDOUT));
+}
+
+/// What it records of its rounds is where it watches for events, and must not wake it.
+#[test]
+fn a_watching_sender_that_records_its_rounds_is_no_busy_one() {
+    if let Some(home) = Home::in_memory("a_watching_sender_that_records_its_rounds_is_no_busy_one", STDOUT) {
+        delivers_and_rests(&home);
+        assert!(home.last_run().exists());
+    }
+}
+
+fn delivers_and_rests(home: &Home) {
     home.login("amanda");
-    let watch = Running::watch(&home);
+    let watch = Running::watch(home);
     assert!(watch.line(Duration::from_secs(20)).starts_with("'amanda'"), "what waits is sent at once");
     for user in ["bob", "carol"] {
         home.login(user);
