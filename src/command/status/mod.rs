@@ -29,7 +29,8 @@ pub fn report(config: &Config, form: Form) -> Result<(String, Health), Error> {
     let findings: Vec<_> = problems.iter().map(problems::Problem::finding).collect();
     let (said, health) = check::print(&findings);
     let text = match form {
-        Form::Text => text::print(&facts, &config.paths.spool, &style) + &said,
+        Form::Text if problems.is_empty() => text::print(&facts, &config.paths.spool, &style),
+        Form::Text => format!("{}\n{said}", text::print(&facts, &config.paths.spool, &style)),
         Form::Json => json::print(&facts, &problems, config, &style),
     };
     Ok((text, health))
