@@ -318,7 +318,6 @@ mod tests {
             "log --json --json",
             "log --target x",
             "send -n 7",
-            "send --json",
             "-n 7",
         ] {
             assert!(parse(line).is_err_and(|why| matches!(why.kind(), Kind::Usage(_))), "{line}");
