@@ -37,7 +37,7 @@ fn rows(upstream: u16, silent: u16) -> Vec<Row> {
         row(
             "https",
             &well,
-            "TLS failed: the server speaks no TLS on this port: correct the port, or write http:// instead of https:// \
+            "TLS failed: the server does not speak TLS on this port: correct the port, or write http:// instead of https:// \
              (POST https://HOST)",
         ),
         row(
@@ -49,7 +49,7 @@ fn rows(upstream: u16, silent: u16) -> Vec<Row> {
         row(
             "https",
             "TLS ssl_reject_handshake on;",
-            "TLS failed: the server knows no host of this name: check the address (POST https://HOST)",
+            "TLS failed: the server does not know this host name: check the address (POST https://HOST)",
         ),
         row(
             "http",
@@ -86,7 +86,7 @@ fn rows(upstream: u16, silent: u16) -> Vec<Row> {
         row(
             "http",
             "location / { return 444; }",
-            "the server closed the connection, or speaks no HTTP (POST http://HOST)",
+            "the server closed the connection or does not speak HTTP (POST http://HOST)",
         ),
         row(
             "http",
@@ -96,7 +96,7 @@ fn rows(upstream: u16, silent: u16) -> Vec<Row> {
         row(
             "http",
             &format!("location / {{ proxy_pass http://127.0.0.1:{silent}; }}"),
-            "no answer in time: the server has accepted the connection, and then nothing more came (POST http://HOST)",
+            "no answer in time: the server accepted the connection, then sent nothing more (POST http://HOST)",
         ),
     ]
 }
