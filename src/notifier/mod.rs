@@ -48,7 +48,7 @@ use std::cmp::Reverse;
 
 use crate::http::{Method, Request, Response, Url};
 #[cfg(feature = "email")]
-use crate::mail::Letter;
+use crate::mail::Mail;
 use crate::notice::LONGEST;
 use crate::notifier::outcome::{Asked, Reading};
 use crate::rules::Filter;
@@ -132,7 +132,7 @@ pub enum Message {
     Post(Request),
     /// To be mailed.
     #[cfg(feature = "email")]
-    Mail(Letter),
+    Mail(Mail),
     /// To be printed.
     Print(String),
 }

@@ -134,7 +134,8 @@ fn a_certificate_that_proves_nothing_is_refused_with_the_reason_and_the_event_is
         (other.self_signed("self", "basicConstraints=CA:FALSE"), UNKNOWN),
         (other.self_signed("self-authority", "basicConstraints=critical,CA:TRUE"), SELF_SIGNED),
     ];
-    let old = "the server's certificate is of X.509 version 1, which is obsolete: give the server a new one, of version 3";
+    let old =
+        "the server's certificate is of X.509 version 1, which is obsolete: give the server a new one, of version 3";
     rows.extend(authority.issue_old("old").map(|pair| (pair, old)));
     let server = Server::well();
     let pairs: Vec<Pair> = rows.iter().map(|(pair, _)| pair.clone()).collect();
