@@ -50,7 +50,7 @@ use crate::http::{Method, Request, Response, Url};
 #[cfg(feature = "email")]
 use crate::mail::Mail;
 use crate::notice::LONGEST;
-use crate::notifier::outcome::{Asked, Reading};
+use crate::notifier::outcome::{Reading, Sent};
 use crate::rules::Filter;
 use crate::text::Secret;
 use crate::toml::Section;
@@ -272,7 +272,7 @@ impl Notifier {
         };
         let has_token = self.setup.bearer.is_some() || !self.setup.headers.is_empty() || url.user().is_some();
         let shown = format!("{}{}", url.origin(), self.path_without_secrets(url));
-        outcome::judge(&response, reading, Asked { method: self.setup.method, url, shown: &shown, has_token })
+        outcome::judge(&response, reading, Sent { method: self.setup.method, url, shown: &shown, has_token })
     }
 
     /// What is wrong with the settings, although they work; with the remedy.

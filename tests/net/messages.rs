@@ -54,8 +54,8 @@ fn rows(upstream: u16, silent: u16) -> Vec<Row> {
         row(
             "http",
             &with("client_max_body_size 10;"),
-            "HTTP 413 (POST http://HOST/); a server on the way takes no message of this size: raise its limit (nginx: \
-             client_max_body_size)",
+            "HTTP 413 (POST http://HOST/); a server in between does not accept a message of this size: raise its \
+             limit (nginx: client_max_body_size)",
         ),
         row(
             "http",
@@ -71,17 +71,17 @@ fn rows(upstream: u16, silent: u16) -> Vec<Row> {
         row(
             "http",
             &locked,
-            "HTTP 401 (POST http://HOST/…); it wants a token, or a name and a password, and none is set",
+            "HTTP 401 (POST http://HOST/…); it wants a token, or a name and a password, but none is set",
         ),
         Row { token: "anna:wr0ng", ..row("http", &locked, wrong) },
         Row { token: "tk_wr0ng", ..row("http", &locked, wrong) },
-        row("http", &with("deny all;"), "HTTP 403 (POST http://HOST/…); it lets nobody post there without a token"),
+        row("http", &with("deny all;"), "HTTP 403 (POST http://HOST/…); it does not allow posting without a token"),
         Row {
             token: "tk_1",
             ..row("http", &with("deny all;"), "the token is not allowed to post there: check its rights")
         },
         row("http", "location / { return 404; }", "HTTP 404 (POST http://HOST/…); nothing is there: check the address"),
-        row("http", "root ROOT;", "HTTP 405 (POST http://HOST/…); nobody can post there: check the address"),
+        row("http", "root ROOT;", "HTTP 405 (POST http://HOST/…); that address does not accept messages: check it"),
         row("http", "location / { return 429; }", "HTTP 429; everything is kept, and tried again in 1 min"),
         row(
             "http",
@@ -91,7 +91,7 @@ fn rows(upstream: u16, silent: u16) -> Vec<Row> {
         row(
             "http",
             "location / { proxy_pass http://127.0.0.1:9; }",
-            "HTTP 502 (POST http://HOST/); what is behind that server does not answer: wait, or see to it",
+            "HTTP 502 (POST http://HOST/); the server behind that one does not answer: wait, or check it",
         ),
         row(
             "http",

@@ -145,7 +145,7 @@ fn an_address_is_taken_or_refused_with_what_to_write() {
             "discord",
             "webhook_url",
             format!("http://127.0.0.1:{port}/api/webhooks/1/s3cret/slack"),
-            "take off what follows",
+            "remove the part after",
         ),
         (
             "discord",

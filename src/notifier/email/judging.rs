@@ -4,7 +4,7 @@ use crate::mail::{Failure, Refusal, Stage};
 use crate::notifier::Outcome;
 use crate::text::Field;
 
-/// Exit statuses of wrong settings or addresses: EX_USAGE, EX_NOUSER, EX_NOHOST, EX_NOPERM, EX_CONFIG.
+/// Exit statuses of wrong settings or addresses: `EX_USAGE`, `EX_NOUSER`, `EX_NOHOST`, `EX_NOPERM`, `EX_CONFIG`.
 const WRONG: [i32; 5] = [64, 67, 68, 77, 78];
 
 /// Turns the result of `mail::send` into an outcome.
