@@ -271,7 +271,7 @@ fn scratch(name: &str) -> PathBuf {
     directory
 }
 
-/// A TZif file that has a rule and no transitions (RFC 9636 §3).
+/// A `TZif` file that has a rule and no transitions (RFC 9636 §3).
 fn tzif(rule: &str) -> Vec<u8> {
     let block = [b"TZif2".as_slice(), &[0; 31], &[0, 0, 0, 1, 0, 0, 0, 1], &[0; 7]].concat();
     [&block, &block, b"\n".as_slice(), rule.as_bytes(), b"\n"].concat()
