@@ -89,10 +89,10 @@ impl Holder {
     pub fn of(path: &Path) -> Option<Self> {
         // If /proc belongs to another pid namespace, its ids mean other processes.
         let is_own_proc = fs::read_link("/proc/self").is_ok_and(|own| own == Path::new(&process::id().to_string()));
-        let place = place(path).filter(|_| is_own_proc)?;
+        let id = lock_id(path).filter(|_| is_own_proc)?;
         let mut found = None;
         each_line("/proc/locks", &mut |line| {
-            found = Self::in_line(line, &place);
+            found = Self::in_line(line, &id);
             found.is_some()
         });
         found
@@ -100,10 +100,10 @@ impl Holder {
 
     /// Parses `1: FLOCK  ADVISORY  WRITE 4711 fe:00:131075 0 EOF` (proc(5)). A process that waits has `->` as the
     /// second word.
-    fn in_line(line: &str, place: &str) -> Option<Self> {
+    fn in_line(line: &str, id: &str) -> Option<Self> {
         let words: Vec<&str> = line.split_ascii_whitespace().collect();
         let &[_, "FLOCK" | "POSIX", _, "WRITE", pid, found, ..] = words.as_slice() else { return None };
-        let pid: u32 = pid.parse().ok().filter(|_| found == place)?;
+        let pid: u32 = pid.parse().ok().filter(|_| found == id)?;
         // 0 stands for a process in another pid namespace; 1 holds none of our locks.
         let process = Some(pid).filter(|pid| *pid > 1 && *pid != process::id()).and_then(Process::find)?;
         Some(Self { pid: i32::try_from(pid).ok()?, process })
@@ -138,7 +138,7 @@ impl Holder {
 }
 
 /// Names a file as /proc/locks does: `fe:00:131075`. stat(2) won't do: it has another device on btrfs and overlayfs.
-fn place(path: &Path) -> Option<String> {
+fn lock_id(path: &Path) -> Option<String> {
     // O_PATH never waits, and closing such a descriptor releases none of this process's own locks.
     let file = OpenOptions::new().read(true).custom_flags(O_PATH).open(path).ok()?;
     let info = read_proc(&format!("/proc/self/fdinfo/{}", file.as_raw_fd()));
@@ -208,9 +208,9 @@ mod tests {
         let path = std::env::temp_dir().join(format!("ssn-locks-{}", process::id()));
         let file = open(&path).expect("a temporary file");
         assert_eq!(wait(&file, &path, Duration::ZERO), Wait::Taken);
-        let place = place(&path).expect("/proc");
+        let id = lock_id(&path).expect("/proc");
         let locks = fs::read_to_string("/proc/locks").expect("/proc");
-        let own = format!(" {} {place} ", process::id());
+        let own = format!(" {} {id} ", process::id());
         assert!(locks.contains(&own), "{own} is not in\n{locks}");
         fs::remove_file(&path).expect("it is ours");
     }

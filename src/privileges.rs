@@ -36,11 +36,15 @@ pub fn give_up_root(database: &Path, spool: &Path, missing: Missing) -> Result<(
     let home = database.parent().unwrap_or(Path::new("/"));
     let (uid, gid) = match owner_on_the_way(home) {
         Ok(owner) => owner,
-        Err(why) if why.kind() == io::ErrorKind::NotFound => match (missing, service_user()) {
-            (Missing::Create, owner) => create_home(home, owner)?,
-            (Missing::Leave, (0, _)) => return Ok(()),
-            (Missing::Leave, owner) => owner,
-        },
+        Err(why) if why.kind() == io::ErrorKind::NotFound => {
+            let (uid, gid) = service_user();
+            match missing {
+                Missing::Create => create_for(home, uid, gid).map_err(Error::file("create", home))?,
+                Missing::Leave if uid == 0 => return Ok(()),
+                Missing::Leave => {}
+            }
+            (uid, gid)
+        }
         Err(why) => return Err(Error::file("examine", home)(why)),
     };
     if uid == 0 {
@@ -104,11 +108,6 @@ fn refuse_if_shared(directory: &Path) -> Result<(), Error> {
 fn service_user() -> (u32, u32) {
     let user = User::from_name(SERVICE_USER).ok().flatten();
     user.map_or((0, 0), |user| (user.uid.as_raw(), user.gid.as_raw()))
-}
-
-fn create_home(home: &Path, (uid, gid): (u32, u32)) -> Result<(u32, u32), Error> {
-    create_for(home, uid, gid).map_err(Error::file("create", home))?;
-    Ok((uid, gid))
 }
 
 /// Creates a directory for a user, unless it exists. It gets its name once the user owns it, so that a kill in between

@@ -86,6 +86,7 @@ pub fn proven_items(block: &Block) -> Option<Items<'_>> {
 /// `PAM_SERVICE`, and include `PAM_USER`.
 fn start_of_items(block: &Block) -> Option<usize> {
     let (last, rest) = block.split_last()?;
+    // `any` advances `names`, so the items count only in this order.
     let mut names = ITEMS.iter();
     let length = rest.iter().rev().take_while(|(name, _)| names.any(|item| name == item)).count();
     let start = rest.len() - length;

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Mutex, PoisonError};
@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 use dns_lookup::{AddrFamily, AddrInfoHints, LookupErrorKind, SockType, getaddrinfo};
 
 use crate::http::Url;
-use crate::text::{Field, base64};
+use crate::http::proxy::tunnel;
+use crate::text::Field;
 
 /// How long to wait for one address before the next one is tried too (RFC 8305 §5).
 const NEXT_ADDRESS: Duration = Duration::from_millis(250);
@@ -28,9 +29,6 @@ const MOST_ADDRESSES: usize = 8;
 
 /// Bytes in a thread's stack. A look-up needs about 64 KiB.
 const STACK: usize = 256 * 1024;
-
-/// Bytes in the head of a proxy's answer.
-const PROXY_HEAD: usize = 8 * 1024;
 
 /// Where the C library finds local names.
 const HOSTS: &str = "/etc/hosts";
@@ -74,7 +72,7 @@ pub fn connect(
         down.note(&named, &why);
         why
     })?;
-    ask_proxy(&stream, host, port, proxy, deadline).map_err(|why| format!("{named} {why}"))?;
+    tunnel(&stream, host, port, proxy, deadline).map_err(|why| format!("{named} {why}"))?;
     Ok(stream)
 }
 
@@ -90,8 +88,9 @@ fn reach(host: &str, port: u16, down: &Down, deadline: Instant) -> Result<TcpStr
     Ok(stream)
 }
 
-/// Looks up the addresses of a name, in the C library's order. Asks for both families together, because a line in
-/// /etc/hosts must hide the name server for both; then for each alone, if that fails or takes long.
+/// Looks up the addresses of a name, in the C library's order. Asks for both families together, so that a line in
+/// /etc/hosts for one keeps the name server from being asked about the other; then for each alone, if that fails or
+/// takes long.
 fn look_up(host: &str, deadline: Instant) -> Result<Vec<IpAddr>, String> {
     if let Ok(address) = host.parse() {
         return Ok(vec![address]);
@@ -101,7 +100,7 @@ fn look_up(host: &str, deadline: Instant) -> Result<Vec<IpAddr>, String> {
     let mut reason = LookupErrorKind::Again;
     let mut unanswered = 0;
     for families in [None, Some(AddrFamily::Inet), Some(AddrFamily::Inet6)] {
-        ask(&spelled, families, &sender)?;
+        start_look_up(&spelled, families, &sender)?;
         unanswered += 1;
         let until =
             if families == Some(AddrFamily::Inet6) { deadline } else { deadline.min(Instant::now() + NEXT_FAMILY) };
@@ -149,10 +148,10 @@ fn spelled(host: &str) -> String {
     other.unwrap_or_else(|| host.into())
 }
 
-type Found = Result<Vec<IpAddr>, LookupErrorKind>;
+type Answer = Result<Vec<IpAddr>, LookupErrorKind>;
 
 /// Asks the C library on a thread of its own, because its look-up has no deadline. A late answer is dropped.
-fn ask(host: &str, family: Option<AddrFamily>, sender: &Sender<Found>) -> Result<(), String> {
+fn start_look_up(host: &str, family: Option<AddrFamily>, sender: &Sender<Answer>) -> Result<(), String> {
     let hints = AddrInfoHints {
         socktype: SockType::Stream.into(),
         address: family.map_or(0, Into::into),
@@ -166,7 +165,7 @@ fn ask(host: &str, family: Option<AddrFamily>, sender: &Sender<Found>) -> Result
         });
         let _ = sender.send(found);
     };
-    start(look_up)
+    spawn(look_up)
 }
 
 /// Orders addresses so that the families take turns, the first one's first (RFC 8305 §4).
@@ -195,24 +194,24 @@ fn race(host: &str, addresses: Vec<SocketAddr>, deadline: Instant) -> Result<Tcp
         if left.is_zero() {
             break;
         }
-        start(move || {
+        spawn(move || {
             let _ = sender.send((address, TcpStream::connect_timeout(&address, left)));
         })?;
         let pause = if number + 1 == count { left } else { NEXT_ADDRESS.min(left) };
-        if let Some(stream) = first(&receiver, pause, number + 1, &mut failures) {
+        if let Some(stream) = wait_for_first(&receiver, pause, number + 1, &mut failures) {
             return Ok(stream);
         }
     }
     let (address, why) = match failures.first() {
         None => (first_address, "no answer in time".to_owned()),
-        Some((address, why)) => (Some(*address), reason(why)),
+        Some((address, why)) => (Some(*address), explain(why)),
     };
     let Some(address) = address else { return Err(format!("{host} has no address")) };
     let others = if count > 1 { format!(", and {} more", count - 1) } else { String::new() };
     Err(format!("cannot connect to {host} ({address}{others}): {why}"))
 }
 
-fn reason(why: &io::Error) -> String {
+fn explain(why: &io::Error) -> String {
     match why.kind() {
         io::ErrorKind::TimedOut => "no answer in time".into(),
         io::ErrorKind::ConnectionRefused => "connection refused: nothing listens on this port".into(),
@@ -223,7 +222,7 @@ fn reason(why: &io::Error) -> String {
 type Attempt = (SocketAddr, io::Result<TcpStream>);
 
 /// Waits for one of the `started` attempts to connect. `None` after `pause`, or once all of them have failed.
-fn first(
+fn wait_for_first(
     receiver: &Receiver<Attempt>,
     pause: Duration,
     started: usize,
@@ -240,57 +239,9 @@ fn first(
     None
 }
 
-fn start(work: impl FnOnce() + Send + 'static) -> Result<(), String> {
+fn spawn(work: impl FnOnce() + Send + 'static) -> Result<(), String> {
     let thread = thread::Builder::new().stack_size(STACK).spawn(work);
     thread.map(drop).map_err(|why| format!("cannot start a thread to connect: {why}"))
-}
-
-/// Asks a proxy for a connection to the server (CONNECT, RFC 9110 §9.3.6).
-fn ask_proxy(mut stream: &TcpStream, host: &str, port: u16, proxy: &Url, deadline: Instant) -> Result<(), String> {
-    let credentials = proxy.user().map(|user| base64(user.reveal().as_bytes()));
-    let credentials =
-        credentials.map(|encoded| format!("Proxy-Authorization: Basic {encoded}\r\n")).unwrap_or_default();
-    let request = format!("CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n{credentials}\r\n");
-    let mut head = Vec::new();
-    let read = stream.write_all(request.as_bytes()).and_then(|()| {
-        // A byte at a time, because the server's bytes may follow the head.
-        let mut byte = [0];
-        while !head.ends_with(b"\r\n\r\n") && head.len() < PROXY_HEAD {
-            stream.set_read_timeout(Some(
-                deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1)),
-            ))?;
-            if stream.read(&mut byte)? == 0 {
-                break;
-            }
-            head.push(byte[0]);
-        }
-        stream.set_read_timeout(None)
-    });
-    if let Err(why) = read {
-        return Err(match why.kind() {
-            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "does not answer in time".into(),
-            _ => format!("closed the connection early: {why}"),
-        });
-    }
-    let text = String::from_utf8_lossy(&head);
-    let mut words = text.lines().next().unwrap_or_default().split(' ');
-    let is_http = words.next().is_some_and(|version| version.starts_with("HTTP/1."));
-    let status: u16 = words.next().and_then(|status| status.parse().ok()).unwrap_or(0);
-    Err(match status {
-        _ if !is_http => "does not speak HTTP: is network.proxy the address of a proxy?".into(),
-        200..300 => return Ok(()),
-        // tinyproxy answers 401 to a wrong password.
-        401 | 407 if proxy.user().is_some() => {
-            format!("does not accept the name and the password in network.proxy (HTTP {status})")
-        }
-        401 | 407 => {
-            format!("wants a name and a password (HTTP {status}): set network.proxy to http://NAME:PASSWORD@HOST:PORT")
-        }
-        403 => format!("does not allow a connection to {host}:{port} (HTTP 403): allow it in the proxy's settings"),
-        // tinyproxy answers 500 if it can't reach a server.
-        500 | 502..=504 => format!("cannot reach {host}:{port} itself (HTTP {status})"),
-        _ => format!("refuses a connection to {host}:{port} (HTTP {status}): is it a proxy that supports CONNECT?"),
-    })
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ mod tests;
 
 mod address;
 mod connect;
+mod proxy;
 mod relay;
 mod settings;
 #[cfg(feature = "email")]
@@ -206,15 +207,18 @@ fn message(request: &Request) -> minreq::Request {
 
 /// Sends a request with minreq and reads the answer.
 fn fetch(message: minreq::Request) -> Result<Response, String> {
-    let mut answer = message.send_lazy().map_err(why)?;
+    let mut answer = message.send_lazy().map_err(explain)?;
     if answer.reason_phrase == NO_STATUS_LINE {
         return Err("the server closed the connection or does not speak HTTP".into());
     }
     let mut body = Vec::new();
     let is_empty = matches!(answer.status_code, 204 | 304);
     let read = if is_empty { Ok(0) } else { (&mut answer).take(BODY_LIMIT).read_to_end(&mut body) };
-    let is_long = body.len() as u64 >= BODY_LIMIT;
-    let cut = read.err().map(|error| why_io(&error)).or_else(|| is_long.then(|| "it is too long".into()));
+    let cut = match read {
+        Err(error) => Some(explain_io(&error)),
+        Ok(_) if body.len() as u64 >= BODY_LIMIT => Some("it is too long".into()),
+        Ok(_) => None,
+    };
     let headers = std::mem::take(&mut answer.headers);
     Ok(after_interim(Response { status: answer.status_code, headers, body, cut }))
 }
@@ -237,15 +241,15 @@ fn head(bytes: &[u8]) -> Option<Response> {
     Some(Response { status, headers: headers.collect(), body: bytes[end + 4..].into(), cut: None })
 }
 
-fn why(error: minreq::Error) -> String {
+fn explain(error: minreq::Error) -> String {
     match error {
-        minreq::Error::IoError(error) => why_io(&error),
+        minreq::Error::IoError(error) => explain_io(&error),
         minreq::Error::AddressNotFound => "the host's name has no address".into(),
         other => format!("{IMPROPER}: {other}"),
     }
 }
 
-fn why_io(error: &io::Error) -> String {
+fn explain_io(error: &io::Error) -> String {
     #[cfg(feature = "tls")]
     if let Some(what) = reasons::of_tls(error) {
         return what;

@@ -93,14 +93,21 @@ fn listen() -> Option<(TcpListener, TcpListener, u16)> {
     Some((listener, held, port))
 }
 
+/// A connection to the listener that has not shown the secret yet.
+struct Waiting {
+    stream: TcpStream,
+    /// The bytes of its CONNECT request so far.
+    head: Vec<u8>,
+    since: Instant,
+}
+
 /// Waits for the connection that shows the secret, minreq's, among those of other local users.
 fn accept(listener: &TcpListener, secret: &str, deadline: Instant) -> Result<TcpStream, String> {
     let password = format!("Basic {}\r\n", base64(format!("relay:{secret}").as_bytes()));
-    let mut waiting: Vec<(TcpStream, Vec<u8>, Instant)> = Vec::new();
+    let mut waiting: Vec<Waiting> = Vec::new();
     loop {
         let is_full = waiting.len() >= MOST_WAITING;
-        let mut ready: Vec<_> =
-            waiting.iter().map(|(stream, ..)| PollFd::new(stream.as_fd(), PollFlags::POLLIN)).collect();
+        let mut ready: Vec<_> = waiting.iter().map(|one| PollFd::new(one.stream.as_fd(), PollFlags::POLLIN)).collect();
         if !is_full {
             ready.push(PollFd::new(listener.as_fd(), PollFlags::POLLIN));
         }
@@ -109,32 +116,40 @@ fn accept(listener: &TcpListener, secret: &str, deadline: Instant) -> Result<Tcp
             return Err("no answer in time: this host was too busy to send the request".into());
         }
         if is_full {
-            waiting.retain(|(.., since)| since.elapsed() < PATIENCE);
+            waiting.retain(|one| one.since.elapsed() < PATIENCE);
         }
         while waiting.len() < MOST_WAITING
             && let Ok((stream, _)) = listener.accept()
         {
             let _ = stream.set_nonblocking(true);
-            waiting.push((stream, Vec::new(), Instant::now()));
+            waiting.push(Waiting { stream, head: Vec::new(), since: Instant::now() });
         }
-        let mut place = 0;
-        while place < waiting.len() {
-            let (stream, head, _) = &mut waiting[place];
-            let is_over = !read_some(stream, head);
-            if head.ends_with(b"\r\n\r\n") && String::from_utf8_lossy(head).contains(&password) {
-                let (mut stream, ..) = waiting.swap_remove(place);
-                // One write of less than 256 bytes, because minreq reads blocks of that size until one is short.
-                let answered =
-                    stream.set_nonblocking(false).and_then(|()| stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n"));
-                return answered.map(|()| stream).map_err(|why| why.to_string());
-            }
-            if is_over || head.ends_with(b"\r\n\r\n") || head.len() > HEAD_LIMIT {
-                waiting.swap_remove(place);
-            } else {
-                place += 1;
-            }
+        if let Some(mut stream) = authenticated(&mut waiting, &password) {
+            // One write of less than 256 bytes, because minreq reads blocks of that size until one is short.
+            let answered = stream.set_nonblocking(false).and_then(|()| stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n"));
+            return answered.map(|()| stream).map_err(|why| why.to_string());
         }
     }
+}
+
+/// Reads from each connection, and returns the one that has shown the password. Drops those that have ended or sent
+/// another request.
+fn authenticated(waiting: &mut Vec<Waiting>, password: &str) -> Option<TcpStream> {
+    let mut place = 0;
+    while place < waiting.len() {
+        let Waiting { stream, head, .. } = &mut waiting[place];
+        let has_ended = !read_some(stream, head);
+        let is_complete = head.ends_with(b"\r\n\r\n");
+        if is_complete && String::from_utf8_lossy(head).contains(password) {
+            return Some(waiting.swap_remove(place).stream);
+        }
+        if has_ended || is_complete || head.len() > HEAD_LIMIT {
+            waiting.swap_remove(place);
+        } else {
+            place += 1;
+        }
+    }
+    None
 }
 
 /// Reads the bytes that have arrived. `false` at the end of the stream.
@@ -162,16 +177,9 @@ fn copy(mut local: &TcpStream, mut server: &TcpStream, deadline: Instant) -> Res
     let (mut received, mut is_asked, mut has_ended) = (0, false, false);
     loop {
         let _ = local.set_quickack(true);
-        let mut ready = vec![PollFd::new(local.as_fd(), PollFlags::POLLIN)];
-        if is_asked && !has_ended {
-            ready.push(PollFd::new(server.as_fd(), PollFlags::POLLIN));
-        }
-        if !wait(&mut ready, deadline)? {
-            return Err(TOO_LATE.into());
-        }
-        let is_ready: Vec<bool> = ready.iter().map(|one| one.any().unwrap_or(false)).collect();
+        let (from_minreq, from_server) = readable(local, server, is_asked && !has_ended, deadline)?;
         let limit = Some(deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1)));
-        if is_ready[0] {
+        if from_minreq {
             match local.read(&mut buffer) {
                 // minreq has its answer, or has given up.
                 Ok(0) | Err(_) => return Ok(()),
@@ -183,7 +191,7 @@ fn copy(mut local: &TcpStream, mut server: &TcpStream, deadline: Instant) -> Res
                 }
             }
         }
-        if is_ready.get(1) == Some(&true) {
+        if from_server {
             let length =
                 server.read(&mut buffer).map_err(|why| format!("the server closed the connection early: {why}"))?;
             received += length;
@@ -200,6 +208,24 @@ fn copy(mut local: &TcpStream, mut server: &TcpStream, deadline: Instant) -> Res
             }
         }
     }
+}
+
+/// Waits until minreq, or the server too if `with_server`, has sent something. Returns whether each has.
+fn readable(
+    local: &TcpStream,
+    server: &TcpStream,
+    with_server: bool,
+    deadline: Instant,
+) -> Result<(bool, bool), String> {
+    let mut ready = vec![PollFd::new(local.as_fd(), PollFlags::POLLIN)];
+    if with_server {
+        ready.push(PollFd::new(server.as_fd(), PollFlags::POLLIN));
+    }
+    if !wait(&mut ready, deadline)? {
+        return Err(TOO_LATE.into());
+    }
+    let is_ready = |place: usize| ready.get(place).is_some_and(|one| one.any() == Some(true));
+    Ok((is_ready(0), is_ready(1)))
 }
 
 /// Waits until one of these is ready. `false` at the deadline.

@@ -10,7 +10,7 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned, pki_types::ServerName}
 #[cfg(feature = "tls")]
 use rustls_platform_verifier::BuilderVerifierExt;
 
-use crate::http::why_io;
+use crate::http::explain_io;
 
 /// A connection, with or without TLS.
 pub enum Stream {
@@ -70,7 +70,7 @@ impl Stream {
             ClientConnection::new(config.with_no_client_auth().into(), name).map_err(|why| why.to_string())?;
         let mut stream = StreamOwned::new(session, timed);
         while stream.conn.is_handshaking() {
-            stream.conn.complete_io(&mut stream.sock).map_err(|why| why_io(&why))?;
+            stream.conn.complete_io(&mut stream.sock).map_err(|why| explain_io(&why))?;
         }
         Ok(Self::Tls(stream.into()))
     }
@@ -100,7 +100,7 @@ impl Stream {
             #[cfg(feature = "tls")]
             Self::Tls(stream) => stream.read(&mut part),
         };
-        let length = read.map_err(|why| why_io(&why))?;
+        let length = read.map_err(|why| explain_io(&why))?;
         bytes.extend(&part[..length]);
         Ok(length)
     }
@@ -112,7 +112,7 @@ impl Stream {
             #[cfg(feature = "tls")]
             Self::Tls(stream) => stream.write_all(bytes).and_then(|()| stream.flush()),
         };
-        written.map_err(|why| why_io(&why))
+        written.map_err(|why| explain_io(&why))
     }
 
     fn timed(&mut self) -> &mut Timed {

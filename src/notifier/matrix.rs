@@ -45,7 +45,7 @@ pub fn configure(section: &mut Section<'_>) -> Option<Setup> {
 }
 
 /// The address for one message. It ends with the transaction ID, by which the server recognises a retry.
-pub fn place(room: &Url, key: u64) -> Url {
+pub fn event_url(room: &Url, key: u64) -> Url {
     room.with_path(&format!("{}/{key:016x}", room.path()))
 }
 

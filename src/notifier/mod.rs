@@ -226,7 +226,7 @@ impl Notifier {
             Service::Gotify => (gotify::render(digest), None),
             #[cfg(feature = "matrix")]
             Service::Matrix => {
-                (matrix::render(digest), self.setup.address.as_ref().map(|room| matrix::place(room, key)))
+                (matrix::render(digest), self.setup.address.as_ref().map(|room| matrix::event_url(room, key)))
             }
             #[cfg(feature = "pushover")]
             Service::Pushover(keys) => (pushover::render(digest, keys), None),

@@ -119,10 +119,14 @@ pub fn read(response: &Response, hint: &str) -> Reading {
     let code = json::member(&response.body, "code");
     let is_among = |codes: &[&str]| code.is_some_and(|code| codes.contains(&code));
     let is_blocked = matches!(response.status, 401 | 403 | 404 | 405) && code.is_none() && hint.is_empty();
-    let pause = if is_among(&["42901"]) { Some(BURST_PAUSE) } else { None };
+    let pause = match code {
+        Some("42901") => Some(BURST_PAUSE),
+        Some("42908" | "42909") => Some(QUOTA_PAUSE),
+        _ => None,
+    };
     Reading {
         is_accepted: json::member(&response.body, "id").is_some(),
-        pause: pause.or(is_among(&["42908", "42909"]).then_some(QUOTA_PAUSE)),
+        pause,
         is_about_message: is_among(&ABOUT_MESSAGE),
         hint: is_blocked.then(|| BY_PATH.into()),
         error_text: json::member(&response.body, "error").map(|text| Field::new(text.as_bytes())).unwrap_or_default(),

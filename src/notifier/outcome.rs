@@ -68,11 +68,8 @@ pub struct Sent<'a> {
 /// proxy or a firewall, keeps all events.
 pub fn judge(response: &Response, reading: Reading, sent: Sent<'_>) -> Outcome {
     let status = response.status;
-    let error_text = match &reading.error_text {
-        text if text.is_empty() => String::new(),
-        text => format!(": {text}"),
-    };
-    let why = format!("HTTP {status}{error_text}");
+    let colon = if reading.error_text.is_empty() { "" } else { ": " };
+    let why = format!("HTTP {status}{colon}{}", reading.error_text);
     // For errors that the settings probably cause: also the request and the remedy.
     let in_full = |remedy: &str| {
         let (method, shown) = (sent.method.name(), sent.shown);
@@ -97,11 +94,11 @@ pub fn judge(response: &Response, reading: Reading, sent: Sent<'_>) -> Outcome {
         400..500 => match reading.hint {
             Some(hint) => Outcome::Moved { hint, why: in_full(reading.remedy) },
             None if reading.is_about_message && matches!(status, 400 | 413 | 422) => Outcome::Rejected { why },
-            None if reading.remedy.is_empty() => {
+            None => {
                 let is_own = !reading.error_text.is_empty();
-                Outcome::Refused { why: in_full(remedy(response, sent, is_own)) }
+                let remedy = if reading.remedy.is_empty() { remedy(response, sent, is_own) } else { reading.remedy };
+                Outcome::Refused { why: in_full(remedy) }
             }
-            None => Outcome::Refused { why: in_full(reading.remedy) },
         },
         // The service's explanation is better than ours.
         _ if !reading.error_text.is_empty() => Outcome::Failed { why },

@@ -116,6 +116,9 @@ pub fn choice() -> String {
 
 /// Explains that a text is not a service. It isn't shown if it may be an address, which is a secret.
 fn no_service(given: &str) -> String {
-    let is_wrong = || if given.contains('/') { choice() } else { format!("is {given:?}; {}", choice()) };
-    lacking(given).unwrap_or_else(is_wrong)
+    match lacking(given) {
+        Some(why) => why,
+        None if given.contains('/') => choice(),
+        None => format!("is {given:?}; {}", choice()),
+    }
 }

@@ -181,7 +181,10 @@ impl fmt::Display for Error {
                     f,
                     "unknown time zone {name:?}: not found in {directories}, not an IANA name, not a POSIX TZ string"
                 )?;
-                table::near(name).map_or(Ok(()), |near| write!(f, "; did you mean {near:?}?"))
+                match table::near(name) {
+                    Some(near) => write!(f, "; did you mean {near:?}?"),
+                    None => Ok(()),
+                }
             }
             Self::File(path, why) => write!(f, "cannot read {}: {why}", path.display()),
             Self::Malformed(path, Malformed(what)) => write!(f, "{} is malformed: {what}", path.display()),

@@ -130,10 +130,10 @@ fn without_leap_seconds(instant: i64, leap_seconds: &[(i64, i32)]) -> i64 {
 
 /// Reads the footer (RFC 9636 §3.3): a POSIX TZ string, or nothing, between two newlines.
 fn footer(bytes: &[u8]) -> Result<Option<Rule>, Malformed> {
-    let text = bytes
-        .strip_prefix(b"\n")
-        .and_then(|rest| rest.split(|byte| *byte == b'\n').next().filter(|text| text.len() < rest.len()));
-    let text = text.and_then(|text| std::str::from_utf8(text).ok()).ok_or(Malformed("its footer is cut off"))?;
+    let cut = Malformed("its footer is cut off");
+    let rest = bytes.strip_prefix(b"\n").ok_or(cut)?;
+    let end = rest.iter().position(|byte| *byte == b'\n').ok_or(cut)?;
+    let text = std::str::from_utf8(&rest[..end]).map_err(|_| cut)?;
     if text.is_empty() {
         return Ok(None);
     }

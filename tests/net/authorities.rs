@@ -196,7 +196,7 @@ fn a_server_must_send_its_intermediate_certificates_and_a_trusted_authority_may_
     home.configure(&ntfy("localhost", nginx.ports[0], &trusting(&root)));
     let output = home.send();
     assert_kept(&home, &output, UNKNOWN);
-    output.says("or let the server send its intermediate certificates too");
+    output.says("or make the server send its intermediate certificates");
     home.configure(&ntfy("localhost", nginx.ports[1], &trusting(&root)));
     home.send().succeeds();
     // What is trusted is the key; an old store's authorities have often been renewed with the same one.
