@@ -99,7 +99,10 @@ fn nobody_on_the_way_can_take_tls_away_or_put_words_before_it() {
 #[test]
 fn a_port_that_begins_without_tls_is_named_as_the_cause() {
     let (stderr, said, _) = send(&[("", b"220 mail.example\r\n")], &format!("tls = \"implicit\"\n{LOGIN}"));
-    assert!(stderr.contains("no TLS on this port: correct the port, or set tls = \"starttls\""), "{stderr}");
+    assert!(
+        stderr.contains("does not speak TLS on this port: correct the port, or set tls = \"starttls\""),
+        "{stderr}"
+    );
     assert!(!said.contains("EHLO"), "{said}");
 }
 
@@ -148,11 +151,11 @@ fn a_server_that_is_silent_endless_or_something_else_is_left_in_time_and_in_word
         (leak(&[("", line)]), "no greeting: the server's reply is too long"),
         (
             leak(&[("", b"554 5.7.1 not you\x1b[31m\r\n")]),
-            "SMTP 554 to the connection: 5.7.1 not you\u{fffd}[31m; it does not",
+            "SMTP 554 to the connection: 5.7.1 not you\u{fffd}[31m; it refuses",
         ),
         (leak(&[("", b"421 busy\r\n")]), "SMTP 421 to the connection: busy; everything"),
         (leak(&[greeting]), "no answer to EHLO: no answer in time"),
-        (leak(&[greeting, ("EHLO ", b"502 no EHLO here\r\n")]), "SMTP 502 to EHLO: no EHLO here; it does not talk"),
+        (leak(&[greeting, ("EHLO ", b"502 no EHLO here\r\n")]), "SMTP 502 to EHLO: no EHLO here; it refuses to talk"),
         (leak(&[greeting, hello]), "no answer to MAIL FROM: no answer in time"),
         (
             leak(&[greeting, hello, ("MAIL FROM:<router@host.example>", b"250 ok\r\n250 ok\r\n250 ok\r\n")]),
