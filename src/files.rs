@@ -60,19 +60,20 @@ pub fn is_roots_alone(path: &Path) -> io::Result<bool> {
     let mut path = path.to_owned();
     for _ in 0..LINKS_LIMIT {
         let mut next = None;
-        let mut way = PathBuf::new();
+        let mut prefix = PathBuf::new();
         let mut parts = path.components();
         for part in parts.by_ref() {
-            way.push(part);
-            let metadata = fs::symlink_metadata(&way)?;
+            prefix.push(part);
+            let metadata = fs::symlink_metadata(&prefix)?;
             // A link's mode means nothing.
             let is_shared = metadata.mode() & 0o022 != 0 && !metadata.is_symlink();
             if metadata.uid() != 0 || is_shared {
                 return Ok(false);
             }
             if metadata.is_symlink() {
-                way.pop();
-                next = Some(way.join(fs::read_link(way.join(part))?));
+                let link = fs::read_link(&prefix)?;
+                prefix.pop();
+                next = Some(prefix.join(link));
                 break;
             }
         }

@@ -1,4 +1,4 @@
-//! The hook records one session event from PAM's environment on the disk, within a second.
+//! The hook reads one session event from PAM's environment and writes it to the disk, within a second.
 //!
 //! The event goes to the database, else to the spool, else to syslog; it is never lost silently. Whatever
 //! happens, the login goes on.
@@ -155,7 +155,7 @@ fn append(paths: &Paths, event: &Event) -> Result<Queue, Error> {
 fn write_to_spool(hook: &Hook, event: &Event, why: &str) {
     let is_orphan = hook.paths.is_none();
     let Paths { database, spool } = hook.paths.clone().unwrap_or_default();
-    // If this process is still root, it must not open what the service user can replace.
+    // A process that is still root must not open what the service user can replace.
     if let Err(also) = privileges::give_up_root(&database, &spool, Missing::Create) {
         return log_event(&hook.host, event, &format!("{why}; {also}"));
     }

@@ -138,9 +138,11 @@ impl Session {
             self.ask(&base64(password.reveal().as_bytes()), Stage::Login, 235)?;
         } else {
             let offered = if mechanisms.is_empty() { "none".into() } else { mechanisms.join(" ") };
-            let why = "the server offers no log-in mechanism that this program supports (PLAIN, LOGIN), but";
-            let remedy = "remove `user` and `password` if it needs none, or check the port";
-            return Err(Failure::Impossible(format!("{why} {}: {remedy}", Field::new(offered.trim().as_bytes()))));
+            let offered = Field::new(offered.trim().as_bytes());
+            return Err(Failure::Impossible(format!(
+                "the server offers no log-in mechanism that this program supports (PLAIN, LOGIN; offered: {offered}): \
+                 remove `user` and `password` if it needs no login, or check the port"
+            )));
         }
         Ok(())
     }
