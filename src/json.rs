@@ -115,6 +115,7 @@ mod tests {
         assert_eq!(read, serde_json::json!({ hostile: [hostile, null, true, {}], "empty": [] }));
     }
 
+    #[test]
     fn only_a_member_of_the_outermost_object_is_found() {
         let rows = [
             (r#"{"id":"1"}"#, Some("1")),

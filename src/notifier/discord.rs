@@ -26,7 +26,7 @@ const USERNAME_LIMIT: usize = 80;
 /// The error code of an invalid form. `errors` names the field.
 const INVALID_FORM: u32 = 50_035;
 
-/// Error codes about the message: explicit content, too large, not JSON, blocked by automatic moderation, a harmful link.
+/// Error codes about the message: explicit content, too large, not JSON, blocked by moderation, a harmful link.
 const ABOUT_MESSAGE: [u32; 5] = [20_009, 40_005, 50_109, 200_000, 240_000];
 
 /// Error codes about the target, each with its remedy.

@@ -176,7 +176,8 @@ mod tests {
     #[test]
     fn a_supergroups_new_number_is_used_until_the_setting_changes() {
         let answer = concat!(
-            r#"{"ok":false,"error_code":400,"description":"Bad Request: group chat was upgraded to a supergroup chat","#,
+            r#"{"ok":false,"error_code":400,"#,
+            r#""description":"Bad Request: group chat was upgraded to a supergroup chat","#,
             r#""parameters":{"migrate_to_chat_id":-10023}}"#
         );
         let moved = outcome_of(&target("telegram", TARGET), 400, answer);

@@ -115,8 +115,8 @@ impl Zone {
         self.0.offset_at(instant)
     }
 
-    /// Finds the first instant (seconds since 1970) at which local time is `wall`, in seconds from 1970-01-01 00:00 local
-    /// time. A time that the clock skips is taken with the offset before the change.
+    /// Finds the first instant (seconds since 1970) at which local time is `wall` (seconds from 1970-01-01 00:00 in
+    /// local time). A time that the clock skips is taken with the offset before the change.
     pub fn instant_at(&self, wall: i64) -> i64 {
         let with = |offset: i32| wall - i64::from(offset);
         let (before, after) = (with(self.offset_at(wall - DAY)), with(self.offset_at(wall + DAY)));

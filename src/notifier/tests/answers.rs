@@ -49,7 +49,10 @@ const ANSWERS: [Answer; 48] = [
         "a text that Discord does not take",
         400,
         &[],
-        r#"{"message":"Invalid Form Body","code":50035,"errors":{"content":{"_errors":[{"message":"Must be shorter."}]}}}"#,
+        concat!(
+            r#"{"message":"Invalid Form Body","code":50035,"#,
+            r#""errors":{"content":{"_errors":[{"message":"Must be shorter."}]}}}"#
+        ),
         "X",
         "R",
     ),
@@ -57,7 +60,10 @@ const ANSWERS: [Answer; 48] = [
         "a thread that is none",
         400,
         &[],
-        r#"{"message":"Invalid Form Body","code":50035,"errors":{"thread_id":{"_errors":[{"message":"Not a snowflake."}]}}}"#,
+        concat!(
+            r#"{"message":"Invalid Form Body","code":50035,"#,
+            r#""errors":{"thread_id":{"_errors":[{"message":"Not a snowflake."}]}}}"#
+        ),
         "R",
         "R",
     ),
@@ -218,7 +224,8 @@ const MESSAGES: [Message; 21] = [
         &[],
         "",
         true,
-        "HTTP 401 (POST http://h.example/t); it does not accept the token, or the name and password: set the right ones",
+        "HTTP 401 (POST http://h.example/t); it does not accept the token, or the name and password: \
+         set the right ones",
     ),
     (
         "",
