@@ -33,7 +33,8 @@ impl Rules {
 
     /// Why a rule silences nobody, though it is there for that.
     fn futile(&self, rule: &Rule) -> Option<Doubt> {
-        let has_service = |name: &str| rule.services.as_ref().is_none_or(|names| names.iter().any(|known| known == name));
+        let has_service =
+            |name: &str| rule.services.as_ref().is_none_or(|names| names.iter().any(|known| known == name));
         match rule.notify {
             Notify::At(Urgency::Normal | Urgency::Urgent) => None,
             Notify::Never | Notify::At(Urgency::Quiet) if rule.keys.is_some() && !has_service(WITH_KEYS) => {

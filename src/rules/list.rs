@@ -1,7 +1,7 @@
 //! The rules of the configuration, and what they make of a session together.
 
-use crate::event::{ORIGIN, SERVICE};
-use crate::rules::rule::{Notify, Part, Proof, Reach, Rule, Session};
+use crate::event::{ORIGIN, SERVICE, authentication};
+use crate::rules::rule::{Evidence, Notify, Part, Proof, Reach, Rule, Session};
 use crate::rules::{Urgency, Verdict};
 use crate::toml::Section;
 use crate::tz::Zone;
@@ -55,11 +55,11 @@ impl Rules {
     /// Judges a session that is `base` without a rule. The first rule that decides counts, and before it those that
     /// make the notice more urgent.
     pub fn judge(&self, session: &Session<'_>, base: Ruling) -> Ruling {
-        let proof = self.proof(session);
+        let evidence = self.evidence(session);
         let (mut ruling, mut raised) = (base, None);
         for rule in &self.list {
             let own = Ruling { notify: rule.notify, rule: Some(rule.place) };
-            match rule.reach(session, proof) {
+            match rule.reach(session, &evidence) {
                 Reach::Nothing => {}
                 Reach::Raises => raised = raised.filter(|raised: &Ruling| raised.notify >= own.notify).or(Some(own)),
                 Reach::Decides => {
@@ -69,6 +69,14 @@ impl Rules {
             }
         }
         raised.filter(|raised| raised.notify >= ruling.notify).unwrap_or(ruling)
+    }
+
+    fn evidence(&self, session: &Session<'_>) -> Evidence {
+        let is_by_key = self.list.iter().any(|rule| rule.keys.is_some());
+        let found = if is_by_key { authentication::fingerprints(session.facts) } else { Vec::new() };
+        // `ED25519 SHA256:…`; of a certificate, more follows.
+        let fingerprints = found.iter().filter_map(|key| Some(key.split(' ').nth(1)?.to_owned())).collect();
+        Evidence { proof: self.proof(session), fingerprints }
     }
 
     fn proof(&self, session: &Session<'_>) -> Proof {

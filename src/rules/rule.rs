@@ -1,6 +1,6 @@
 //! One rule: which sessions it is about, and how urgent their notices are.
 
-use crate::event::{Action, BY, Fact, Facts, REMOTE_HOST, SERVICE, USER, authentication};
+use crate::event::{Action, BY, Fact, Facts, REMOTE_HOST, SERVICE, USER};
 use crate::rules::network::{address, bits};
 use crate::rules::{Network, New, Urgency};
 use crate::text::Field;
@@ -48,6 +48,15 @@ pub struct Session<'e> {
     pub new: New,
     /// When it happened, in UTC milliseconds; `None` while the clock is uncertain.
     pub at_ms: Option<i64>,
+}
+
+/// What all rules need to know of a session, found out once.
+#[derive(Clone, Debug)]
+pub struct Evidence {
+    /// How far its facts are proven.
+    pub proof: Proof,
+    /// The fingerprints of its keys: `SHA256:…`
+    pub fingerprints: Vec<String>,
 }
 
 /// A part of a session.
@@ -127,8 +136,8 @@ impl Rule {
         rule
     }
 
-    /// What it says of a session whose facts are proven so far.
-    pub fn reach(&self, session: &Session<'_>, proof: Proof) -> Reach {
+    /// What it says of a session.
+    pub fn reach(&self, session: &Session<'_>, evidence: &Evidence) -> Reach {
         let facts = session.facts;
         let remote_host = address(facts[REMOTE_HOST].as_str().as_bytes()).map(bits);
         let holds = is_one_of(self.users.as_deref(), facts, USER)
@@ -137,14 +146,14 @@ impl Rule {
             && self.networks.as_ref().is_none_or(|networks| {
                 remote_host.is_some_and(|address| networks.iter().any(|network| network.contains(address)))
             })
-            && self.keys.as_ref().is_none_or(|keys| has_key(facts, keys))
+            && self.keys.as_ref().is_none_or(|keys| keys.iter().any(|key| evidence.fingerprints.contains(key)))
             && self.is_about(session.part)
             && self.new.is_none_or(|new| new == (session.new != New::default()))
             && self.until.is_none_or(|until| session.at_ms.is_some_and(|at| at < until));
         let needed = if self.keys.is_some() { Proof::Environment } else { Proof::Items };
         // A remote host's own user names prove nothing.
         let is_by_remote = self.bys.is_some() && !facts[REMOTE_HOST].is_empty();
-        match (holds, proof >= needed && !is_by_remote) {
+        match (holds, evidence.proof >= needed && !is_by_remote) {
             (false, _) => Reach::Nothing,
             (true, false) => Reach::Raises,
             (true, true) => Reach::Decides,
@@ -167,12 +176,6 @@ impl Rule {
 
 fn is_one_of(names: Option<&[String]>, facts: &Facts, fact: Fact) -> bool {
     names.is_none_or(|names| names.iter().any(|name| name == facts[fact].as_str()))
-}
-
-fn has_key(facts: &Facts, keys: &[String]) -> bool {
-    // `ED25519 SHA256:…`; of a certificate, more follows.
-    let fingerprints = authentication::fingerprints(facts);
-    fingerprints.iter().any(|known| known.split(' ').nth(1).is_some_and(|known| keys.iter().any(|key| key == known)))
 }
 
 /// Reads a list that has at least one entry.

@@ -120,7 +120,8 @@ fn what_can_be_forged_makes_a_notice_more_urgent_and_never_less() {
                 assert_eq!(found.notify, expected, "{text} {second:?} {facts:?}");
             }
         }
-        let missing = format!("[[rule]]\n{condition}user = 'zoe'\nnotify = 'urgent'\n").replace("user = 'amanda'\n", "");
+        let missing =
+            format!("[[rule]]\n{condition}user = 'zoe'\nnotify = 'urgent'\n").replace("user = 'amanda'\n", "");
         assert_eq!(said(&rules(&missing, trust), &session(&other)), "normal", "{missing}");
     }
 }
