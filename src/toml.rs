@@ -229,7 +229,11 @@ impl<'t> Section<'t> {
                 Offset::Z => 0,
                 Offset::Custom { minutes } => i64::from(minutes) * 60,
             });
-            Some(Written { days: days_from_civil(date.year.into(), date.month.into(), date.day.into()), seconds, offset })
+            Some(Written {
+                days: days_from_civil(date.year.into(), date.month.into(), date.day.into()),
+                seconds,
+                offset,
+            })
         };
         let what = "must be a date such as 2027-01-31, or one with a time, without quotes";
         self.read(key, what, read).map(|found| found.value)

@@ -11,7 +11,7 @@ use crate::command::check::stack::{self, Line};
 const SERVICE: &str = "sshd";
 
 /// The finding about a host where all is well.
-const WELL: &str = "hook.trust_environment: nothing that users set comes before the hook in sshd's stack";
+pub const WELL: &str = "hook.trust_environment: nothing that users set comes before the hook in sshd's stack";
 
 /// What speaks against `hook.trust_environment = true`, else that nothing does.
 pub fn examine(host: &Host, is_root: bool) -> Vec<Finding> {
