@@ -86,6 +86,17 @@ impl Event {
     }
 }
 
+impl Action {
+    /// Finds an action by its name in the configuration.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "open" => Some(Self::Open),
+            "close" => Some(Self::Close),
+            _ => None,
+        }
+    }
+}
+
 impl Kind {
     /// Every kind, with its name in the text form and its number in the queue.
     pub const ALL: [(Self, &'static str, i64); 3] = [

@@ -1,6 +1,7 @@
 //! Judging: each new event gets its verdict once, before it is delivered to anybody.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
+use std::ops::ControlFlow;
 
 use rusqlite::params;
 
@@ -9,7 +10,7 @@ use crate::error::Error;
 use crate::event::Uid;
 use crate::queue::cursors::{judged, newest, set_judged};
 use crate::queue::sessions::{self, Context};
-use crate::queue::sql::{every, execute, value};
+use crate::queue::sql::{each, every, execute, value};
 use crate::queue::{Queue, Row, row};
 use crate::queue::{known, lately};
 use crate::rules::{New, Verdict};
@@ -60,6 +61,21 @@ impl Queue {
         let sql = "SELECT count(*) FROM event WHERE kind = 0 AND utc_ms > ? AND service = ?";
         let count = |service| self.read(|connection| value::<i64>(connection, sql, params![since, service]));
         services.iter().try_fold(0, |sum, service| Ok(sum + count(service)?))
+    }
+
+    /// How many events each rule decided about since a moment, in UTC milliseconds.
+    pub fn count_ruled(&self, since: i64) -> Result<BTreeMap<u16, u64>, Error> {
+        let sql = "SELECT judged FROM event WHERE utc_ms > ? AND judged LIKE '%rule %'";
+        let mut counts = BTreeMap::new();
+        self.read(|connection| {
+            each(connection, sql, params![since], &mut |row| {
+                if let Some(place) = Verdict::parse(&row::text(row, 0)?).rule {
+                    *counts.entry(place).or_default() += 1;
+                }
+                Ok(ControlFlow::Continue(()))
+            })
+        })?;
+        Ok(counts)
     }
 
     /// Whether there are events to judge.

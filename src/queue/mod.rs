@@ -47,7 +47,7 @@ pub use deliveries::{Batch, Cause, Failure, Take};
 pub use history::{Exceptional, Progress};
 pub use noted::Noted;
 pub use row::{EventId, Row};
-pub use sessions::{OpenSession, are_twins, session_key};
+pub use sessions::{Context, OpenSession, are_twins, session_key};
 pub use settings::{Limits, ORPHANS, Paths};
 pub use targets::{Counts, TargetState, Wait};
 pub use trouble::{disk_trouble, trouble};

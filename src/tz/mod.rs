@@ -11,12 +11,14 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod tzif;
+mod written;
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
 pub use civil::days_from_civil;
+pub use written::Written;
 
 use crate::files::{self, Links};
 use crate::tz::civil::civil_from_days;

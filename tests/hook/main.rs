@@ -5,6 +5,7 @@ mod hostile;
 mod links;
 mod login;
 mod privileges;
+mod rules;
 mod sessions;
 mod stacks;
 #[path = "../support/mod.rs"]

@@ -1,6 +1,7 @@
 //! The program on a host: installation, configuration, clock and zones, static builds, and what it costs.
 
 mod check;
+mod check_rules;
 mod clock;
 mod config;
 mod cost;
