@@ -12,8 +12,8 @@ use crate::http;
 #[cfg(feature = "email")]
 use crate::mail;
 use crate::notice::Style;
-use crate::notifier::{Digest, Message, Notice, Notifier, Outcome};
-use crate::rules::{Urgency, Verdict};
+use crate::notifier::{Digest, Draft, Message, Notifier, Outcome};
+use crate::rules::Verdict;
 
 /// What the notice says.
 const TEXT: &str = "this is a test; nobody logged in";
@@ -46,8 +46,9 @@ pub fn report(file: &Path, only: Option<&str>) -> Result<(String, Health), Error
 fn send(config: &Config, client: &http::Client<'_>, target: &Notifier, hint: &str) -> Vec<Finding> {
     let (name, event, now) = (&target.name, Event::notice(TEXT), Stamp::now());
     let style = Style { host: &config.host, zone: &config.zone, now: &now };
-    let text = style.line(&event, &Verdict::default());
-    let notices = [Notice { uid: event.uid.0, urgency: Urgency::Normal, text }];
+    let mut draft = Draft::new(target.capacity, target.detail, &style);
+    draft.add(&event, &Verdict::default());
+    let notices = draft.finish();
     let request = match target.render(&Digest { style: &style, notices: &notices }, hint) {
         Message::Post(request) => request,
         Message::Print(text) => return vec![Finding::ok(format!("{name} prints: {}", text.trim_end()))],

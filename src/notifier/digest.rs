@@ -15,7 +15,8 @@ pub struct Notice {
     pub uid: u64,
     /// How urgent it is.
     pub urgency: Urgency,
-    /// What a person reads: one line, without a line break.
+    /// What a person reads: one line, without a line break. For [`Detail::Report`](crate::notifier::Detail) it is
+    /// what a program reads: a JSON object.
     pub text: String,
 }
 

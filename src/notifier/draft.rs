@@ -7,6 +7,8 @@ use crate::event::Event;
 use crate::notice::{Rest, Style};
 use crate::notifier::capacity::Room;
 use crate::notifier::digest::key_with;
+#[cfg(feature = "report")]
+use crate::notifier::report;
 use crate::notifier::{Capacity, Notice};
 use crate::rules::Verdict;
 use crate::text::Field;
@@ -21,6 +23,28 @@ pub enum Detail {
     Digest,
     /// Each has one.
     EveryEvent,
+    /// Each has one, which is JSON for a program.
+    #[cfg(feature = "report")]
+    Report,
+}
+
+impl Detail {
+    /// The same with a line for every event.
+    pub fn in_full(self) -> Self {
+        match self {
+            Self::Digest | Self::EveryEvent => Self::EveryEvent,
+            #[cfg(feature = "report")]
+            Self::Report => Self::Report,
+        }
+    }
+
+    fn line(self, style: &Style<'_>, event: &Event, verdict: &Verdict) -> String {
+        match self {
+            Self::Digest | Self::EveryEvent => style.line(event, verdict),
+            #[cfg(feature = "report")]
+            Self::Report => report::object(style, event, verdict),
+        }
+    }
 }
 
 /// A message in the making.
@@ -53,7 +77,7 @@ impl<'a> Draft<'a> {
 
     /// Adds an event if there is room for it, and says whether there was.
     pub fn add(&mut self, event: &Event, verdict: &Verdict) -> bool {
-        if self.detail == Detail::EveryEvent {
+        if self.detail != Detail::Digest {
             return self.add_line(event, verdict).is_some();
         }
         let known = self.actors.iter().position(|actor| actor.name.as_ref() == event.actor());
@@ -83,7 +107,7 @@ impl<'a> Draft<'a> {
 
     /// Adds the event's own line, and returns its length; `None` if there is no room.
     fn add_line(&mut self, event: &Event, verdict: &Verdict) -> Option<usize> {
-        let text = self.style.line(event, verdict);
+        let text = self.detail.line(self.style, event, verdict);
         let length = self.capacity.length(&text);
         self.room.take(&text).then(|| {
             self.notices.push(Notice { uid: event.uid.0, urgency: verdict.urgency, text });
@@ -145,6 +169,17 @@ mod tests {
         assert_eq!(digest[10], rest);
         assert!(digest[11].starts_with("'amanda' logged in"), "{digest:?}");
         assert_eq!(lines(Detail::EveryEvent, &events).0.len(), 14);
+    }
+
+    #[cfg(feature = "report")]
+    #[test]
+    fn reports_are_counted_as_they_are_sent_and_none_is_left_out() {
+        let events = [("root", "m")].repeat(50);
+        let (reports, count) = lines(Detail::Report, &events);
+        assert_eq!(reports.len(), count);
+        let length = |count: usize| 6 + reports[..count].iter().map(|report| report.len() + 3).sum::<usize>();
+        assert!(count > 2 && length(count) <= 2000 && length(count) + reports[0].len() > 2000, "{reports:?}");
+        assert!(reports.iter().all(|report| crate::json::is_whole(report)), "{reports:?}");
     }
 
     /// P3

@@ -16,6 +16,8 @@ mod ntfy;
 mod outcome;
 #[cfg(feature = "pushover")]
 mod pushover;
+#[cfg(feature = "report")]
+mod report;
 #[cfg(any(
     feature = "gotify",
     feature = "matrix",
@@ -35,6 +37,8 @@ mod teams;
 mod telegram;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "webhook")]
+mod webhook;
 
 pub use capacity::{Capacity, Unit};
 pub use digest::{Digest, Notice};
@@ -91,12 +95,14 @@ const SERVICES: &[Row] = &[
     Row { name: "teams", capacity: teams::CAPACITY, detail: Detail::Digest, configure: teams::configure },
     #[cfg(feature = "telegram")]
     Row { name: "telegram", capacity: telegram::CAPACITY, detail: Detail::Digest, configure: telegram::configure },
+    #[cfg(feature = "webhook")]
+    Row { name: "webhook", capacity: webhook::CAPACITY, detail: Detail::Report, configure: webhook::configure },
     Row { name: "stdout", capacity: stdout::CAPACITY, detail: Detail::EveryEvent, configure: stdout::configure },
 ];
 
 /// The services that a build can lack: each is a feature of the same name.
 const OPTIONAL: &[&str] =
-    &["email", "gotify", "matrix", "mattermost", "pushover", "rocketchat", "slack", "teams", "telegram"];
+    &["email", "gotify", "matrix", "mattermost", "pushover", "rocketchat", "slack", "teams", "telegram", "webhook"];
 
 /// Every service can carry every notice.
 const _: () = {
@@ -156,6 +162,8 @@ enum Service {
     Teams,
     #[cfg(feature = "telegram")]
     Telegram(telegram::Chat),
+    #[cfg(feature = "webhook")]
+    Webhook,
     Stdout,
 }
 
@@ -236,6 +244,8 @@ impl Notifier {
             Service::Teams => (teams::render(digest), None),
             #[cfg(feature = "telegram")]
             Service::Telegram(chat) => (telegram::render(digest, chat, hint), None),
+            #[cfg(feature = "webhook")]
+            Service::Webhook => (report::array(digest), None),
             Service::Stdout => (stdout::render(digest), None),
         };
         let Some(url) = own.or_else(|| self.setup.address.clone()) else { return Message::Print(body) };
@@ -268,6 +278,8 @@ impl Notifier {
             Service::Teams => teams::read(&response),
             #[cfg(feature = "telegram")]
             Service::Telegram(chat) => telegram::read(&response, chat),
+            #[cfg(feature = "webhook")]
+            Service::Webhook => webhook::read(&response),
             Service::Stdout => Reading::default(),
         };
         let has_token = self.setup.bearer.is_some() || !self.setup.headers.is_empty() || url.user().is_some();

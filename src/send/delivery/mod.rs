@@ -220,7 +220,7 @@ impl Run<'_> {
     /// a log-in is wrong with its log-out too.
     fn isolate(&self, target: &Notifier, course: &mut Course) -> Result<Next, Error> {
         let most = OTHERS as usize + 1;
-        let Some(parcel) = self.parcel(target, Detail::EveryEvent, most)? else { return Ok(Next::Stop) };
+        let Some(parcel) = self.parcel(target, target.detail.in_full(), most)? else { return Ok(Next::Stop) };
         let Parcel { mut batch, notices, uids } = parcel;
         let outcome = self.attempt(target, &notices[..1], &uids[..1], course)?;
         if let Outcome::Failed { why } | Outcome::Refused { why } | Outcome::Rejected { why } = &outcome {

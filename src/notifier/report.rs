@@ -1,0 +1,186 @@
+//! Reports: events as JSON, for services that a program reads. docs/services.md describes every member.
+
+use crate::event::authentication;
+use crate::event::{Action, ENDED, Event, FACTS, Fact, Kind, Shown};
+use crate::json;
+use crate::notice::{self, Style};
+use crate::notifier::Digest;
+use crate::rules::Verdict;
+use crate::text::{FIELD_BYTES, FIELD_LIMIT, Field};
+
+/// The schema's version. A new member doesn't change it: programs must ignore those that they don't know.
+const VERSION: u8 = 1;
+
+/// Bytes of the longest string that is a `Field`: a backslash may precede each character.
+const LONGEST_FIELD: usize = FIELD_BYTES + FIELD_LIMIT;
+
+/// Bytes of the members' names, and of values that are neither a text nor a fact.
+const WORDS: usize = 600;
+
+/// Bytes of the longest report of one event.
+pub const LONGEST: usize = {
+    // The host's name, and how the user authenticated.
+    let mut length = WORDS + 4 * notice::LONGEST + 2 * LONGEST_FIELD;
+    let mut place = 0;
+    while place < FACTS.len() {
+        if !matches!(FACTS[place].shown, Shown::No) {
+            length += "\"\":,".len() + FACTS[place].name.len() + LONGEST_FIELD;
+        }
+        place += 1;
+    }
+    length
+};
+
+/// Writes the report of one event: an object.
+pub fn object(style: &Style<'_>, event: &Event, verdict: &Verdict) -> String {
+    let utc_ms = event.at.corrected(style.now);
+    let kind = match event.kind {
+        Kind::Session(Action::Open) => "open",
+        Kind::Session(Action::Close) => "close",
+        Kind::Notice => "notice",
+    };
+    let time = style.zone.format(utc_ms).replacen(' ', "T", 1);
+    let (host, text) = (json::string(style.host.as_str()), json::string(&style.line(event, verdict)));
+    let facts = facts(event);
+    let authentication = match event.action() {
+        // At the end of a session everybody can have changed that.
+        Some(Action::Open) => Field::new(authentication::describe(&event.facts).as_bytes()),
+        Some(Action::Close) | None => Field::default(),
+    };
+    let (authentication, urgency) = (string_or_null(&authentication), verdict.urgency.name());
+    let (new_address, new_key, unopened) = (verdict.new.is_address, verdict.new.is_key, verdict.is_unopened);
+    let duration_ms = verdict.after_ms.map_or_else(|| "null".into(), |ms| ms.to_string());
+    let (uncertain, noticed) = (event.at.is_uncertain(utc_ms), !event.facts[ENDED].is_empty());
+    format!(
+        "{{\"version\":{VERSION},\"uid\":\"{}\",\"type\":\"{kind}\",\"time\":\"{time}\",\"utc_ms\":{utc_ms},\
+         \"host\":{host},{facts}\"authentication\":{authentication},\"urgency\":\"{urgency}\",\
+         \"new_address\":{new_address},\"new_key\":{new_key},\"duration_ms\":{duration_ms},\
+         \"unopened\":{unopened},\"time_uncertain\":{uncertain},\"ended_noticed\":{noticed},\"text\":{text}}}",
+        event.uid
+    )
+}
+
+/// Writes an array of the reports of a digest, whose notices must be [`object`]s.
+pub fn array(digest: &Digest<'_>) -> String {
+    let objects: Vec<&str> = digest.notices.iter().map(|notice| notice.text.as_str()).collect();
+    format!("[{}]", objects.join(","))
+}
+
+/// A member for each fact that a notice shows, by the table's names. A notice of the program's own has none.
+fn facts(event: &Event) -> String {
+    let shown = Fact::all().filter(|(_, row)| row.shown != Shown::No);
+    let member = |(fact, name): (Fact, &str)| match event.action() {
+        Some(_) => format!("\"{name}\":{},", string_or_null(&event.facts[fact])),
+        None => format!("\"{name}\":null,"),
+    };
+    shown.map(|(fact, row)| member((fact, row.name))).collect()
+}
+
+fn string_or_null(field: &Field) -> String {
+    if field.is_empty() { "null".into() } else { json::string(field.as_str()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::clock::{EARLIEST_MS, Stamp};
+    use crate::event::{BY, Facts, KEY, METHOD, REMOTE_HOST, SERVICE, TTY, USER, Uid};
+    use crate::rules::{New, Urgency};
+    use crate::tz::Zone;
+
+    fn event(kind: Kind, values: &[(Fact, &str)]) -> Event {
+        let mut facts = Facts::default();
+        for (fact, value) in values {
+            facts[*fact] = Field::bounded(value.as_bytes(), fact.row().limit);
+        }
+        Event { uid: Uid(0xf3), kind, at: Stamp { utc_ms: EARLIEST_MS + 7, ..Stamp::default() }, facts }
+    }
+
+    fn report(event: &Event, verdict: &Verdict) -> Value {
+        let (host, zone) = (Field::new(b"example.com"), Zone::open("NZST-12NZDT,M9.5.0,M4.1.0/3").expect("a rule"));
+        let style = Style { host: &host, zone: &zone, now: &Stamp { utc_ms: EARLIEST_MS, ..Stamp::default() } };
+        serde_json::from_str(&object(&style, event, verdict)).expect("JSON")
+    }
+
+    #[test]
+    fn each_kind_of_event_is_reported_with_all_that_is_known_of_it() {
+        let values = [(USER, "root"), (BY, "amanda"), (REMOTE_HOST, "gateway"), (TTY, "pts/0"), (SERVICE, "su")];
+        let open = event(Kind::Session(Action::Open), &[&values[..], &[(METHOD, "password")]].concat());
+        let new = New { is_address: true, is_key: false };
+        let verdict = Verdict { urgency: Urgency::Urgent, new, ..Verdict::default() };
+        let text = "'root' (by 'amanda') (gateway) logged in to example.com via pts/0 (su) at \
+                    2026-11-01 13:00:00+13:00; password; new address";
+        let mut expected = json!({
+            "version": 1, "uid": "00000000000000f3", "type": "open", "time": "2026-11-01T13:00:00+13:00",
+            "utc_ms": EARLIEST_MS + 7, "host": "example.com", "user": "root", "remote_host": "gateway", "tty": "pts/0",
+            "service": "su", "by": "amanda", "address": null, "authentication": "password", "urgency": "urgent",
+            "new_address": true, "new_key": false, "duration_ms": null, "unopened": false, "time_uncertain": false,
+            "ended_noticed": false, "text": text
+        });
+        assert_eq!(report(&open, &verdict), expected);
+
+        let close = event(Kind::Session(Action::Close), &[(USER, "root"), (METHOD, "password"), (ENDED, "noticed")]);
+        let verdict = Verdict { after_ms: Some(1500), is_unopened: true, ..Verdict::default() };
+        for (name, value) in [("remote_host", Value::Null), ("tty", Value::Null), ("by", Value::Null)] {
+            expected[name] = value;
+        }
+        expected["service"] = Value::Null;
+        expected["authentication"] = Value::Null;
+        (expected["type"], expected["urgency"]) = (json!("close"), json!("normal"));
+        (expected["new_address"], expected["unopened"]) = (json!(false), json!(true));
+        (expected["duration_ms"], expected["ended_noticed"]) = (json!(1500), json!(true));
+        expected["text"] = json!(
+            "'root' logged out from example.com (); ended, noticed at 2026-11-01 13:00:00+13:00; after 1s; \
+             no login was recorded"
+        );
+        assert_eq!(report(&close, &verdict), expected);
+
+        let own = report(&event(Kind::Notice, &[(USER, "a dead letter")]), &Verdict::default());
+        assert_eq!((&own["type"], &own["user"], &own["duration_ms"]), (&json!("notice"), &Value::Null, &Value::Null));
+        assert_eq!(own["text"], "ssh-session-notifier on example.com at 2026-11-01 13:00:00+13:00: a dead letter");
+    }
+
+    #[test]
+    fn a_time_that_cannot_be_right_is_said() {
+        let mut early = event(Kind::Session(Action::Open), &[]);
+        early.at.utc_ms = 5000;
+        let early = report(&early, &Verdict::default());
+        assert_eq!((&early["time_uncertain"], &early["utc_ms"]), (&json!(true), &json!(5000)));
+        assert_eq!(early["time"], "1970-01-01T13:00:05+13:00");
+    }
+
+    /// P3
+    #[test]
+    fn a_fact_is_whole_where_the_text_cuts_it_and_stays_a_string_whatever_is_in_it() {
+        let name = format!("\"}},{{\\{{user}}\u{1b}\u{202e}{}", "x".repeat(200));
+        let report = report(&event(Kind::Session(Action::Open), &[(USER, &name)]), &Verdict::default());
+        let shown = name.replace(['\u{1b}', '\u{202e}'], "\u{fffd}");
+        assert_eq!(report["user"], shown);
+        assert!(report["text"].as_str().is_some_and(|text| text.len() < 200), "{report}");
+    }
+
+    #[test]
+    fn no_report_is_longer_than_the_services_are_checked_for() {
+        let longest = |character: &str| {
+            let host = Field::new(character.repeat(300).as_bytes());
+            let now = Stamp { utc_ms: i64::MAX, boot_ms: 1, boot_id: "b".into() };
+            let mut longest = event(Kind::Session(Action::Open), &[]);
+            longest.at = Stamp { utc_ms: i64::MIN, boot_ms: 1, boot_id: "a".into() };
+            for (fact, row) in Fact::all() {
+                longest.facts[fact] = Field::bounded(character.repeat(4000).as_bytes(), row.limit);
+            }
+            longest.facts[BY] = Field::new(format!("y{}", character.repeat(300)).as_bytes());
+            longest.facts[METHOD] = Field::new("publickey,".repeat(20).as_bytes());
+            longest.facts[KEY] = Field::default();
+            let new = New { is_address: true, is_key: true };
+            let verdict = Verdict { after_ms: Some(i64::MAX), new, is_unopened: true, ..Verdict::default() };
+            object(&Style { host: &host, zone: &Zone::utc(), now: &now }, &longest, &verdict).len()
+        };
+        for character in ["\"", "\u{1f512}", "\"\u{1f512}"] {
+            assert!(longest(character) <= LONGEST, "{} of {LONGEST}", longest(character));
+        }
+        assert!(longest("\"\u{1f512}") > LONGEST / 2, "{} of {LONGEST}", longest("\"\u{1f512}"));
+    }
+}
