@@ -1,4 +1,8 @@
-//! The JSON that this program needs (RFC 8259): writes values, and finds members of an object.
+//! The JSON that this program needs (RFC 8259): writes values, finds members of an object, checks a text.
+
+/// How deep a text that is checked may be nested.
+#[cfg(feature = "webhook")]
+const DEPTH: usize = 32;
 
 /// Writes a JSON string, with its quotes.
 pub fn string(text: &str) -> String {
@@ -58,6 +62,13 @@ pub fn is_whole(text: &str) -> bool {
     text.starts_with(['{', '[']) && value(text).is_some_and(|(_, rest)| rest.is_empty())
 }
 
+/// Whether a text is JSON: one object or array, nested no deeper than 32 levels, and nothing behind it.
+#[cfg(feature = "webhook")]
+pub fn is_json(text: &str) -> bool {
+    let text = text.trim_matches(SPACE);
+    text.starts_with(['{', '[']) && after_value(text, DEPTH) == Some("")
+}
+
 /// Returns the name of an object's first member; empty if it has none.
 pub fn first_key(object: &str) -> &str {
     let member = object.trim_start().strip_prefix('{').and_then(value);
@@ -95,6 +106,80 @@ fn value(text: &str) -> Option<(&str, &str)> {
         }
     }
     None
+}
+
+#[cfg(feature = "webhook")]
+const SPACE: [char; 4] = [' ', '\t', '\n', '\r'];
+
+/// What follows one value and the space behind it. `None`: there is no value.
+#[cfg(feature = "webhook")]
+fn after_value(text: &str, depth: usize) -> Option<&str> {
+    let rest = match text.as_bytes().first()? {
+        b'{' => after_list(&text[1..], '}', |member| {
+            let value = after_string(member)?.trim_start_matches(SPACE).strip_prefix(':')?;
+            after_value(value.trim_start_matches(SPACE), depth.checked_sub(1)?)
+        }),
+        b'[' => after_list(&text[1..], ']', |element| after_value(element, depth.checked_sub(1)?)),
+        b'"' => after_string(text),
+        b't' => text.strip_prefix("true"),
+        b'f' => text.strip_prefix("false"),
+        b'n' => text.strip_prefix("null"),
+        _ => after_number(text),
+    };
+    rest.map(|rest| rest.trim_start_matches(SPACE))
+}
+
+/// What follows a list of values, its end included.
+#[cfg(feature = "webhook")]
+fn after_list<'t>(text: &'t str, end: char, after: impl Fn(&'t str) -> Option<&'t str>) -> Option<&'t str> {
+    let mut text = text.trim_start_matches(SPACE);
+    if let Some(rest) = text.strip_prefix(end) {
+        return Some(rest);
+    }
+    loop {
+        let rest = after(text)?;
+        match rest.strip_prefix(',') {
+            Some(next) => text = next.trim_start_matches(SPACE),
+            None => return rest.strip_prefix(end),
+        }
+    }
+}
+
+#[cfg(feature = "webhook")]
+fn after_string(text: &str) -> Option<&str> {
+    let mut characters = text.strip_prefix('"')?.chars();
+    loop {
+        match characters.next()? {
+            '"' => return Some(characters.as_str()),
+            '\\' => match characters.next()? {
+                'u' if (0..4).all(|_| characters.next().is_some_and(|digit| digit.is_ascii_hexdigit())) => {}
+                '"' | '\\' | '/' | 'b' | 'f' | 'n' | 'r' | 't' => {}
+                _ => return None,
+            },
+            '\0'..' ' => return None,
+            _ => {}
+        }
+    }
+}
+
+#[cfg(feature = "webhook")]
+fn after_number(text: &str) -> Option<&str> {
+    let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
+    let whole = text.strip_prefix('-').unwrap_or(text);
+    let mut rest = match digits(whole) {
+        0 => return None,
+        // No number begins with another zero.
+        _ if whole.starts_with('0') => &whole[1..],
+        count => &whole[count..],
+    };
+    if let Some(fraction) = rest.strip_prefix('.') {
+        rest = &fraction[Some(digits(fraction)).filter(|count| *count > 0)?..];
+    }
+    if let Some(exponent) = rest.strip_prefix(['e', 'E']) {
+        let exponent = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
+        rest = &exponent[Some(digits(exponent)).filter(|count| *count > 0)?..];
+    }
+    Some(rest)
 }
 
 #[cfg(test)]
@@ -159,6 +244,35 @@ mod tests {
         ] {
             assert_eq!(is_whole(text), expected, "{text}");
         }
+    }
+
+    /// serde's reader is another one's idea of the same standard.
+    #[cfg(feature = "webhook")]
+    #[test]
+    fn a_text_is_json_where_another_reader_says_so_too() {
+        let whole = r#" {"a":[1,-0.5e+3,{},[ ]],"b" : {"\u00e9\n\/":"é王"},"c":[true,false,null,0,1E9,""]} "#;
+        assert!(is_json(whole));
+        let mut texts = ["{}", "[]", "[01]", "[1.]", "[.5]", "[-]", "[1e]", "[+1]", "{,}", "[1,]", "[,1]", "{\"a\"}"]
+            .map(String::from)
+            .to_vec();
+        texts.extend(
+            ["{\"a\":1,}", "{a:1}", "['a']", "[\"\t\"]", "[\"\\x\"]", "[\"\\u12\"]", "[tru]"].map(String::from),
+        );
+        texts.extend((0..whole.len()).filter_map(|length| whole.get(..length)).map(String::from));
+        for bit in 0..whole.len() * 8 {
+            let mut bytes = whole.as_bytes().to_vec();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            texts.extend(String::from_utf8(bytes));
+        }
+        for text in &texts {
+            let others = serde_json::from_str::<serde_json::Value>(text);
+            // Another one's numbers have a largest.
+            let is_out_of_range = others.as_ref().is_err_and(|why| why.to_string().contains("out of range"));
+            let is_list = others.is_ok_and(|value| value.is_object() || value.is_array());
+            assert_eq!(is_json(text), is_list || is_out_of_range, "{text}");
+        }
+        let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+        assert!(is_json(&nested(DEPTH)) && !is_json(&nested(DEPTH + 2)) && !is_json(&nested(1_000_000)));
     }
 
     #[test]
