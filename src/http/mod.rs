@@ -29,6 +29,7 @@ pub use settings::Settings;
 #[cfg(feature = "email")]
 pub use stream::Stream;
 
+use std::borrow::Cow;
 use std::io::{self, Read};
 #[cfg(not(feature = "tls"))]
 use std::path::Path;
@@ -65,13 +66,16 @@ pub struct Request {
     pub bearer: Option<Secret>,
     /// The number in `Idempotency-Key: "HEX"`, the same for every attempt to send a message.
     pub key: Option<u64>,
-    /// Names and values of headers that only this service needs.
-    pub headers: Vec<(&'static str, Secret)>,
+    /// Headers that only this service needs.
+    pub headers: Vec<Header>,
     /// The body, as JSON. A GET has none.
     pub body: String,
     /// Whether the proxy is bypassed.
     pub is_direct: bool,
 }
+
+/// A header's name and value.
+pub type Header = (Cow<'static, str>, Secret);
 
 /// A request's method (RFC 9110 §9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -200,7 +204,7 @@ fn message(request: &Request) -> minreq::Request {
         message = message.with_header("Idempotency-Key", format!("\"{key:016x}\""));
     }
     for (name, value) in &request.headers {
-        message = message.with_header(*name, value.reveal());
+        message = message.with_header(name.as_ref(), value.reveal());
     }
     message
 }

@@ -17,7 +17,7 @@ pub fn configure(section: &mut Section<'_>) -> Option<Setup> {
     let token = settings::word(section, "token")?;
     let server = server?;
     let address = server.with_path(&format!("{}/message", server.path().trim_end_matches('/')));
-    let headers = vec![("X-Gotify-Key", token.clone())];
+    let headers = vec![("X-Gotify-Key".into(), token.clone())];
     Some(Setup { headers, ..Setup::new(Service::Gotify, Some(address), vec![token]) })
 }
 
