@@ -14,10 +14,10 @@ use crate::files::{self, Links};
 use crate::text::Secret;
 use crate::tz::{Written, days_from_civil};
 
-/// Bytes of a file that holds a secret in its first line.
+/// Bytes of a file that holds a secret.
 const SECRET_LIMIT: u64 = 64 * 1024;
 
-/// A file, and the secret in it, or why it couldn't be read: by root, before that was given up.
+/// A file, and the text in it, or why it couldn't be read: by root, before that was given up.
 pub type KnownSecret = (PathBuf, Result<Secret, Error>);
 
 /// The text of one configuration file, and the mistakes found in it so far.
@@ -105,12 +105,18 @@ impl<'t> Reader<'t> {
         }
     }
 
-    fn secret_in(&self, path: &Path) -> Result<Secret, String> {
-        if let Some((_, known)) = self.secrets.iter().find(|(known, _)| known == path) {
-            return known.as_ref().cloned().map_err(ToString::to_string);
+    fn secret_in(&self, path: &Path, part: fn(&str) -> &str) -> Result<Secret, String> {
+        let read = || files::check_for_root(path).map_err(Error::file("read", path)).and_then(|()| text_of(path));
+        let text = match self.secrets.iter().find(|(known, _)| known == path) {
+            Some((_, known)) => known.as_ref().cloned().map_err(ToString::to_string),
+            None => read().map_err(|why| why.to_string()),
+        }?;
+        let part = part(text.reveal()).trim();
+        // Only what is used must be a text.
+        if part.contains(char::REPLACEMENT_CHARACTER) {
+            return Err(Error::file("read", path)(io::Error::other("not UTF-8")).to_string());
         }
-        let checked = files::check_for_root(path).map_err(Error::file("read", path));
-        checked.and_then(|()| first_line(path)).map_err(|why| why.to_string())
+        Ok(Secret::new(part))
     }
 
     fn push(&self, line: usize, what: &str) {
@@ -269,19 +275,37 @@ impl<'t> Section<'t> {
 
     /// A secret: `key` itself, or the first line of the file that `key_file` names.
     pub fn secret(&mut self, key: &str) -> Option<Found<Secret>> {
-        let key_file = format!("{key}_file");
-        let inline = self.string(key);
-        let Some(file) = self.string(&key_file) else {
-            return inline.map(|Found { value, line }| Found { value: Secret::new(value), line });
+        self.secret_or_file(key, |text| text.lines().next().unwrap_or_default())
+    }
+
+    /// The same with all lines of the file.
+    #[cfg(feature = "webhook")]
+    pub fn secret_text(&mut self, key: &str) -> Option<Found<Secret>> {
+        self.secret_or_file(key, |text| text)
+    }
+
+    /// The whole text of the file that the setting `key` names.
+    #[cfg(feature = "webhook")]
+    pub fn secret_file(&mut self, key: &str) -> Option<Found<Secret>> {
+        let file = self.string(key)?;
+        self.text_in(key, &file, |text| text)
+    }
+
+    /// The members of a table whose names are free, each with its line and the text of its value, in the file's order.
+    #[cfg(feature = "webhook")]
+    pub fn members(&mut self, key: &str) -> Vec<Found<(String, String)>> {
+        let mut section = self.section(key);
+        let keys: Vec<&str> = section.table.iter().flat_map(|table| table.iter()).map(|(key, _)| key).collect();
+        let text = |item: &Item| {
+            let number = || item.as_integer().map(|number| number.to_string());
+            let boolean = || item.as_bool().map(|boolean| boolean.to_string());
+            item.as_str().map(String::from).or_else(number).or_else(boolean)
         };
-        self.reader.named.borrow_mut().push(PathBuf::from(&file.value));
-        let value = self.check(&key_file, &file, |path| match Path::new(path) {
-            _ if inline.is_some() => Err(format!("stands beside {key}: give one of them")),
-            // Not shown: it may be the secret itself.
-            path if !path.is_absolute() => Err("must be the absolute path of a file that holds the secret".into()),
-            path => self.reader.secret_in(path).map_err(|why| format!("cannot be used: {why}")),
-        })?;
-        Some(Found { value, line: file.line })
+        let mut member = |key: &str| {
+            let Found { value, line } = section.read(key, "must be a string, a whole number, true or false", text)?;
+            Some(Found { value: (key.to_owned(), value), line })
+        };
+        keys.into_iter().filter_map(|key| member(key)).collect()
     }
 
     /// Turns a value into what it stands for, or notes why that cannot be done.
@@ -312,6 +336,29 @@ impl<'t> Section<'t> {
         }
     }
 
+    fn secret_or_file(&mut self, key: &str, part: fn(&str) -> &str) -> Option<Found<Secret>> {
+        let key_file = format!("{key}_file");
+        let inline = self.string(key);
+        let Some(file) = self.string(&key_file) else {
+            return inline.map(|Found { value, line }| Found { value: Secret::new(value), line });
+        };
+        if inline.is_some() {
+            return self.wrong(file.line, &key_file, format_args!("stands beside {key}: give one of them"));
+        }
+        self.text_in(&key_file, &file, part)
+    }
+
+    /// Part of the text of a file whose change is a change of the settings.
+    fn text_in(&self, key: &str, file: &Found<String>, part: fn(&str) -> &str) -> Option<Found<Secret>> {
+        self.reader.named.borrow_mut().push(PathBuf::from(&file.value));
+        let value = self.check(key, file, |path| match Path::new(path) {
+            // Not shown: it may be the secret itself.
+            path if !path.is_absolute() => Err("must be the absolute path of a file that holds the secret".into()),
+            path => self.reader.secret_in(path, part).map_err(|why| format!("cannot be used: {why}")),
+        })?;
+        Some(Found { value, line: file.line })
+    }
+
     fn read<T>(&mut self, key: &str, what: &str, parse: impl FnOnce(&Item) -> Option<T>) -> Option<Found<T>> {
         let (line, item) = self.item(key)?;
         parse(item).map(|value| Found { value, line }).or_else(|| self.wrong(line, key, what))
@@ -340,7 +387,7 @@ impl<'t> Section<'t> {
     }
 }
 
-/// The secrets in those files that are root's alone, if this is root: files that `x_file` names, whatever `x` is.
+/// The texts of those files that are root's alone, if this is root: files that `x_file` names, whatever `x` is.
 /// Nothing is read of others: they may be links to root's files.
 pub fn root_secrets(text: &str) -> Vec<KnownSecret> {
     let mut secrets = Vec::new();
@@ -365,15 +412,13 @@ fn collect_secrets(table: &dyn TableLike, secrets: &mut Vec<KnownSecret>) {
 /// Reads a file that is root's alone. `None`: it isn't.
 fn root_secret(path: &Path) -> Option<Result<Secret, Error>> {
     match files::is_roots_alone(path) {
-        Ok(true) => Some(first_line(path)),
+        Ok(true) => Some(text_of(path)),
         Ok(false) => None,
         Err(why) => Some(Err(Error::file("read", path)(why))),
     }
 }
 
-fn first_line(path: &Path) -> Result<Secret, Error> {
+fn text_of(path: &Path) -> Result<Secret, Error> {
     let (bytes, _) = files::read(path, SECRET_LIMIT, Links::Follow).map_err(Error::file("read", path))?;
-    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    let line = str::from_utf8(line).map_err(|_| Error::file("read", path)(io::Error::other("not UTF-8")))?;
-    Ok(Secret::new(line.trim()))
+    Ok(Secret::new(String::from_utf8_lossy(&bytes)))
 }
