@@ -105,6 +105,7 @@ pub fn read(response: &Response) -> Reading {
     };
     Reading {
         is_accepted: response.status == 204 || member("id").is_some(),
+        is_denied: false,
         limit_reset: limit_reset(response),
         pause: member("retry_after").and_then(outcome::seconds),
         // A form's other fields (thread_id, username) come from the settings.

@@ -24,7 +24,8 @@ mod report;
     feature = "pushover",
     feature = "slack",
     feature = "teams",
-    feature = "telegram"
+    feature = "telegram",
+    feature = "webhook"
 ))]
 mod settings;
 #[cfg(feature = "slack")]
@@ -50,7 +51,7 @@ pub use targets::{Name, configure};
 
 use std::cmp::Reverse;
 
-use crate::http::{Method, Request, Response, Url};
+use crate::http::{Header, Method, Request, Response, Url};
 #[cfg(feature = "email")]
 use crate::mail::Mail;
 use crate::notice::LONGEST;
@@ -163,7 +164,7 @@ enum Service {
     #[cfg(feature = "telegram")]
     Telegram(telegram::Chat),
     #[cfg(feature = "webhook")]
-    Webhook,
+    Webhook(Box<webhook::Webhook>),
     Stdout,
 }
 
@@ -177,9 +178,11 @@ struct Setup {
     bearer: Option<Secret>,
     method: Method,
     /// Headers that every message has.
-    headers: Vec<(&'static str, Secret)>,
+    headers: Vec<Header>,
     /// Parts of the address, and whatever else lets anybody read or post.
     secrets: Vec<Secret>,
+    /// How much of what a message holds, if the settings decide that.
+    carries: Option<(Capacity, Detail)>,
 }
 
 /// What is known of a service before anything is configured.
@@ -195,7 +198,7 @@ struct Row {
 impl Setup {
     /// Posts to an address, without a token.
     fn new(service: Service, address: Option<Url>, secrets: Vec<Secret>) -> Self {
-        Self { service, address, bearer: None, method: Method::Post, headers: Vec::new(), secrets }
+        Self { service, address, bearer: None, method: Method::Post, headers: Vec::new(), secrets, carries: None }
     }
 }
 
@@ -245,13 +248,23 @@ impl Notifier {
             #[cfg(feature = "telegram")]
             Service::Telegram(chat) => (telegram::render(digest, chat, hint), None),
             #[cfg(feature = "webhook")]
-            Service::Webhook => (report::array(digest), None),
+            Service::Webhook(webhook) => (webhook.render(digest, key), None),
             Service::Stdout => (stdout::render(digest), None),
         };
         let Some(url) = own.or_else(|| self.setup.address.clone()) else { return Message::Print(body) };
-        let Setup { method, bearer, headers, .. } = self.setup.clone();
+        let Setup { method, bearer, mut headers, .. } = self.setup.clone();
+        headers.extend(self.signature(digest, key, &body));
         let is_direct = self.is_direct;
         Message::Post(Request { method, url, bearer, key: Some(key), headers, body, is_direct })
+    }
+
+    /// The headers that sign a message, if the service has that.
+    fn signature(&self, digest: &Digest<'_>, key: u64, body: &str) -> Vec<Header> {
+        match &self.setup.service {
+            #[cfg(feature = "webhook")]
+            Service::Webhook(webhook) => webhook.sign(digest, key, body),
+            _ => Vec::new(),
+        }
     }
 
     /// Says what an answer to a request to `url` means. Secrets are taken out first: later one may have been cut,
@@ -279,7 +292,7 @@ impl Notifier {
             #[cfg(feature = "telegram")]
             Service::Telegram(chat) => telegram::read(&response, chat),
             #[cfg(feature = "webhook")]
-            Service::Webhook => webhook::read(&response),
+            Service::Webhook(webhook) => webhook.read(&response),
             Service::Stdout => Reading::default(),
         };
         let has_token = self.setup.bearer.is_some() || !self.setup.headers.is_empty() || url.user().is_some();

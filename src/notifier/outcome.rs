@@ -39,6 +39,8 @@ pub enum Outcome {
 pub struct Reading {
     /// Whether a 2xx has the mark of the service itself, which then has the message.
     pub is_accepted: bool,
+    /// Whether a 2xx says that the message was not accepted.
+    pub is_denied: bool,
     /// How long to wait before the next message, because this one used up the rate limit.
     pub limit_reset: Option<Duration>,
     /// How long to wait after a 429.
@@ -76,6 +78,10 @@ pub fn judge(response: &Response, reading: Reading, sent: Sent<'_>) -> Outcome {
         format!("{why} ({method} {shown}); {remedy}")
     };
     match status {
+        200..300 if reading.is_denied => {
+            let remedy = if reading.remedy.is_empty() { "this is not what `ok` expects" } else { reading.remedy };
+            Outcome::Failed { why: in_full(remedy) }
+        }
         200..300 if reading.is_accepted || is_accepted_elsewhere(response, sent.url) => {
             Outcome::Delivered { pause: reading.limit_reset }
         }

@@ -75,7 +75,9 @@ fn target(parent: &mut Section<'_>, name: Name) -> Option<Notifier> {
     let is_direct = section.boolean("proxy") == Some(false);
     let setup = configure(&mut section);
     section.finish();
-    Some(Notifier { name, service, filter, capacity: *capacity, detail: *detail, is_direct, setup: setup? })
+    let setup = setup?;
+    let (capacity, detail) = setup.carries.unwrap_or((*capacity, *detail));
+    Some(Notifier { name, service, filter, capacity, detail, is_direct, setup })
 }
 
 /// Finds the service of a target: the one that it is named after, or the one that its section names.

@@ -119,6 +119,7 @@ pub fn read(response: &Response, chat: &Chat) -> Reading {
     let number = parameter("migrate_to_chat_id").filter(|number| number.parse::<i64>().is_ok());
     Reading {
         is_accepted: member("ok") == Some("true"),
+        is_denied: false,
         pause: parameter("retry_after").and_then(outcome::seconds),
         is_about_message: ABOUT_MESSAGE.iter().any(|words| description.contains(words)),
         hint: number.map(|number| format!("chat {number} instead of {}", chat.id)),
