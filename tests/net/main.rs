@@ -17,6 +17,8 @@ mod messages;
 mod names;
 mod proxies;
 mod proxy;
+#[cfg(feature = "webhook")]
+mod recipes;
 mod relay;
 mod resolvers;
 mod servers;
@@ -26,4 +28,6 @@ mod services;
 mod support;
 #[cfg(feature = "tls")]
 mod tls;
+#[cfg(feature = "webhook")]
+mod webhook;
 mod wire;
