@@ -301,11 +301,11 @@ impl<'t> Section<'t> {
             let boolean = || item.as_bool().map(|boolean| boolean.to_string());
             item.as_str().map(String::from).or_else(number).or_else(boolean)
         };
-        let mut member = |key: &str| {
+        let member = |key: &str| {
             let Found { value, line } = section.read(key, "must be a string, a whole number, true or false", text)?;
             Some(Found { value: (key.to_owned(), value), line })
         };
-        keys.into_iter().filter_map(|key| member(key)).collect()
+        keys.into_iter().filter_map(member).collect()
     }
 
     /// Turns a value into what it stands for, or notes why that cannot be done.

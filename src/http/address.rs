@@ -123,6 +123,14 @@ impl Url {
         self.text.reveal()[self.path..].split_once('?').map_or("", |(_, query)| query)
     }
 
+    /// What in a webhook's address lets anybody post: its last part, and the values in its query.
+    #[cfg(any(feature = "slack", feature = "teams", feature = "webhook"))]
+    pub fn secrets(&self) -> Vec<Secret> {
+        let last = self.path().trim_end_matches('/').rsplit('/').next();
+        let values = self.query().split('&').filter_map(|part| part.split_once('=')).map(|(_, value)| value);
+        last.into_iter().chain(values).filter(|secret| !secret.is_empty()).map(Secret::new).collect()
+    }
+
     /// Whether the host is on a local network, where no captive portal is in between: a private address
     /// (RFC 1918, RFC 3927), or a local name (RFC 6762, RFC 8375, and the endings that routers use).
     pub fn is_near(&self) -> bool {

@@ -21,7 +21,10 @@ pub enum Unit {
     /// Bytes of UTF-8.
     Bytes,
     /// Unicode code points.
-    #[cfg_attr(not(any(feature = "pushover", feature = "rocketchat")), expect(dead_code, reason = "few services"))]
+    #[cfg_attr(
+        not(any(feature = "pushover", feature = "rocketchat", feature = "webhook")),
+        expect(dead_code, reason = "of few services")
+    )]
     Characters,
     /// UTF-16 units after `&`, `<` and `>` are escaped as `&amp;`, `&lt;` and `&gt;`.
     #[cfg_attr(not(feature = "slack"), expect(dead_code, reason = "only Slack"))]

@@ -24,8 +24,7 @@ mod report;
     feature = "pushover",
     feature = "slack",
     feature = "teams",
-    feature = "telegram",
-    feature = "webhook"
+    feature = "telegram"
 ))]
 mod settings;
 #[cfg(feature = "slack")]
@@ -248,23 +247,23 @@ impl Notifier {
             #[cfg(feature = "telegram")]
             Service::Telegram(chat) => (telegram::render(digest, chat, hint), None),
             #[cfg(feature = "webhook")]
-            Service::Webhook(webhook) => (webhook.render(digest, key), None),
+            Service::Webhook(webhook) => {
+                let body = webhook.render(digest, key);
+                let signature = webhook.sign(digest, key, &body);
+                return self.post(None, key, body, signature);
+            }
             Service::Stdout => (stdout::render(digest), None),
         };
-        let Some(url) = own.or_else(|| self.setup.address.clone()) else { return Message::Print(body) };
-        let Setup { method, bearer, mut headers, .. } = self.setup.clone();
-        headers.extend(self.signature(digest, key, &body));
-        let is_direct = self.is_direct;
-        Message::Post(Request { method, url, bearer, key: Some(key), headers, body, is_direct })
+        self.post(own, key, body, Vec::new())
     }
 
-    /// The headers that sign a message, if the service has that.
-    fn signature(&self, digest: &Digest<'_>, key: u64, body: &str) -> Vec<Header> {
-        match &self.setup.service {
-            #[cfg(feature = "webhook")]
-            Service::Webhook(webhook) => webhook.sign(digest, key, body),
-            _ => Vec::new(),
-        }
+    /// To be posted to an address of its own or the usual one, with a few headers more; printed where there is none.
+    fn post(&self, own: Option<Url>, key: u64, body: String, more: Vec<Header>) -> Message {
+        let Some(url) = own.or_else(|| self.setup.address.clone()) else { return Message::Print(body) };
+        let Setup { method, bearer, mut headers, .. } = self.setup.clone();
+        headers.extend(more);
+        let is_direct = self.is_direct;
+        Message::Post(Request { method, url, bearer, key: Some(key), headers, body, is_direct })
     }
 
     /// Says what an answer to a request to `url` means. Secrets are taken out first: later one may have been cut,

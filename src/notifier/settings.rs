@@ -9,18 +9,10 @@ use crate::toml::Section;
 pub fn webhook(section: &mut Section<'_>, key: &str) -> Option<(Url, Vec<Secret>)> {
     let found = section.required(key, Section::secret)?;
     let url = Url::configure(section, key, &found)?;
-    let secrets = parts(&url);
+    let secrets = url.secrets();
     let is_whole = !secrets.is_empty();
     section.check(key, &found, |_| if is_whole { Ok(()) } else { Err("must be the webhook's whole address") })?;
     Some((url, secrets))
-}
-
-/// What in a webhook's address lets anybody post: its last part, and the values in its query.
-#[cfg(any(feature = "slack", feature = "teams", feature = "webhook"))]
-pub fn parts(url: &Url) -> Vec<Secret> {
-    let last = url.path().trim_end_matches('/').rsplit('/').next().map(Secret::new);
-    let values = url.query().split('&').filter_map(|part| part.split_once('=')).map(|(_, value)| Secret::new(value));
-    last.into_iter().chain(values).filter(|secret| !secret.reveal().is_empty()).collect()
 }
 
 /// Reads a secret that must be safe in a header: one word of ASCII.

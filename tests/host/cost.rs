@@ -11,6 +11,8 @@ use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use crate::support::cost::{Cost, behind, is_possible, traced};
 use crate::support::home::{Home, LOGIN, STDOUT, hook};
 use crate::support::outcome::Outcome;
+#[cfg(feature = "webhook")]
+use crate::support::server::{Server, reply};
 use crate::support::{is_root, skip};
 
 /// Bytes that a login may write, with its share of what is moved into the database now and then.
@@ -224,6 +226,25 @@ fn ten_thousand_waiting_events_are_sent_with_less_than_8_mib() {
     let peak = memory(&home, |mut command| command.output().expect("it starts"), &["send"]);
     assert!((100..limit(8)).contains(&peak), "{peak} KiB");
     assert_eq!(home.queue().count_waiting(), 0);
+}
+
+/// P6
+#[cfg(feature = "webhook")]
+#[test]
+fn ten_thousand_waiting_events_are_reported_with_less_than_8_mib() {
+    if !is_possible("ten_thousand_waiting_events_are_reported_with_less_than_8_mib") {
+        return;
+    }
+    let server = Server::new(|_, _, stream| reply(stream, 204, "", ""));
+    let url = format!("http://127.0.0.1:{}/", server.port);
+    let home = Home::new(&format!("[notification]\nservice = 'webhook'\n[notification.webhook]\nurl = '{url}'\n"));
+    home.login("amanda");
+    home.queue().multiply_events(10_000);
+    let peak = memory(&home, |mut command| command.output().expect("it starts"), &["send"]);
+    assert!((100..limit(8)).contains(&peak), "{peak} KiB");
+    assert_eq!(home.queue().count_waiting(), 0);
+    let events = server.requests().iter().map(|request| request.json().as_array().map_or(0, Vec::len)).sum::<usize>();
+    assert_eq!(events, 10_000);
 }
 
 /// P6

@@ -256,6 +256,52 @@ def telegram(directory):
     print("telegram: delivered")
 
 
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+class Receiver(http.server.BaseHTTPRequestHandler):
+    """Keeps what the reference library finds rightly signed, and answers 401 to anything else."""
+
+    secret = SECRET
+    events = []
+
+    def do_POST(self):
+        from standardwebhooks.webhooks import Webhook, WebhookVerificationError
+
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        try:
+            self.events.extend(Webhook(self.secret).verify(body, dict(self.headers)))
+            status = 204
+        except WebhookVerificationError:
+            status = 401
+        self.send_response(status)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+def webhook(directory):
+    if importlib.util.find_spec("standardwebhooks") is None:
+        return print("SKIP: webhook: standardwebhooks cannot be installed")
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_address[1]}/"
+    host = Host(directory, "webhook", f"url = '{url}'\nsecret = '{SECRET}'")
+    for user in USERS:
+        host.login(user)
+    Receiver.secret = "whsec_" + "AAAA" * 8
+    told = host.send(is_well=False)
+    assert "if it is about the signature: set the receiver's secret" in told and not Receiver.events, told
+    Receiver.secret = SECRET
+    host.end_waits()
+    host.send()
+    assert [event["user"] for event in Receiver.events] == USERS, Receiver.events
+    server.shutdown()
+    print("webhook: the reference library finds the signature right, and another secret's wrong")
+
+
 with tempfile.TemporaryDirectory() as directory:
+    webhook(directory)
     matrix(directory)
     telegram(directory)

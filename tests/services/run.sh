@@ -1,6 +1,7 @@
 #!/bin/sh
-# Delivers to servers that others wrote: a Matrix homeserver (synapse), and an emulator of Telegram's Bot API.
-# Installs them into target/services from PyPI and npm; what cannot be installed is skipped by name.
+# Delivers to what others wrote: a Matrix homeserver (synapse), an emulator of Telegram's Bot API, and the reference
+# library of Standard Webhooks. Installs them into target/services from PyPI and npm; what cannot be installed is
+# skipped by name.
 set -eu
 cd "$(dirname "$0")/../.."
 
@@ -13,6 +14,9 @@ if [ ! -x "$home/python/bin/python" ]; then
 fi
 if ! "$home/python/bin/python" -c 'import synapse' 2>/dev/null; then
 	"$home/python/bin/pip" install --quiet 'matrix-synapse>=1.100' || true
+fi
+if ! "$home/python/bin/python" -c 'import standardwebhooks' 2>/dev/null; then
+	"$home/python/bin/pip" install --quiet 'standardwebhooks>=1.0' || true
 fi
 if [ ! -d "$home/node_modules/telegram-test-api" ] && command -v npm >/dev/null; then
 	npm install --silent --no-audit --no-fund --prefix "$home" telegram-test-api@4 || true

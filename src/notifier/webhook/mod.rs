@@ -15,7 +15,7 @@ use crate::notifier::outcome::Reading;
 use crate::notifier::webhook::apprise::Services;
 use crate::notifier::webhook::body::Template;
 use crate::notifier::webhook::signature::Key;
-use crate::notifier::{Capacity, Detail, Digest, Service, Setup, Unit, report, settings};
+use crate::notifier::{Capacity, Detail, Digest, Service, Setup, Unit, report};
 use crate::text::{Field, Secret};
 use crate::toml::Section;
 
@@ -49,7 +49,7 @@ enum Form {
 /// Reads `url`, `format` or `body`, `secret`, `headers` and `ok`.
 pub fn configure(section: &mut Section<'_>) -> Option<Setup> {
     let url = url(section);
-    let mut secrets = url.as_ref().map(settings::parts).unwrap_or_default();
+    let mut secrets = url.as_ref().map(Url::secrets).unwrap_or_default();
     let key = Key::configure(section, &mut secrets);
     let headers = headers::configure(section, &mut secrets);
     let ok = section.members("ok").into_iter().map(|found| found.value).collect();
@@ -63,9 +63,9 @@ fn url(section: &mut Section<'_>) -> Option<Url> {
     let found = section.required("url", Section::secret)?;
     let url = Url::configure(section, "url", &found)?;
     // Any 2xx means that a message was taken, and a captive portal on the way has one for everybody.
-    section.check("url", &found, |_| match url.is_secure() || url.is_near() {
-        true => Ok(url.clone()),
-        false => Err("must begin with https://: http:// is only for a local network"),
+    section.check("url", &found, |_| {
+        let is_open = !url.is_secure() && !url.is_near();
+        if is_open { Err("must begin with https://: http:// is only for a local network") } else { Ok(url.clone()) }
     })
 }
 
