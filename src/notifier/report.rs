@@ -39,45 +39,50 @@ pub fn object(style: &Style<'_>, event: &Event, verdict: &Verdict) -> String {
         Kind::Session(Action::Close) => "close",
         Kind::Notice => "notice",
     };
-    let time = style.zone.format(utc_ms).replacen(' ', "T", 1);
-    let (host, text) = (json::string(style.host.as_str()), json::string(&style.line(event, verdict)));
-    let facts = facts(event);
-    let authentication = match event.action() {
-        // At the end of a session everybody can have changed that.
-        Some(Action::Open) => Field::new(authentication::describe(&event.facts).as_bytes()),
-        Some(Action::Close) | None => Field::default(),
-    };
-    let (authentication, urgency) = (string_or_null(&authentication), verdict.urgency.name());
-    let (new_address, new_key, unopened) = (verdict.new.is_address, verdict.new.is_key, verdict.is_unopened);
-    let duration_ms = verdict.after_ms.map_or_else(|| "null".into(), |ms| ms.to_string());
-    let (uncertain, noticed) = (event.at.is_uncertain(utc_ms), !event.facts[ENDED].is_empty());
-    format!(
-        "{{\"version\":{VERSION},\"uid\":\"{}\",\"type\":\"{kind}\",\"time\":\"{time}\",\"utc_ms\":{utc_ms},\
-         \"host\":{host},{facts}\"authentication\":{authentication},\"urgency\":\"{urgency}\",\
-         \"new_address\":{new_address},\"new_key\":{new_key},\"duration_ms\":{duration_ms},\
-         \"unopened\":{unopened},\"time_uncertain\":{uncertain},\"ended_noticed\":{noticed},\"text\":{text}}}",
-        event.uid
-    )
+    let mut members = vec![
+        ("version", VERSION.to_string()),
+        ("uid", json::string(&event.uid.to_string())),
+        ("type", json::string(kind)),
+        ("time", json::string(&style.zone.format(utc_ms).replacen(' ', "T", 1))),
+        ("utc_ms", utc_ms.to_string()),
+        ("host", json::string(style.host.as_str())),
+    ];
+    members.extend(facts(event));
+    members.extend([
+        ("authentication", text(&authentication(event))),
+        ("urgency", json::string(verdict.urgency.name())),
+        ("new_address", json::boolean(verdict.new.is_address)),
+        ("new_key", json::boolean(verdict.new.is_key)),
+        ("duration_ms", json::optional(verdict.after_ms.map(|ms| ms.to_string()))),
+        ("login_missing", json::boolean(verdict.is_unopened)),
+        ("time_uncertain", json::boolean(event.at.is_uncertain(utc_ms))),
+        ("ended_noticed", json::boolean(!event.facts[ENDED].is_empty())),
+        ("text", json::string(&style.line(event, verdict))),
+    ]);
+    json::object(&members)
 }
 
 /// Writes an array of the reports of a digest, whose notices must be [`object`]s.
 pub fn array(digest: &Digest<'_>) -> String {
-    let objects: Vec<&str> = digest.notices.iter().map(|notice| notice.text.as_str()).collect();
-    format!("[{}]", objects.join(","))
+    json::array(digest.notices.iter().map(|notice| notice.text.clone()))
 }
 
 /// A member for each fact that a notice shows, by the table's names. A notice of the program's own has none.
-fn facts(event: &Event) -> String {
-    let shown = Fact::all().filter(|(_, row)| row.shown != Shown::No);
-    let member = |(fact, name): (Fact, &str)| match event.action() {
-        Some(_) => format!("\"{name}\":{},", string_or_null(&event.facts[fact])),
-        None => format!("\"{name}\":null,"),
-    };
-    shown.map(|(fact, row)| member((fact, row.name))).collect()
+fn facts(event: &Event) -> impl Iterator<Item = (&'static str, String)> {
+    let value = |fact| if event.action().is_some() { text(&event.facts[fact]) } else { json::optional(None) };
+    Fact::all().filter(|(_, row)| row.shown != Shown::No).map(move |(fact, row)| (row.name, value(fact)))
 }
 
-fn string_or_null(field: &Field) -> String {
-    if field.is_empty() { "null".into() } else { json::string(field.as_str()) }
+/// How the user authenticated. At the end of a session everybody can have changed that.
+fn authentication(event: &Event) -> Field {
+    match event.action() {
+        Some(Action::Open) => Field::new(authentication::describe(&event.facts).as_bytes()),
+        Some(Action::Close) | None => Field::default(),
+    }
+}
+
+fn text(field: &Field) -> String {
+    json::optional(Some(field.as_str()).filter(|text| !text.is_empty()).map(json::string))
 }
 
 #[cfg(test)]
@@ -116,7 +121,7 @@ mod tests {
             "version": 1, "uid": "00000000000000f3", "type": "open", "time": "2026-11-01T13:00:00+13:00",
             "utc_ms": EARLIEST_MS + 7, "host": "example.com", "user": "root", "remote_host": "gateway", "tty": "pts/0",
             "service": "su", "by": "amanda", "address": null, "authentication": "password", "urgency": "urgent",
-            "new_address": true, "new_key": false, "duration_ms": null, "unopened": false, "time_uncertain": false,
+            "new_address": true, "new_key": false, "duration_ms": null, "login_missing": false, "time_uncertain": false,
             "ended_noticed": false, "text": text
         });
         assert_eq!(report(&open, &verdict), expected);
@@ -129,7 +134,7 @@ mod tests {
         expected["service"] = Value::Null;
         expected["authentication"] = Value::Null;
         (expected["type"], expected["urgency"]) = (json!("close"), json!("normal"));
-        (expected["new_address"], expected["unopened"]) = (json!(false), json!(true));
+        (expected["new_address"], expected["login_missing"]) = (json!(false), json!(true));
         (expected["duration_ms"], expected["ended_noticed"]) = (json!(1500), json!(true));
         expected["text"] = json!(
             "'root' logged out from example.com (); ended, noticed at 2026-11-01 13:00:00+13:00; after 1s; \
