@@ -26,6 +26,7 @@ mod process;
 mod queue;
 mod rules;
 mod send;
+mod template;
 mod text;
 mod toml;
 mod tz;

@@ -1,5 +1,9 @@
 //! The notice: what a person reads of an event, word for word the same for every service.
 
+mod fields;
+
+pub use fields::{FIELDS, width};
+
 use std::borrow::Cow;
 use std::fmt::Write;
 
@@ -44,13 +48,17 @@ const OWN_WORDS: usize = "ssh-session-notifier on  at : ".len();
 const REST_WORDS: usize =
     "ssh-session-notifier on : 18446744073709551615 more notices of its own from  to ; see `status`".len();
 
+/// Characters of all that follows the facts but the time. An open has the one, a close has the others.
+const VERDICT_WIDTH: usize = {
+    let opens = "; ".len() + AUTHENTICATION_WIDTH + NEW_ADDRESS.len() + NEW_KEY.len();
+    let closes = NOTICED.len() + AFTER.len() + DURATION_WIDTH + UNOPENED.len();
+    if opens > closes { opens } else { closes }
+};
+
 /// Characters of the longest notice. Each service's limit is checked against it when this is compiled.
 pub const LONGEST: usize = {
     let own = OWN_WORDS + HOST_WIDTH + TIME_WIDTH + FIELD_LIMIT;
-    // An open has the one, a close has the others.
-    let opens = "; ".len() + AUTHENTICATION_WIDTH + NEW_ADDRESS.len() + NEW_KEY.len();
-    let verdict = NOTICED.len() + AFTER.len() + DURATION_WIDTH + UNOPENED.len();
-    let mut session = SESSION_WORDS + HOST_WIDTH + TIME_WIDTH + if opens > verdict { opens } else { verdict };
+    let mut session = SESSION_WORDS + HOST_WIDTH + TIME_WIDTH + VERDICT_WIDTH;
     let mut place = 0;
     while place < FACTS.len() {
         session += FACTS[place].shown.longest();
@@ -111,39 +119,51 @@ impl Style<'_> {
     /// `'root' (by 'amanda') logged in to example.com via /dev/pts/0 (su) at 2026-04-25 10:00:00+12:00`
     pub fn line(&self, event: &Event, verdict: &Verdict) -> String {
         let host = self.host.shown(HOST_WIDTH);
-        let utc_ms = event.at.corrected(self.now);
-        let time = self.zone.format(utc_ms);
-        let doubt = if event.at.is_uncertain(utc_ms) { DOUBT } else { "" };
         match event.kind {
             Kind::Session(action) => {
                 let mut text = sentence(action, &event.facts, &host);
                 // When it ended, nobody knows.
-                let is_noticed = !event.facts[ENDED].is_empty();
-                if !is_noticed {
-                    let _ = write!(text, " at {time}");
+                if event.facts[ENDED].is_empty() {
+                    let _ = write!(text, " at {}", self.time(event));
                 }
-                if action == Action::Open {
-                    text.push_str(&authentication(&event.facts));
-                }
-                text.push_str(&additions(&event.facts));
-                for (said, is_so) in [(NEW_ADDRESS, verdict.new.is_address), (NEW_KEY, verdict.new.is_key)] {
-                    if is_so {
-                        text.push_str(said);
-                    }
-                }
-                if is_noticed {
-                    let _ = write!(text, "{NOTICED}{time}");
-                }
-                if let Some(ms) = verdict.after_ms {
-                    let _ = write!(text, "{AFTER}{}", duration(ms));
-                }
-                if verdict.is_unopened {
-                    text.push_str(UNOPENED);
-                }
-                text + doubt
+                text + &self.details(event, verdict)
             }
-            Kind::Notice => format!("ssh-session-notifier on {host} at {time}{doubt}: {}", event.text()),
+            Kind::Notice => {
+                format!("ssh-session-notifier on {host} at {}{}: {}", self.time(event), self.doubt(event), event.text())
+            }
         }
+    }
+
+    fn time(&self, event: &Event) -> String {
+        self.zone.format(event.at.corrected(self.now))
+    }
+
+    fn doubt(&self, event: &Event) -> &'static str {
+        if event.at.is_uncertain(event.at.corrected(self.now)) { DOUBT } else { "" }
+    }
+
+    /// All that follows the sentence, each part behind `; `.
+    fn details(&self, event: &Event, verdict: &Verdict) -> String {
+        let mut text = String::new();
+        if event.action() == Some(Action::Open) {
+            text.push_str(&authentication(&event.facts));
+        }
+        text.push_str(&additions(&event.facts));
+        for (said, is_so) in [(NEW_ADDRESS, verdict.new.is_address), (NEW_KEY, verdict.new.is_key)] {
+            if is_so {
+                text.push_str(said);
+            }
+        }
+        if !event.facts[ENDED].is_empty() {
+            let _ = write!(text, "{NOTICED}{}", self.time(event));
+        }
+        if let Some(ms) = verdict.after_ms {
+            let _ = write!(text, "{AFTER}{}", duration(ms));
+        }
+        if verdict.is_unopened {
+            text.push_str(UNOPENED);
+        }
+        text + self.doubt(event)
     }
 }
 

@@ -49,11 +49,7 @@ impl Field {
 
     /// The text, cut to `width` characters. If it was cut, the last one is `…`.
     pub fn shown(&self, width: usize) -> Cow<'_, str> {
-        if self.0.chars().nth(width).is_none() {
-            return Cow::Borrowed(&self.0);
-        }
-        let start = self.0.chars().take(width.saturating_sub(1));
-        Cow::Owned(start.chain([CUT]).collect())
+        cut(&self.0, width)
     }
 
     /// The text.
@@ -71,6 +67,14 @@ impl fmt::Display for Field {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// The first characters, at most `width`; where more are left out, the last one is `…`.
+pub fn cut(text: &str, width: usize) -> Cow<'_, str> {
+    if text.chars().nth(width).is_none() {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.chars().take(width.saturating_sub(1)).chain([CUT]).collect())
 }
 
 /// Replaces control, bidirectional and invisible characters, line breaks too, by U+FFFD. For texts that are not ours,

@@ -46,7 +46,7 @@ pub fn report(file: &Path, only: Option<&str>) -> Result<(String, Health), Error
 fn send(config: &Config, client: &http::Client<'_>, target: &Notifier, hint: &str) -> Vec<Finding> {
     let (name, event, now) = (&target.name, Event::notice(TEXT), Stamp::now());
     let style = Style { host: &config.host, zone: &config.zone, now: &now };
-    let mut draft = Draft::new(target.capacity, target.detail, &style);
+    let mut draft = Draft::new(target, target.detail, &style);
     draft.add(&event, &Verdict::default());
     let notices = draft.finish();
     let request = match target.render(&Digest { style: &style, notices: &notices }, hint) {

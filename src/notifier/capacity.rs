@@ -21,14 +21,21 @@ pub enum Unit {
     /// Bytes of UTF-8.
     Bytes,
     /// Unicode code points.
-    #[cfg_attr(
-        not(any(feature = "pushover", feature = "rocketchat", feature = "webhook")),
-        expect(dead_code, reason = "of few services")
-    )]
     Characters,
     /// UTF-16 units after `&`, `<` and `>` are escaped as `&amp;`, `&lt;` and `&gt;`.
     #[cfg_attr(not(feature = "slack"), expect(dead_code, reason = "only Slack"))]
     Entities,
+}
+
+impl Unit {
+    /// What people call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Utf16 => "UTF-16 units",
+            Self::Bytes => "bytes",
+            Self::Characters | Self::Entities => "characters",
+        }
+    }
 }
 
 /// The space left in a message while lines are added.
@@ -42,13 +49,23 @@ pub struct Room {
 impl Capacity {
     /// Whether a line of any `characters` fits, even if each is as long as possible.
     pub const fn holds(self, characters: usize) -> bool {
+        self.longest(characters) <= self.line()
+    }
+
+    /// The units that a line may have.
+    pub const fn line(self) -> usize {
+        self.limit.saturating_sub(self.around + self.per_line)
+    }
+
+    /// The most units that so many characters take, whichever characters they are.
+    pub const fn longest(self, characters: usize) -> usize {
         let most = match self.unit {
             Unit::Utf16 => 2,
             Unit::Bytes => 4,
             Unit::Characters => 1,
             Unit::Entities => 5,
         };
-        self.around + self.per_line + characters * most <= self.limit
+        characters * most
     }
 
     /// The length of a text in units.

@@ -15,6 +15,8 @@ pub struct Notice {
     pub uid: u64,
     /// How urgent it is.
     pub urgency: Urgency,
+    /// The message's title, if the settings have one for this notice; otherwise empty.
+    pub title: String,
     /// What a person reads: one line, without a line break. For [`Detail::Report`](crate::notifier::Detail) it is
     /// what a program reads: a JSON object.
     pub text: String,
@@ -41,6 +43,18 @@ impl Digest<'_> {
         self.notices.iter().fold(hash(FNV_OFFSET, target.as_str().as_bytes()), |key, notice| key_with(key, notice.uid))
     }
 
+    /// The title that the settings give to every notice of the message. `None`: they give none, or several.
+    pub fn title(&self) -> Option<&str> {
+        let title = self.notices.first()?.title.as_str();
+        let is_of_all = !title.is_empty() && self.notices.iter().all(|notice| notice.title == title);
+        is_of_all.then_some(title)
+    }
+
+    /// The title, or else the host's name.
+    pub fn title_or_host(&self) -> &str {
+        self.title().unwrap_or_else(|| self.style.host.as_str())
+    }
+
     /// The texts, one a line, each after `bullet`.
     pub fn lines(&self, bullet: &str) -> String {
         let lines: Vec<String> = self.notices.iter().map(|notice| format!("{bullet}{}", notice.text)).collect();
@@ -63,7 +77,7 @@ mod tests {
     use crate::notifier::tests::with_style;
 
     fn notice(uid: u64, urgency: Urgency) -> Notice {
-        Notice { uid, urgency, text: uid.to_string() }
+        Notice { uid, urgency, title: String::new(), text: uid.to_string() }
     }
 
     #[test]

@@ -9,7 +9,8 @@ use crate::notifier::capacity::Room;
 use crate::notifier::digest::key_with;
 #[cfg(feature = "report")]
 use crate::notifier::report;
-use crate::notifier::{Capacity, Notice};
+use crate::notifier::words::Words;
+use crate::notifier::{Notice, Notifier};
 use crate::rules::Verdict;
 use crate::text::Field;
 
@@ -38,9 +39,9 @@ impl Detail {
         }
     }
 
-    fn line(self, style: &Style<'_>, event: &Event, verdict: &Verdict) -> String {
+    fn line(self, style: &Style<'_>, words: &Words, event: &Event, verdict: &Verdict) -> String {
         match self {
-            Self::Digest | Self::EveryEvent => style.line(event, verdict),
+            Self::Digest | Self::EveryEvent => words.text(style, event, verdict),
             #[cfg(feature = "report")]
             Self::Report => report::object(style, event, verdict),
         }
@@ -50,8 +51,8 @@ impl Detail {
 /// A message in the making.
 pub struct Draft<'a> {
     style: &'a Style<'a>,
+    target: &'a Notifier,
     detail: Detail,
-    capacity: Capacity,
     room: Room,
     notices: Vec<Notice>,
     /// Each has a line, so the message's capacity bounds their number.
@@ -70,9 +71,9 @@ struct Actor {
 }
 
 impl<'a> Draft<'a> {
-    /// An empty message.
-    pub fn new(capacity: Capacity, detail: Detail, style: &'a Style<'a>) -> Self {
-        Self { style, detail, capacity, room: capacity.room(), notices: Vec::new(), actors: Vec::new() }
+    /// An empty message to a target.
+    pub fn new(target: &'a Notifier, detail: Detail, style: &'a Style<'a>) -> Self {
+        Self { style, target, detail, room: target.capacity.room(), notices: Vec::new(), actors: Vec::new() }
     }
 
     /// Adds an event if there is room for it, and says whether there was.
@@ -90,7 +91,7 @@ impl<'a> Draft<'a> {
         }
         let Some(length) = self.add_line(event, verdict) else { return false };
         let actor = &mut self.actors[place];
-        let is_enough = actor.lines == ACTOR_LINES || actor.length + length > self.capacity.limit / 2;
+        let is_enough = actor.lines == ACTOR_LINES || actor.length + length > self.target.capacity.limit / 2;
         if actor.lines > 0 && is_enough {
             // Of a rest of one, the line is the event's own.
             actor.rest = Some((self.notices.len() - 1, self.style.add(None, event)));
@@ -107,10 +108,12 @@ impl<'a> Draft<'a> {
 
     /// Adds the event's own line, and returns its length; `None` if there is no room.
     fn add_line(&mut self, event: &Event, verdict: &Verdict) -> Option<usize> {
-        let text = self.detail.line(self.style, event, verdict);
-        let length = self.capacity.length(&text);
+        let (style, words) = (self.style, &self.target.words);
+        let text = self.detail.line(style, words, event, verdict);
+        let length = self.target.capacity.length(&text);
         self.room.take(&text).then(|| {
-            self.notices.push(Notice { uid: event.uid.0, urgency: verdict.urgency, text });
+            let title = words.title(style, event, verdict).unwrap_or_default();
+            self.notices.push(Notice { uid: event.uid.0, urgency: verdict.urgency, title, text });
             length
         })
     }
@@ -122,7 +125,7 @@ impl<'a> Draft<'a> {
         let fits = self.room.replace(&notice.text, &text);
         if fits {
             let (uid, urgency) = (key_with(notice.uid, event.uid.0), notice.urgency.max(verdict.urgency));
-            *notice = Notice { uid, urgency, text };
+            *notice = Notice { uid, urgency, title: String::new(), text };
             self.actors[place].rest = Some((line, rest));
         }
         fits
@@ -134,16 +137,20 @@ mod tests {
     use super::*;
     use crate::clock::Stamp;
     use crate::event::{Action, BY, Facts, SERVICE, USER};
-    use crate::notifier::Unit;
+    use crate::notifier::Digest;
+    use crate::notifier::tests::{target, with_style};
     use crate::tz::Zone;
 
-    const CAPACITY: Capacity = Capacity { limit: 2000, unit: Unit::Utf16, around: 6, per_line: 3 };
+    fn discord() -> Notifier {
+        target("discord", "webhook_url = 'http://127.0.0.1/api/webhooks/1/s3cret'")
+    }
 
     /// What a message says of these events, each a user, and who became that user; and how many it took.
     fn lines(detail: Detail, events: &[(&str, &str)]) -> (Vec<String>, usize) {
         let (host, zone, now) = (Field::new(b"h"), Zone::utc(), Stamp::default());
         let style = Style { host: &host, zone: &zone, now: &now };
-        let mut draft = Draft::new(CAPACITY, detail, &style);
+        let target = discord();
+        let mut draft = Draft::new(&target, detail, &style);
         let events = (0..).zip(events).map(|(second, (user, by))| {
             let mut facts = Facts::default();
             (facts[USER], facts[BY]) = (Field::new(user.as_bytes()), Field::new(by.as_bytes()));
@@ -194,12 +201,42 @@ mod tests {
         assert!(digest.last().is_some_and(|line| line.starts_with("'amanda'")), "{digest:?}");
     }
 
+    #[test]
+    fn a_session_is_told_in_the_settings_words_and_the_rest_of_an_actor_and_the_program_keep_their_own() {
+        let settings = "topic_url = 'http://127.0.0.1/t'\ntitle = '{user} on {host}'\ntext = '{user} {action}'";
+        let target = target("ntfy", settings);
+        let sessions = |users: &[&str]| {
+            with_style("h", |style| {
+                let mut draft = Draft::new(&target, Detail::Digest, style);
+                for user in users {
+                    let mut facts = Facts::default();
+                    facts[USER] = Field::new(user.as_bytes());
+                    let own = Event::notice("all is well");
+                    let event = if user.is_empty() { own } else { Event::session(Action::Open, facts) };
+                    assert!(draft.add(&event, &Verdict::default()));
+                }
+                let notices = draft.finish();
+                let digest = Digest { style, notices: &notices };
+                (digest.title_or_host().to_owned(), digest.lines(""))
+            })
+        };
+        let same = ["amanda"].repeat(2);
+        assert_eq!(sessions(&same), ("amanda on h".into(), "amanda logged in\namanda logged in".into()));
+        assert_eq!(sessions(&["amanda", "ben"]), ("h".into(), "amanda logged in\nben logged in".into()));
+        let (title, text) = sessions(&[""]);
+        assert_eq!((title.as_str(), text.ends_with(": all is well")), ("h", true), "{text}");
+        let (title, text) = sessions(&["amanda"].repeat(12));
+        assert!(text.contains("\n'amanda': 2 more logins and logouts on h from "), "{text}");
+        assert_eq!(title, "h", "a line for the rest has the usual title");
+    }
+
     /// P3: its reports of a flood bury nobody, and nobody hides among them.
     #[test]
     fn the_programs_own_notices_are_an_actor_of_their_own() {
         let (host, zone, now) = (Field::new(b"h"), Zone::utc(), Stamp::default());
         let style = Style { host: &host, zone: &zone, now: &now };
-        let mut draft = Draft::new(CAPACITY, Detail::Digest, &style);
+        let target = discord();
+        let mut draft = Draft::new(&target, Detail::Digest, &style);
         let own = Event { at: Stamp::default(), ..Event::notice("a dead letter") };
         assert!((0..500).all(|_| draft.add(&own, &Verdict::default())));
         let mut nameless = Event::session(Action::Open, Facts::default());

@@ -18,18 +18,18 @@ pub fn configure(section: &mut Section<'_>) -> Option<Setup> {
     let server = server?;
     let address = server.with_path(&format!("{}/message", server.path().trim_end_matches('/')));
     let headers = vec![("X-Gotify-Key".into(), token.clone())];
-    Some(Setup { headers, ..Setup::new(Service::Gotify, Some(address), vec![token]) })
+    Some(Setup { headers, is_titled: true, ..Setup::new(Service::Gotify, Some(address), vec![token]) })
 }
 
-/// Writes a message with the host as its title. Gotify shows it as plain text. A priority of 4 or more makes a sound,
-/// 8 or more vibrates.
+/// Writes a message, with the host as its title unless the settings have one. Gotify shows it as plain text. A priority
+/// of 4 or more makes a sound, 8 or more vibrates.
 pub fn render(digest: &Digest<'_>) -> String {
     let priority = match digest.urgency() {
         Urgency::Quiet => 2,
         Urgency::Normal => 5,
         Urgency::Urgent => 8,
     };
-    let (title, message) = (json::string(digest.style.host.as_str()), json::string(&digest.lines("")));
+    let (title, message) = (json::string(digest.title_or_host()), json::string(&digest.lines("")));
     format!(r#"{{"title":{title},"message":{message},"priority":{priority}}}"#)
 }
 

@@ -39,6 +39,7 @@ mod telegram;
 mod tests;
 #[cfg(feature = "webhook")]
 mod webhook;
+mod words;
 
 pub use capacity::{Capacity, Unit};
 pub use digest::{Digest, Notice};
@@ -55,6 +56,7 @@ use crate::http::{Header, Method, Request, Response, Url};
 use crate::mail::Mail;
 use crate::notice::LONGEST;
 use crate::notifier::outcome::{Reading, Sent};
+use crate::notifier::words::Words;
 use crate::rules::Filter;
 use crate::text::Secret;
 use crate::toml::Section;
@@ -124,6 +126,8 @@ pub struct Notifier {
     pub filter: Filter,
     /// How much text one message holds.
     pub capacity: Capacity,
+    /// The administrator's own words for its notices.
+    words: Words,
     /// Whether its messages may leave out lines of somebody who has many.
     pub detail: Detail,
     /// Whether it never goes through `network.proxy`.
@@ -176,6 +180,8 @@ struct Setup {
     /// `Authorization: Bearer TOKEN`
     bearer: Option<Secret>,
     method: Method,
+    /// Whether its messages have a title, which the settings may choose.
+    is_titled: bool,
     /// Headers that every message has.
     headers: Vec<Header>,
     /// Parts of the address, and whatever else lets anybody read or post.
@@ -197,7 +203,8 @@ struct Row {
 impl Setup {
     /// Posts to an address, without a token.
     fn new(service: Service, address: Option<Url>, secrets: Vec<Secret>) -> Self {
-        Self { service, address, bearer: None, method: Method::Post, headers: Vec::new(), secrets, carries: None }
+        let (method, headers) = (Method::Post, Vec::new());
+        Self { service, address, bearer: None, method, is_titled: false, headers, secrets, carries: None }
     }
 }
 

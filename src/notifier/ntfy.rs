@@ -87,27 +87,28 @@ pub fn configure(section: &mut Section<'_>) -> Option<Setup> {
     let query = if url.query().is_empty() { String::new() } else { format!("?{}", url.query()) };
     let address = url.with_path(&format!("{base}/{query}"));
     let topic = Topic { name, own: url.with_path(&format!("{path}{query}")), is_foreign: !is_topic };
-    Some(Setup { bearer, ..Setup::new(Service::Ntfy(topic), Some(address), secrets) })
+    Some(Setup { bearer, is_titled: true, ..Setup::new(Service::Ntfy(topic), Some(address), secrets) })
 }
 
-/// Writes a message with the host as its title. Also returns the address, if the message can't be posted as JSON.
+/// Writes a message, with the host as its title unless the settings have one. Also returns the address, if the message
+/// can't be posted as JSON.
 pub fn render(digest: &Digest<'_>, topic: &Topic, hint: &str) -> (String, Option<Url>) {
     let priority = match digest.urgency() {
         Urgency::Quiet => 2,
         Urgency::Normal | Urgency::Urgent => 5,
     };
-    let (host, lines) = (digest.style.host.as_str(), digest.lines(""));
+    let (title, lines) = (digest.title_or_host(), digest.lines(""));
     if hint == BY_PATH || topic.is_foreign {
         let (path, query) = (topic.own.path(), topic.own.query());
         let joint = if query.is_empty() { "" } else { "&" };
-        let title = percent_encoded(host);
+        let title = percent_encoded(title);
         let path = format!("{path}?{query}{joint}title={title}&priority={priority}&tags=rotating_light");
         return (lines, Some(topic.own.with_path(&path)));
     }
     let body = format!(
         r#"{{"topic":{},"title":{},"message":{},"priority":{priority},"tags":["rotating_light"]}}"#,
         json::string(topic.name.reveal()),
-        json::string(host),
+        json::string(title),
         json::string(&lines)
     );
     (body, None)

@@ -7,7 +7,7 @@ use crate::json;
 use crate::notifier::outcome::Reading;
 use crate::notifier::{Capacity, Digest, Service, Setup, Unit, settings};
 use crate::rules::Urgency;
-use crate::text::{Field, Secret};
+use crate::text::{Field, Secret, cut};
 use crate::toml::Section;
 
 /// A message holds 1024 characters of up to four bytes.
@@ -38,10 +38,10 @@ pub fn configure(section: &mut Section<'_>) -> Option<Setup> {
     let (base, keys) = (base?, Keys { token: token?, user: user? });
     let address = base.with_path(&format!("{}/1/messages.json", base.path().trim_end_matches('/')));
     let secrets = vec![keys.token.clone(), keys.user.clone()];
-    Some(Setup::new(Service::Pushover(keys), Some(address), secrets))
+    Some(Setup { is_titled: true, ..Setup::new(Service::Pushover(keys), Some(address), secrets) })
 }
 
-/// Writes a message with the host as its title. Without `html` it is plain text.
+/// Writes a message, with the host as its title unless the settings have one. Without `html` it is plain text.
 pub fn render(digest: &Digest<'_>, keys: &Keys) -> String {
     let priority = match digest.urgency() {
         Urgency::Quiet => -1,
@@ -52,7 +52,7 @@ pub fn render(digest: &Digest<'_>, keys: &Keys) -> String {
         r#"{{"token":{},"user":{},"title":{},"message":{},"priority":{priority}}}"#,
         json::string(keys.token.reveal()),
         json::string(keys.user.reveal()),
-        json::string(&digest.style.host.shown(TITLE_WIDTH)),
+        json::string(&cut(digest.title_or_host(), TITLE_WIDTH)),
         json::string(&digest.lines(""))
     )
 }

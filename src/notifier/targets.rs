@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::notifier::words::Words;
 use crate::notifier::{Notifier, OPTIONAL, Row, SERVICES};
 use crate::rules::Filter;
 use crate::toml::Section;
@@ -74,10 +75,11 @@ fn target(parent: &mut Section<'_>, name: Name) -> Option<Notifier> {
     let filter = Filter::configure(&mut section);
     let is_direct = section.boolean("proxy") == Some(false);
     let setup = configure(&mut section);
+    let carries = setup.as_ref().and_then(|setup| setup.carries);
+    let (capacity, detail) = carries.unwrap_or((*capacity, *detail));
+    let words = Words::configure(&mut section, capacity, detail, setup.as_ref());
     section.finish();
-    let setup = setup?;
-    let (capacity, detail) = setup.carries.unwrap_or((*capacity, *detail));
-    Some(Notifier { name, service, filter, capacity, detail, is_direct, setup })
+    Some(Notifier { name, service, filter, capacity, words, detail, is_direct, setup: setup? })
 }
 
 /// Finds the service of a target: the one that it is named after, or the one that its section names.

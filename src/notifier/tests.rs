@@ -37,7 +37,12 @@ fn targets(text: &str) -> Result<Vec<Notifier>, String> {
 }
 
 fn request(target: &Notifier, urgencies: &[Urgency]) -> Request {
-    let notice = |(uid, urgency): (u64, &Urgency)| Notice { uid, urgency: *urgency, text: format!("notice {uid}") };
+    let notice = |(uid, urgency): (u64, &Urgency)| Notice {
+        uid,
+        urgency: *urgency,
+        title: String::new(),
+        text: format!("notice {uid}"),
+    };
     let notices: Vec<Notice> = (1..).zip(urgencies).map(notice).collect();
     posted(with_style("h", |style| target.render(&Digest { style, notices: &notices }, "")))
 }
@@ -175,7 +180,7 @@ pub fn mistakes(service: &str, settings: &str) -> String {
 
 /// The request that carries these texts.
 pub fn request_of(target: &Notifier, texts: &[&str], urgency: Urgency, hint: &str) -> Request {
-    let notice = |(uid, text): (u64, &&str)| Notice { uid, urgency, text: (*text).into() };
+    let notice = |(uid, text): (u64, &&str)| Notice { uid, urgency, title: String::new(), text: (*text).into() };
     let notices: Vec<Notice> = (1..).zip(texts).map(notice).collect();
     posted(with_style("host.example", |style| target.render(&Digest { style, notices: &notices }, hint)))
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms, from the top down. docs/design.md says what each is for.
-const ROOMS: [&str; 25] = [
+const ROOMS: [&str; 26] = [
     "main",
     "cli",
     "command",
@@ -29,6 +29,7 @@ const ROOMS: [&str; 25] = [
     "watchdog",
     "log",
     "error",
+    "template",
     "text",
     "json",
 ];

@@ -9,3 +9,4 @@ mod settings;
 mod support;
 mod surroundings;
 mod targets;
+mod words;

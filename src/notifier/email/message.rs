@@ -6,7 +6,7 @@ use crate::clock::Stamp;
 use crate::notifier::Digest;
 use crate::notifier::email::mailbox::Mailbox;
 use crate::rules::Urgency;
-use crate::text::{Field, base64};
+use crate::text::{Field, base64, cut};
 use crate::tz::{Zone, days_from_civil};
 
 /// Characters of the first notice in the subject.
@@ -66,11 +66,15 @@ fn importance(urgency: Urgency) -> Option<(&'static str, &'static str)> {
     }
 }
 
-/// `'amanda' (192.0.2.7) logged in to …`, or `3 notices: 'amanda' (192.0.2.7) logged in to …`
+/// The title that the settings give, or `'amanda' (192.0.2.7) logged in to …`, or
+/// `3 notices: 'amanda' (192.0.2.7) logged in to …`
 fn subject(digest: &Digest<'_>) -> String {
+    if let Some(title) = digest.title() {
+        return title.into();
+    }
     let first = digest.notices.first().map_or("", |notice| notice.text.as_str());
     // The mark of a cut must not make an ASCII subject need encoding.
-    let first = Field::bounded(first.as_bytes(), SUBJECT_WIDTH).as_str().replace('…', "...");
+    let first = cut(first.trim(), SUBJECT_WIDTH).replace('…', "...");
     match digest.notices.len() {
         1 => first,
         count => format!("{count} notices: {first}"),

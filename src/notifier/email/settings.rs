@@ -45,7 +45,7 @@ pub fn configure(section: &mut Section<'_>) -> Option<Setup> {
     });
     let address = Some(server.address.clone());
     let account = Account { transport: Transport::Server(server), from: Some(from), to: to? };
-    Some(Setup::new(Service::Email(account.into()), address, secrets))
+    Some(Setup { is_titled: true, ..Setup::new(Service::Email(account.into()), address, secrets) })
 }
 
 fn with_program(section: &mut Section<'_>, path: PathBuf) -> Option<Setup> {
@@ -59,8 +59,8 @@ fn with_program(section: &mut Section<'_>, path: PathBuf) -> Option<Setup> {
         let _ = section.string(key);
     }
     let (from, to) = (mailbox(section, "from"), recipients(section)?);
-    let account = Account { transport: Transport::Program(path), from, to };
-    Some(Setup::new(Service::Email(account.into()), None, Vec::new()))
+    let service = Service::Email(Account { transport: Transport::Program(path), from, to }.into());
+    Some(Setup { is_titled: true, ..Setup::new(service, None, Vec::new()) })
 }
 
 fn mailbox(section: &mut Section<'_>, key: &str) -> Option<Mailbox> {

@@ -8,7 +8,7 @@ use crate::text::Field;
 const MAILBOXES: &str = "from = 'a@b'\nto = 'c@d'\n";
 
 fn mail(target: &Notifier, uids: &[u64]) -> Mail {
-    let notice = |uid: &u64| Notice { uid: *uid, urgency: Urgency::Normal, text: "x".into() };
+    let notice = |uid: &u64| Notice { uid: *uid, urgency: Urgency::Normal, title: String::new(), text: "x".into() };
     let notices: Vec<Notice> = uids.iter().map(notice).collect();
     match with_style("host.example", |style| target.render(&Digest { style, notices: &notices }, "")) {
         Message::Mail(mail) => mail,

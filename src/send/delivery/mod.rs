@@ -189,7 +189,7 @@ impl Run<'_> {
         let now = Stamp::now();
         let style = Style { host: &self.config.host, zone: &self.config.zone, now: &now };
         let mut uids = Vec::new();
-        let mut draft = Draft::new(target.capacity, detail, &style);
+        let mut draft = Draft::new(target, detail, &style);
         let batch = self.queue().batch(target.name.as_str(), &now, &mut |row| {
             if !self.wants(target, row) {
                 return Take::Passed;

@@ -4,8 +4,10 @@ use crate::notifier::tests::with_style;
 use crate::text::base64_decoded;
 
 fn message(host: &str, from: &str, texts: &[&str], urgency: Urgency) -> String {
-    let notices: Vec<Notice> =
-        (1..).zip(texts).map(|(uid, text)| Notice { uid, urgency, text: (*text).into() }).collect();
+    let notices: Vec<Notice> = (1..)
+        .zip(texts)
+        .map(|(uid, text)| Notice { uid, urgency, title: String::new(), text: (*text).into() })
+        .collect();
     let (from, to) = (Mailbox::parse(from).expect("a mailbox"), ["a@b".to_owned(), "c@d".to_owned()]);
     with_style(host, |style| write(&Digest { style, notices: &notices }, Some(&from), &to, "1.ssn@b"))
 }
@@ -121,4 +123,14 @@ fn the_sender_has_the_name_in_the_settings_or_the_hosts() {
         let text = message(host, from, &["x"], Urgency::Normal);
         assert!(text.contains(&format!("\nFrom: {expected}\nTo: ")), "{text}");
     }
+}
+
+#[test]
+fn a_title_of_the_settings_is_the_subject_if_each_notice_has_it() {
+    let notice =
+        |title: &str| Notice { uid: 1, urgency: Urgency::Normal, title: title.into(), text: "⚠\u{fe0f} x".into() };
+    let subject = |notices: &[Notice]| with_style("h", |style| subject(&Digest { style, notices }));
+    assert_eq!(subject(&[notice("⚠\u{fe0f} a"), notice("⚠\u{fe0f} a")]), "⚠\u{fe0f} a");
+    assert_eq!(subject(&[notice("a"), notice("b")]), "2 notices: ⚠\u{fe0f} x");
+    assert_eq!(subject(&[notice("")]), "⚠\u{fe0f} x");
 }
