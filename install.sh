@@ -736,7 +736,7 @@ EOF
 }
 
 # A target that starts other programs needs what they need: sendmail is often setgid.
-runs_programs() { grep -Eqs '^[^#]*("command"|sendmail[[:space:]]*=[[:space:]]*[^f[:space:]])' "$(at "$CONFIG")"; }
+runs_programs() { grep -Eqs '^[^#]*(["'\'']command["'\'']|sendmail[[:space:]]*=[[:space:]]*[^f[:space:]])' "$(at "$CONFIG")"; }
 
 programs_unit() {
     cat <<EOF

@@ -61,6 +61,11 @@ pub fn read(path: &Path, limit: u64, links: Links) -> io::Result<(Vec<u8>, Metad
 /// Whether only root can change what is read at this path: root owns every directory and link on the way, and no other
 /// user can write there. Links are followed, and their targets' directories count too. Fails if the file is missing.
 pub fn is_roots_alone(path: &Path) -> io::Result<bool> {
+    Ok(shared_part(path)?.is_none())
+}
+
+/// The first part of the way to this path, or the file itself, that isn't root's alone.
+pub fn shared_part(path: &Path) -> io::Result<Option<PathBuf>> {
     let mut path = path.to_owned();
     for _ in 0..LINKS_LIMIT {
         let mut next = None;
@@ -72,7 +77,7 @@ pub fn is_roots_alone(path: &Path) -> io::Result<bool> {
             // A link's mode means nothing.
             let is_shared = metadata.mode() & 0o022 != 0 && !metadata.is_symlink();
             if metadata.uid() != 0 || is_shared {
-                return Ok(false);
+                return Ok(Some(prefix));
             }
             if metadata.is_symlink() {
                 let link = fs::read_link(&prefix)?;
@@ -81,7 +86,7 @@ pub fn is_roots_alone(path: &Path) -> io::Result<bool> {
                 break;
             }
         }
-        let Some(target) = next else { return Ok(true) };
+        let Some(target) = next else { return Ok(None) };
         // `target.join(parts)` would append a slash if no parts are left.
         path = parts.fold(target, |path, part| path.join(part));
     }

@@ -23,6 +23,8 @@ mod notice;
 mod notifier;
 mod privileges;
 mod process;
+#[cfg(any(feature = "command", feature = "email"))]
+mod program;
 mod queue;
 mod rules;
 mod send;

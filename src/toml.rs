@@ -262,6 +262,12 @@ impl<'t> Section<'t> {
         })
     }
 
+    /// Makes a file that a value names one of the settings, so that a change of it is one.
+    #[cfg(feature = "command")]
+    pub fn names_file(&self, path: &str) {
+        self.reader.named.borrow_mut().push(PathBuf::from(path));
+    }
+
     /// The absolute path of a program, or `true` for the usual one. `None`: there is none, or it is `false`.
     #[cfg(feature = "email")]
     pub fn program(&mut self, key: &str, usual: &str) -> Option<PathBuf> {

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 use std::thread;
+#[cfg(feature = "command")]
+use std::time::Duration;
 
 use crate::clock::Stamp;
 use crate::command::check::{self, Finding};
@@ -12,7 +14,13 @@ use crate::http;
 #[cfg(feature = "email")]
 use crate::mail;
 use crate::notice::Style;
+#[cfg(feature = "command")]
+use crate::notifier::judge_call;
 use crate::notifier::{Digest, Draft, Message, Notifier, Outcome};
+#[cfg(feature = "command")]
+use crate::program::Call;
+#[cfg(any(feature = "command", feature = "email"))]
+use crate::program::Launcher;
 use crate::rules::Verdict;
 
 /// What the notice says.
@@ -52,9 +60,11 @@ fn send(config: &Config, client: &http::Client<'_>, target: &Notifier, hint: &st
     let request = match target.render(&Digest { style: &style, notices: &notices }, hint) {
         Message::Post(request) => request,
         Message::Print(text) => return vec![Finding::ok(format!("{name} prints: {}", text.trim_end()))],
+        #[cfg(feature = "command")]
+        Message::Run(call) => return vec![called(target, &call, config.network.timeout.min(check::PATIENCE))],
         #[cfg(feature = "email")]
         Message::Mail(mail) => {
-            let result = mail::send(&mail, client, check::PATIENCE);
+            let result = mail::send(&mail, client, &Launcher::default(), check::PATIENCE);
             let Ok(reply) = &result else { return vec![check::mailed(target, result)] };
             let text = format!("{name}: the mail was accepted for {}: {reply}", mail.to.join(", "));
             return vec![Finding { remedy: where_to_look(target).into(), ..Finding::ok(target.conceal(&text)) }];
@@ -76,6 +86,23 @@ fn send(config: &Config, client: &http::Client<'_>, target: &Notifier, hint: &st
         Outcome::Failed { why } if (200..300).contains(&status) => vec![check::unreachable(target, &why)],
         Outcome::Moved { hint, .. } => send(config, client, target, &hint),
         Outcome::Failed { why } => with_reason(check::answered(target, status), &why),
+    }
+}
+
+/// How a program ended that got the notice.
+#[cfg(feature = "command")]
+fn called(target: &Notifier, call: &Call, timeout: Duration) -> Finding {
+    let (name, result) = (&target.name, Launcher::default().run(call, timeout));
+    let said = result.as_ref().map(ToString::to_string).unwrap_or_default();
+    match judge_call(result) {
+        Outcome::Delivered { .. } => Finding::ok(format!("{name}: the command accepted the notice: {said}")),
+        Outcome::Throttled { why, .. }
+        | Outcome::Failed { why }
+        | Outcome::Refused { why }
+        | Outcome::Rejected { why }
+        | Outcome::Moved { why, .. } => {
+            Finding::problem(format!("{name}: {why}"), format!("correct it, or [notification.{name}]"))
+        }
     }
 }
 

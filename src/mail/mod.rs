@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::http::{Client, Url};
+use crate::program::Launcher;
 use crate::text::{Field, Secret};
 
 /// How long handing over may take in all. A server may scan for viruses before its last reply, and a mail without that
@@ -109,10 +110,10 @@ pub enum Stage {
 }
 
 /// Hands a mail over within `left`, and returns the last reply or the program's output.
-pub fn send(mail: &Mail, client: &Client<'_>, left: Duration) -> Result<Field, Failure> {
+pub fn send(mail: &Mail, client: &Client<'_>, launcher: &Launcher, left: Duration) -> Result<Field, Failure> {
     match &mail.transport {
         Transport::Server(server) => smtp::submit(server, mail, client, left.min(LIMIT)),
-        Transport::Program(path) => program::run(path, mail, left.min(LIMIT)),
+        Transport::Program(path) => program::run(path, mail, launcher, left.min(LIMIT)),
     }
 }
 

@@ -3,6 +3,8 @@
 //! A service is a file, a row in [`SERVICES`], a variant of [`Service`], and what the compiler then asks for.
 
 mod capacity;
+#[cfg(feature = "command")]
+mod command;
 mod digest;
 mod discord;
 mod draft;
@@ -42,6 +44,8 @@ mod webhook;
 mod words;
 
 pub use capacity::{Capacity, Unit};
+#[cfg(feature = "command")]
+pub use command::judge as judge_call;
 pub use digest::{Digest, Notice};
 pub use draft::{Detail, Draft};
 #[cfg(feature = "email")]
@@ -57,6 +61,8 @@ use crate::mail::Mail;
 use crate::notice::LONGEST;
 use crate::notifier::outcome::{Reading, Sent};
 use crate::notifier::words::Words;
+#[cfg(feature = "command")]
+use crate::program::{self, Call};
 use crate::rules::Filter;
 use crate::text::Secret;
 use crate::toml::Section;
@@ -69,6 +75,8 @@ const SHORTEST_SECRET: usize = 6;
 const SERVICES: &[Row] = &[
     Row { name: "discord", capacity: discord::CAPACITY, detail: Detail::Digest, configure: discord::configure },
     Row { name: "ntfy", capacity: ntfy::CAPACITY, detail: Detail::Digest, configure: ntfy::configure },
+    #[cfg(feature = "command")]
+    Row { name: "command", capacity: command::CAPACITY, detail: Detail::Report, configure: command::configure },
     #[cfg(feature = "email")]
     Row { name: "email", capacity: email::CAPACITY, detail: Detail::Digest, configure: email::configure },
     #[cfg(feature = "gotify")]
@@ -103,8 +111,19 @@ const SERVICES: &[Row] = &[
 ];
 
 /// The services that a build can lack: each is a feature of the same name.
-const OPTIONAL: &[&str] =
-    &["email", "gotify", "matrix", "mattermost", "pushover", "rocketchat", "slack", "teams", "telegram", "webhook"];
+const OPTIONAL: &[&str] = &[
+    "command",
+    "email",
+    "gotify",
+    "matrix",
+    "mattermost",
+    "pushover",
+    "rocketchat",
+    "slack",
+    "teams",
+    "telegram",
+    "webhook",
+];
 
 /// Every service can carry every notice.
 const _: () = {
@@ -143,6 +162,9 @@ pub enum Message {
     /// To be mailed.
     #[cfg(feature = "email")]
     Mail(Mail),
+    /// To be given to a program.
+    #[cfg(feature = "command")]
+    Run(Call),
     /// To be printed.
     Print(String),
 }
@@ -152,6 +174,8 @@ pub enum Message {
 enum Service {
     Discord,
     Ntfy(ntfy::Topic),
+    #[cfg(feature = "command")]
+    Command(Call),
     #[cfg(feature = "email")]
     Email(Box<email::Account>),
     #[cfg(feature = "gotify")]
@@ -237,6 +261,8 @@ impl Notifier {
         let (body, own) = match &self.setup.service {
             Service::Discord => (discord::render(digest), None),
             Service::Ntfy(topic) => ntfy::render(digest, topic, hint),
+            #[cfg(feature = "command")]
+            Service::Command(call) => return Message::Run(command::render(digest, call)),
             #[cfg(feature = "email")]
             Service::Email(account) => return Message::Mail(email::render(digest, account, key, self.is_direct)),
             #[cfg(feature = "gotify")]
@@ -282,7 +308,9 @@ impl Notifier {
         let reading = match &self.setup.service {
             Service::Discord => discord::read(&response),
             Service::Ntfy(_) => ntfy::read(&response, hint),
-            // No answer to a mail is HTTP's.
+            // A program's answer isn't HTTP's, and neither is one to a mail.
+            #[cfg(feature = "command")]
+            Service::Command(_) => Reading::default(),
             #[cfg(feature = "email")]
             Service::Email(_) => Reading::default(),
             #[cfg(feature = "gotify")]
@@ -311,6 +339,17 @@ impl Notifier {
         match &self.setup.service {
             #[cfg(feature = "email")]
             Service::Email(account) => email::doubt(account),
+            _ => None,
+        }
+    }
+
+    /// Why the program that gets its messages can't be started, with the remedy.
+    pub fn obstacle(&self) -> Option<(String, String)> {
+        match &self.setup.service {
+            #[cfg(feature = "command")]
+            Service::Command(call) => program::check(&call.path).err().map(|why| (why.what, why.remedy)),
+            #[cfg(feature = "email")]
+            Service::Email(account) => email::obstacle(account),
             _ => None,
         }
     }

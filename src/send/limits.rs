@@ -1,6 +1,6 @@
 //! Limits of this process: a second wall behind those of `http`.
 
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// Bytes of memory for everything but the requests; a run needs a tenth of it.
 const MEMORY: u64 = 32 << 20;
@@ -10,8 +10,10 @@ const PER_TARGET: u64 = 12 << 20;
 
 /// Bounds what this process can take of a small host's memory while it talks to so many servers. minreq 3.0.0 can be
 /// made to read headers without end, by a line that is one byte short of their limit and ends with LF alone; the relay
-/// ends that, but minreq may have to go by itself.
+/// ends that, but minreq may have to go by itself. The hard limit stays, for programs that are started.
 pub fn memory(targets: usize) {
     let limit = MEMORY + PER_TARGET * targets as u64;
-    let _ = setrlimit(Resource::RLIMIT_DATA, limit, limit);
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_DATA) {
+        let _ = setrlimit(Resource::RLIMIT_DATA, limit.min(hard), hard);
+    }
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms, from the top down. docs/design.md says what each is for.
-const ROOMS: [&str; 26] = [
+const ROOMS: [&str; 27] = [
     "main",
     "cli",
     "command",
@@ -14,6 +14,7 @@ const ROOMS: [&str; 26] = [
     "config",
     "notifier",
     "mail",
+    "program",
     "http",
     "queue",
     "privileges",

@@ -1,5 +1,7 @@
 //! The sender: when it runs, what it puts into one message, and how targets stay independent.
 
+#[cfg(feature = "command")]
+mod command;
 mod digest;
 mod flood;
 mod rules;

@@ -29,6 +29,10 @@ pub fn examine(file: &Path) -> (Option<Config>, Vec<Finding>) {
                 let text = format!("configuration: notification.{name}: {what}");
                 Some(Finding::warning(text, format!("{remedy} [notification.{name}]")))
             }));
+            findings.extend(config.targets.iter().filter_map(|target| {
+                let (what, remedy) = target.obstacle()?;
+                Some(Finding::problem(format!("configuration: notification.{}: {what}", target.name), remedy))
+            }));
             match ca_file(file, &config) {
                 Some(problem) => findings.push(problem),
                 None => findings.push(Finding::ok(format!(

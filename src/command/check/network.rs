@@ -12,6 +12,8 @@ use crate::notifier::{Message, Notifier};
 #[cfg(feature = "email")]
 use crate::notifier::{Outcome, judge_mail};
 #[cfg(feature = "email")]
+use crate::program::Launcher;
+#[cfg(feature = "email")]
 use crate::text::Field;
 
 /// The longest that a target may take, whatever `network.timeout` says: a command ends within a minute.
@@ -39,8 +41,10 @@ fn ask(config: &Config, client: &http::Client<'_>, target: &Notifier) -> Finding
             Err(why) => unreachable(target, &target.conceal(&why)),
             Ok(response) => answered(target, response.status),
         },
+        #[cfg(feature = "command")]
+        Some(Message::Run(_)) => Finding::ok(format!("network: {name} needs none")),
         #[cfg(feature = "email")]
-        Some(Message::Mail(mail)) => mailed(target, mail::send(&mail, client, PATIENCE)),
+        Some(Message::Mail(mail)) => mailed(target, mail::send(&mail, client, &Launcher::default(), PATIENCE)),
     }
 }
 

@@ -11,6 +11,7 @@ pub use settings::configure;
 use crate::mail::{Encryption, Mail, Transport};
 use crate::notifier::email::mailbox::{Mailbox, is_domain};
 use crate::notifier::{Capacity, Digest, Unit};
+use crate::program;
 
 /// As much as a person reads; every mail server and program accepts that.
 pub const CAPACITY: Capacity = Capacity { limit: 16_384, unit: Unit::Bytes, around: 0, per_line: 1 };
@@ -44,6 +45,12 @@ pub fn doubt(account: &Account) -> Option<(&'static str, &'static str)> {
     let Transport::Server(server) = &account.transport else { return None };
     let is_open = server.tls == Encryption::None && !server.address.is_near();
     is_open.then_some(("its mail crosses the internet without TLS", "set tls to \"starttls\" or \"implicit\" in"))
+}
+
+/// Why its program can't be started, with the remedy.
+pub fn obstacle(account: &Account) -> Option<(String, String)> {
+    let Transport::Program(path) = &account.transport else { return None };
+    program::check(path).err().map(|why| (why.what, why.remedy))
 }
 
 #[cfg(test)]

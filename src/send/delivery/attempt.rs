@@ -13,6 +13,8 @@ use crate::log::{self, Level};
 #[cfg(feature = "email")]
 use crate::mail;
 use crate::notice::Style;
+#[cfg(feature = "command")]
+use crate::notifier::judge_call;
 #[cfg(feature = "email")]
 use crate::notifier::judge_mail;
 use crate::notifier::{Digest, Message, Notice, Notifier, Outcome};
@@ -70,8 +72,10 @@ impl Run<'_> {
                 Ok(response) => target.judge(response, &request.url, hint),
                 Err(why) => Outcome::Failed { why },
             },
+            #[cfg(feature = "command")]
+            Message::Run(call) => judge_call(self.launcher.run(&call, timeout)),
             #[cfg(feature = "email")]
-            Message::Mail(mail) => judge_mail(mail::send(&mail, &self.client, self.deadline.left())),
+            Message::Mail(mail) => judge_mail(mail::send(&mail, &self.client, &self.launcher, self.deadline.left())),
         }
     }
 }

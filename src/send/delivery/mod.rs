@@ -16,6 +16,8 @@ use crate::http;
 use crate::log;
 use crate::notice::Style;
 use crate::notifier::{Detail, Draft, Notice, Notifier, Outcome};
+#[cfg(any(feature = "command", feature = "email"))]
+use crate::program::Launcher;
 use crate::queue::{Batch, Cause, Due, Failure, Loss, Queue, Row, Take, Wait};
 use crate::send::deadline::{Deadline, SHORTEST_REQUEST};
 use crate::send::delivery::course::{Course, Decision};
@@ -39,6 +41,8 @@ const MESSAGE_EVENTS: usize = 10_000;
 struct Run<'a> {
     config: &'a Config,
     client: http::Client<'a>,
+    #[cfg(any(feature = "command", feature = "email"))]
+    launcher: Launcher,
     queue: Mutex<Queue>,
     need: Need,
     deadline: &'a Deadline<'a>,
@@ -70,6 +74,8 @@ pub fn run(config: &Config, queue: Queue, need: Need, deadline: &Deadline<'_>) -
     let run = Run {
         config,
         client: http::Client::new(&config.network),
+        #[cfg(any(feature = "command", feature = "email"))]
+        launcher: Launcher::default(),
         queue: Mutex::new(queue),
         need,
         deadline,
