@@ -1,4 +1,5 @@
 mod answers;
+mod hostile;
 
 use std::path::Path;
 use std::time::Duration;

@@ -46,6 +46,45 @@ fn a_login_in_the_middle_of_a_flood_is_told_in_the_first_or_second_message() {
     assert_eq!(home.queue().count_waiting(), 0);
 }
 
+/// P3: a service's daily limit is not spent on a flood. ntfy takes 250 messages a day without an account.
+#[test]
+fn a_flood_leaves_most_of_what_a_service_takes_a_day_to_others() {
+    const DAILY: usize = 250;
+    const QUOTA: &str = r#"{"code":42908,"http":429,"error":"limit reached: daily message quota reached"}"#;
+    let ntfy = Server::new(|number, _, stream| match number {
+        0..DAILY => taken(stream),
+        _ => reply(stream, 429, "", QUOTA),
+    });
+    let home = Home::new(&format!("[notification]\nservice = \"ntfy\"\n{}", ntfy.ntfy()));
+    flood(&home, 1001, "amanda");
+    home.send().succeeds();
+    let texts: Vec<String> = ntfy.requests().iter().map(text).collect();
+    let place = texts.iter().position(|text| text.contains("'amanda' logged in")).expect("it is told");
+    assert!(place < 2 && texts.len() <= 2, "message {place} of {}", texts.len());
+    assert!(texts.concat().contains("'mallory': 990 more logins and logouts"), "{texts:?}");
+}
+
+/// P2, P3: what a program reads has every event, and takes not much of such a limit either.
+#[cfg(feature = "webhook")]
+#[test]
+fn a_flood_of_reports_fits_into_what_a_service_takes_a_day() {
+    let server = Server::new(|number, _, stream| reply(stream, if number < 250 { 204 } else { 429 }, "", ""));
+    let url = format!("http://127.0.0.1:{}/events", server.port);
+    let home = Home::new(&format!("[notification]\nservice = 'webhook'\n[notification.webhook]\nurl = '{url}'\n"));
+    flood(&home, 1001, "amanda");
+    home.send().succeeds();
+    let requests = server.requests();
+    let users: Vec<String> = requests
+        .iter()
+        .flat_map(|request| request.json().as_array().expect("an array").clone())
+        .filter_map(|report| report["user"].as_str().map(Into::into))
+        .collect();
+    let count = |name: &str| users.iter().filter(|user| *user == name).count();
+    assert_eq!((count("mallory"), count("amanda")), (1000, 1));
+    assert!(requests.len() <= 60, "{} requests", requests.len());
+    assert_eq!(home.queue().count_waiting(), 0);
+}
+
 /// P2, P3: also while nothing can be delivered.
 #[test]
 fn a_flood_pushes_nobody_elses_login_out_of_the_queue() {
