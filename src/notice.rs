@@ -1,4 +1,4 @@
-//! The notice: what a person reads of an event, word for word the same for every service.
+//! The notice: what a person reads of an event, word for word the same for every target without words of its own.
 
 mod fields;
 

@@ -172,7 +172,11 @@ fn the_unit_is_confined_and_yet_sees_the_processes() {
     tree.write(config, &format!("{template}\n[notification.email]\nsendmail = false\n"));
     output(&mut script(&tree, false, &[]));
     assert!(!tree.at(dropped).exists());
-    for programs in ["[notification.x]\nservice = \"command\"", "[notification.email]\nsendmail = true"] {
+    for programs in [
+        "[notification.x]\nservice = \"command\"",
+        "[notification.x]\nservice = 'command'",
+        "[notification.email]\nsendmail = true",
+    ] {
         tree.write(config, &format!("{template}\n{programs}\n"));
         output(&mut script(&tree, false, &[]));
         assert!(tree.read(dropped).contains("NoNewPrivileges=no"));
