@@ -125,6 +125,16 @@ const ROWS: &[Row] = &[
         },
     },
     Row { service: "webhook", settings: "url = 'http://127.0.0.1/a'", is_plain: are_reports },
+    Row {
+        service: "webhook",
+        settings: "url = 'http://127.0.0.1/a'\nformat = 'apprise'\ntitle = '{user}'",
+        is_plain: |json| has_only(json, "body format title type") && json["format"] == "text",
+    },
+    Row {
+        service: "webhook",
+        settings: "url = 'http://127.0.0.1/a'\nbody = '{\"a\":\"{title}\",\"b\":\"{text}\"}'\ntitle = '{user}'",
+        is_plain: |json| has_only(json, "a b"),
+    },
 ];
 
 /// What a text holds between two fences, if there is no other one.
@@ -170,14 +180,15 @@ fn message(target: &Notifier, name: &str) -> Value {
 #[test]
 fn no_service_finds_a_mention_a_link_or_formatting_in_a_name() {
     for service in SERVICES.iter().map(|row| row.name) {
-        let row = ROWS.iter().find(|row| row.service == service);
-        let Row { settings, is_plain, .. } = row.unwrap_or_else(|| panic!("{service} needs a row here"));
-        let target = target(service, settings);
-        for name in NAMES {
-            let message = message(&target, name);
-            assert!(is_plain(&message), "{service}: {name:?}: {message}");
-            let text = message.as_str().map_or_else(|| message.to_string(), Into::into);
-            assert!(!text.contains(['\u{202e}', '\u{2066}', '\u{200f}', '\r']), "{service}: {name:?}: {text}");
+        assert!(ROWS.iter().any(|row| row.service == service), "{service} needs a row here");
+        for Row { settings, is_plain, .. } in ROWS.iter().filter(|row| row.service == service) {
+            let target = target(service, settings);
+            for name in NAMES {
+                let message = message(&target, name);
+                assert!(is_plain(&message), "{service}: {name:?}: {message}");
+                let text = message.as_str().map_or_else(|| message.to_string(), Into::into);
+                assert!(!text.contains(['\u{202e}', '\u{2066}', '\u{200f}', '\r']), "{service}: {name:?}: {text}");
+            }
         }
     }
 }

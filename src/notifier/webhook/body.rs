@@ -49,7 +49,8 @@ impl Field {
     fn longest(self, max_length: usize) -> usize {
         match self {
             Self::Text => LONGEST_CHARACTER * max_length,
-            Self::Title | Self::Host => FIELD_BYTES + FIELD_LIMIT,
+            Self::Title => LONGEST_CHARACTER * FIELD_LIMIT,
+            Self::Host => FIELD_BYTES + FIELD_LIMIT,
             Self::Urgency => Urgency::ALL.map(|urgency| urgency.name().len()).into_iter().max().unwrap_or(0),
             Self::Key => 16,
         }
@@ -100,7 +101,8 @@ impl Template {
     pub fn render(&self, digest: &Digest<'_>, key: u64) -> String {
         self.filled(|field| match field {
             Field::Text => plain(&digest.lines("")),
-            Field::Title | Field::Host => digest.style.host.as_str().to_owned(),
+            Field::Title => digest.title_or_host().to_owned(),
+            Field::Host => digest.style.host.as_str().to_owned(),
             Field::Urgency => digest.urgency().name().to_owned(),
             Field::Key => format!("{key:016x}"),
         })

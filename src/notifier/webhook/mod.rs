@@ -56,7 +56,9 @@ pub fn configure(section: &mut Section<'_>) -> Option<Setup> {
     let form = form(section, &mut secrets);
     let (form, carries) = form?;
     let service = Service::Webhook(Box::new(Webhook { form, key, ok }));
-    Some(Setup { headers: headers?, carries, ..Setup::new(service, Some(url?), secrets) })
+    // Of what isn't reports.
+    let is_titled = carries.is_some();
+    Some(Setup { headers: headers?, carries, is_titled, ..Setup::new(service, Some(url?), secrets) })
 }
 
 fn url(section: &mut Section<'_>) -> Option<Url> {
