@@ -15,7 +15,7 @@ sh tests/setup.sh test
 plain='wire digest letters takeover idle'
 secure='servers targets tls algorithms config'
 extra='tls algorithms'
-native='login environment privileges links surroundings worker hostile fallbacks crash powercut upgrade looks crowd cost schedule'
+native='login environment privileges links limits signals surroundings worker hostile fallbacks crash powercut upgrade looks crowd cost schedule'
 for module in $plain $secure $extra $native; do
 	ls tests/*/"$module.rs" >/dev/null
 done

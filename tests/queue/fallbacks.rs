@@ -8,7 +8,8 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::support::home::{Home, LOGIN, STDOUT, Syslog, hook};
 use crate::support::inject::{self, Where};
 use crate::support::outcome::Outcome;
-use crate::support::queue::{Outsider, Queue};
+use crate::support::queue::Queue;
+use crate::support::queue::outsider::Outsider;
 use crate::support::{has, has_mount_namespaces, skip, tools, wait_for};
 
 /// How a login's notice begins.
