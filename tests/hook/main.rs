@@ -1,6 +1,5 @@
 //! The PAM hook: what it records at a login, and what a hostile caller can't make it do.
 
-mod cgroup;
 mod environment;
 mod hostile;
 mod limits;

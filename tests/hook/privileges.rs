@@ -104,6 +104,7 @@ fn a_missing_state_directory_is_made_for_the_service_user_if_there_is_one() {
         sshd.login("true");
         let state = fs::metadata(home.at("state")).expect("the hook made it");
         assert_eq!((state.uid(), state.mode() & 0o7777), (owner, 0o700), "{name}");
+        assert_eq!(fs::metadata(home.database()).expect("a database").mode() & 0o7777, 0o600, "{name}");
         assert_eq!(home.queue().count_events(), 2);
         assert_all_belong_to(&home.at("state"), owner);
     }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use crate::cgroup::Cgroup;
+use crate::support::cgroup::Cgroup;
 use crate::support::home::{Home, LOGIN, STDOUT, hook};
 use crate::support::outcome::Outcome;
 use crate::support::sshd::{self, EVE, Sshd};
@@ -209,10 +209,8 @@ fn a_user_who_leaves_su_no_process_gets_no_session_if_the_hook_is_required() {
         // A second module, because a single one decides alone, even if it is `optional`.
         let line = sshd::hook_line(&home).replace("optional", control);
         let sshd = Sshd::start(&home, &format!("session required pam_permit.so\n{line}"));
-        let script = format!(
-            "echo $$ >{}/cgroup.procs && exec setpriv --reuid {EVE} --regid {EVE} --clear-groups su root -c true",
-            group.0.display()
-        );
+        let script =
+            format!("{} && exec setpriv --reuid {EVE} --regid {EVE} --clear-groups su root -c true", group.enter());
         let output = sshd.command("sh").args(["-c", &script]).output().expect("sh starts");
         // With `optional`, su goes on until it forks, which the user may allow by then.
         output.when(control).exits(1).says("su: ");

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::cgroup::Cgroup;
-use crate::support::home::{Home, LOGIN, STDOUT, hook};
+use crate::support::cgroup::Cgroup;
+use crate::support::home::{Home, LOGIN, PATIENCE, STDOUT, hook};
 use crate::support::outcome::Outcome;
 use crate::support::{has, is_root, skip, wait_for};
 
@@ -21,9 +21,6 @@ const LINE: &str = "'amanda' (192.0.2.7) logged in";
 
 /// The message of a login that didn't wait for its worker.
 const LATE: &str = "the queue took too long; the event waits in";
-
-/// The second that a login may take, doubled for a busy machine.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The time at which a worker left behind ends by itself, with room for a busy machine.
 const END: std::ops::Range<Duration> = Duration::from_secs(28)..Duration::from_secs(36);
@@ -228,11 +225,7 @@ fn a_login_that_gets_a_millisecond_of_processor_time_a_second_is_recorded() {
         return skip(test, "needs a control group that limits processor time");
     };
     let home = used();
-    let inner = home.command(&["queue"]);
-    let mut command = Command::new("/bin/sh");
-    let script = format!("echo $$ >{}/cgroup.procs && exec \"$@\"", group.0.display());
-    command.args(["-c", &script, "sh"]).arg(inner.get_program()).args(inner.get_args());
-    hook(command, &LOGIN).exits(0);
+    hook(group.command(&home.command(&["queue"])), &LOGIN).exits(0);
     // The slow worker has half a minute.
     while !wait_for(|| group.is_empty()) && !home.workers().is_empty() {}
     assert_eq!(home.queue().count_events_of("amanda"), 1);

@@ -1,4 +1,4 @@
-//! Mail servers that misbehave, and somebody on the way: no password is sent, nothing is believed, nothing hangs.
+//! Mail servers that misbehave, and attackers on the way: no password leaks, and nothing hangs.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -10,11 +10,11 @@ use crate::support::home::Home;
 use crate::support::outcome::Outcome;
 use crate::support::smtp::email;
 
-/// What `printf '\0amanda\0s3cret-word' | base64` says.
+/// The output of `printf '\0amanda\0s3cret-word' | base64`.
 const PLAIN: &str = "AGFtYW5kYQBzM2NyZXQtd29yZA==";
 
-/// Plays one conversation: each row is what the client must begin its next line with, and what is answered. Then it
-/// waits for the client to go. Everything that the client said comes out.
+/// Plays one conversation. Each row has the beginning of the client's next line, and the answer. Returns the port
+/// and, once the client has gone, everything that it said.
 fn play(script: &'static [(&'static str, &'static [u8])]) -> (u16, Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port");
     let port = listener.local_addr().expect("it is bound").port();
@@ -37,7 +37,7 @@ fn play(script: &'static [(&'static str, &'static [u8])]) -> (u16, Receiver<Stri
     (port, receiver)
 }
 
-/// Reads a line, and says whether it begins as expected.
+/// Reads a line into `said`. Returns whether it begins as expected.
 fn heard(reader: &mut BufReader<TcpStream>, said: &mut String, expected: &str) -> bool {
     let mut line = Vec::new();
     let length = reader.read_until(b'\n', &mut line).unwrap_or(0);
@@ -46,7 +46,7 @@ fn heard(reader: &mut BufReader<TcpStream>, said: &mut String, expected: &str) -
     length > 0 && line.starts_with(expected)
 }
 
-/// Sends one notice to a server that plays this script; returns what is said of it, and what the client said.
+/// Sends one notice to a server that plays this script. Returns our messages, what the client said, and the time.
 fn send(script: &'static [(&'static str, &'static [u8])], settings: &str) -> (String, String, Duration) {
     let (port, said) = play(script);
     let home = Home::as_installed("");
@@ -66,7 +66,7 @@ const LOGIN: &str = "user = \"amanda\"\npassword = \"s3cret-word\"\n";
 /// P7
 #[cfg(feature = "tls")]
 #[test]
-fn nobody_on_the_way_can_take_tls_away_or_put_words_before_it() {
+fn an_attacker_on_the_way_can_neither_strip_tls_nor_inject_replies_before_it() {
     let hello: &[u8] = b"250-mail.example\r\n250-AUTH PLAIN LOGIN\r\n250 STARTTLS\r\n";
     let stripped: &'static [(&str, &[u8])] =
         &[("", b"220 mail.example\r\n"), ("EHLO ", b"250-mail.example\r\n250-AUTH PLAIN LOGIN\r\n250 XXXXXXXA\r\n")];
@@ -97,7 +97,7 @@ fn nobody_on_the_way_can_take_tls_away_or_put_words_before_it() {
 
 #[cfg(feature = "tls")]
 #[test]
-fn a_port_that_begins_without_tls_is_named_as_the_cause() {
+fn a_port_without_implicit_tls_is_named_as_the_cause() {
     let (stderr, said, _) = send(&[("", b"220 mail.example\r\n")], &format!("tls = \"implicit\"\n{LOGIN}"));
     assert!(stderr.contains("no TLS on this port: correct the port, or set tls = \"starttls\""), "{stderr}");
     assert!(!said.contains("EHLO"), "{said}");
@@ -105,8 +105,8 @@ fn a_port_that_begins_without_tls_is_named_as_the_cause() {
 
 /// P8
 #[test]
-fn a_server_that_sends_a_byte_now_and_then_is_left_in_time() {
-    // Once digits of a reply, once a TLS record that says it is long.
+fn a_server_that_sends_a_byte_now_and_then_times_out() {
+    // Digits of a reply, or a TLS record that announces a long body.
     let rows: &[(&str, &'static [u8])] = &[("none", b"2"), ("implicit", b"\x16\x03\x03\x40\x00")];
     for (tls, first) in rows.iter().take(if cfg!(feature = "tls") { 2 } else { 1 }) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port");
@@ -132,7 +132,7 @@ fn a_server_that_sends_a_byte_now_and_then_is_left_in_time() {
 
 /// P8
 #[test]
-fn a_server_that_is_silent_endless_or_something_else_is_left_in_time_and_in_words() {
+fn silent_endless_and_other_than_smtp_servers_are_given_up_in_time_with_the_cause() {
     let hello: (&str, &[u8]) = ("EHLO ", b"250 mail.example\r\n");
     let greeting: (&str, &[u8]) = ("", b"220 mail.example\r\n");
     let leak = |script: &[(&'static str, &'static [u8])]| -> &'static [(&'static str, &'static [u8])] {
@@ -189,7 +189,7 @@ fn a_server_that_is_silent_endless_or_something_else_is_left_in_time_and_in_word
 
 /// P7
 #[test]
-fn what_the_server_repeats_of_the_password_is_not_shown() {
+fn a_password_that_the_server_repeats_is_not_shown() {
     let (stderr, said, _) = send(
         &[
             ("", b"220 mail.example\r\n"),

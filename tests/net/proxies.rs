@@ -1,4 +1,4 @@
-//! Real proxies, tinyproxy and squid: the only way out of a host, on which every packet is looked at.
+//! Real proxies, tinyproxy and squid, as the only way out of a host. The test looks at every packet.
 
 use std::fs;
 use std::net::TcpListener;
@@ -31,7 +31,7 @@ enum Kind {
     Squid,
 }
 
-/// What a proxy allows.
+/// The requests that a proxy allows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Rule {
     Everything,
@@ -65,12 +65,12 @@ impl Kind {
     }
 }
 
-/// A server on the same network as the proxy.
+/// Starts a server on the proxy's network.
 fn at_gateway() -> Server {
     Server::on(TcpListener::bind((GATEWAY, 0)).expect("its address"), Arc::new(|_, _, stream| taken(stream)))
 }
 
-/// A host that sends through the proxy as this user, to this address.
+/// Makes a host send through the proxy, as this user, to this address.
 fn configure(home: &Home, user: &str, origin: &str) {
     home.configure(&format!(
         "[network]\nproxy = \"http://{user}{GATEWAY}:{PORT}\"\ntimeout = 8\n[notification]\nservice = \"ntfy\"\n\
@@ -78,10 +78,10 @@ fn configure(home: &Home, user: &str, origin: &str) {
     ));
 }
 
-/// P4: names are the proxy's to look up, and no packet goes anywhere else.
+/// P4: the proxy looks names up, and no packet goes anywhere else.
 #[test]
-fn a_notice_goes_through_tinyproxy_and_squid_with_and_without_a_password_and_nothing_goes_past_them() {
-    let test = "a_notice_goes_through_tinyproxy_and_squid_with_and_without_a_password_and_nothing_goes_past_them";
+fn tinyproxy_and_squid_carry_a_notice_with_and_without_a_password_and_nothing_bypasses_them() {
+    let test = "tinyproxy_and_squid_carry_a_notice_with_and_without_a_password_and_nothing_bypasses_them";
     if !is_possible() {
         return skip(test, NEEDS);
     }
@@ -103,12 +103,12 @@ fn a_notice_goes_through_tinyproxy_and_squid_with_and_without_a_password_and_not
     }
 }
 
-/// P7: from end to end; what the proxy sees is TLS.
+/// P7: TLS goes from end to end.
 #[cfg(feature = "tls")]
 #[test]
-fn tls_goes_through_both_proxies_and_the_certificate_is_the_services_own() {
+fn tls_through_a_proxy_checks_the_services_own_certificate() {
     use crate::support::tls::{self, Authority, END, Nginx, PAST, trusting};
-    let test = "tls_goes_through_both_proxies_and_the_certificate_is_the_services_own";
+    let test = "tls_through_a_proxy_checks_the_services_own_certificate";
     if !is_possible() || !tls::is_possible() {
         return skip(test, &format!("{NEEDS}, and nginx"));
     }
@@ -137,8 +137,8 @@ fn tls_goes_through_both_proxies_and_the_certificate_is_the_services_own() {
 
 /// P4, P7
 #[test]
-fn what_tinyproxy_and_squid_refuse_is_said_with_the_remedy_and_the_event_is_kept() {
-    let test = "what_tinyproxy_and_squid_refuse_is_said_with_the_remedy_and_the_event_is_kept";
+fn refusals_of_tinyproxy_and_squid_are_reported_with_the_remedy_and_keep_the_event() {
+    let test = "refusals_of_tinyproxy_and_squid_are_reported_with_the_remedy_and_keep_the_event";
     if !is_possible() {
         return skip(test, NEEDS);
     }
@@ -171,10 +171,10 @@ fn what_tinyproxy_and_squid_refuse_is_said_with_the_remedy_and_the_event_is_kept
     }
 }
 
-/// P4: on this host itself, and where `proxy = false` says so; a dead proxy changes nothing there.
+/// P4: even if the proxy is dead.
 #[test]
-fn loopback_and_targets_without_the_proxy_are_reached_directly_and_others_never() {
-    let test = "loopback_and_targets_without_the_proxy_are_reached_directly_and_others_never";
+fn only_loopback_and_targets_without_the_proxy_are_reached_directly() {
+    let test = "only_loopback_and_targets_without_the_proxy_are_reached_directly";
     if !has_networks() {
         return skip(test, "needs root, iproute2 and network namespaces");
     }
@@ -203,10 +203,10 @@ fn loopback_and_targets_without_the_proxy_are_reached_directly_and_others_never(
     });
 }
 
-/// P4: our HTTP library then goes by itself, but never past a proxy.
+/// P4: without loopback there is no relay, so minreq connects by itself.
 #[test]
-fn a_host_without_loopback_sends_directly_but_never_past_its_proxy() {
-    let test = "a_host_without_loopback_sends_directly_but_never_past_its_proxy";
+fn a_host_without_loopback_sends_directly_but_never_bypasses_its_proxy() {
+    let test = "a_host_without_loopback_sends_directly_but_never_bypasses_its_proxy";
     if !has_networks() {
         return skip(test, "needs root, iproute2 and network namespaces");
     }
@@ -221,7 +221,7 @@ fn a_host_without_loopback_sends_directly_but_never_past_its_proxy() {
                 server.port
             )
         };
-        // It takes the CONNECT, and is never asked for more.
+        // The server gets a CONNECT and nothing else.
         home.configure(&target(&format!("proxy = \"http://{GATEWAY}:{}\"", server.port)));
         home.send().fails().says("ntfy: the proxy needs this host's loopback (127.0.0.1)");
         let requests = server.requests();

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::unistd::Pid;
@@ -31,6 +32,9 @@ pub const STDOUT: &str = "[notification]\nservice = \"stdout\"\n";
 
 /// A login that finds this many pages in the write-ahead log moves them into the database (src/queue/mod.rs).
 pub const LOG_PAGES: usize = 64;
+
+/// The second that a login may take, doubled for a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A temporary directory, removed when its test ends.
 pub struct Home(pub PathBuf);
@@ -67,7 +71,8 @@ impl Home {
     pub fn configure(&self, config: &str) {
         let root = self.0.display();
         let text = format!(
-            "[host]\nname = \"host.example\"\n[queue]\npath = \"{root}/state/session_events.db\"\nspool = \"{root}/spool\"\n{config}"
+            "[host]\nname = \"host.example\"\n[queue]\npath = \"{root}/state/session_events.db\"\n\
+             spool = \"{root}/spool\"\n{config}"
         );
         fs::write(self.at("config.toml"), text).expect("a configuration");
         let group = fs::metadata(self.at("state")).expect("it was made first").gid();

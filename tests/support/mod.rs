@@ -2,6 +2,7 @@
 //! that can't run on this machine.
 #![allow(dead_code, reason = "each test crate uses a part of it")]
 
+pub mod cgroup;
 pub mod container;
 pub mod copy;
 pub mod cost;

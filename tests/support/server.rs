@@ -119,6 +119,11 @@ impl Drop for Server {
     }
 }
 
+/// Returns the configuration of a Discord and an ntfy target on these servers.
+pub fn discord_and_ntfy(discord: &Server, ntfy: &Server) -> String {
+    format!("[notification]\nservice = [\"discord\", \"ntfy\"]\n{}{}", discord.discord(), ntfy.ntfy())
+}
+
 /// Answers like a service that accepted the message.
 pub fn taken(stream: &mut TcpStream) {
     reply(stream, 200, "Content-Type: application/json\r\n", r#"{"id":"1"}"#);

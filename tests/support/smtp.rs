@@ -13,6 +13,9 @@ use crate::support::tls::{Pair, Process};
 /// The interpreter that sees Debian's Python packages.
 const PYTHON: &str = "/usr/bin/python3";
 
+/// The settings for the server's user and password, which isn't ASCII.
+pub const LOGIN: &str = "user = \"amanda@host.example\"\npassword = \"pass wörd\"\n";
+
 /// Whether aiosmtpd is installed.
 pub fn is_possible() -> bool {
     Command::new(PYTHON).args(["-c", "import aiosmtpd"]).output().is_ok_and(|done| done.status.success())
