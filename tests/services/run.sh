@@ -1,6 +1,8 @@
 #!/bin/sh
-# Delivers to servers that others wrote: a Matrix homeserver (synapse), and an emulator of Telegram's Bot API.
-# Installs them into target/services from PyPI and npm; what cannot be installed is skipped by name.
+# Usage: sh tests/services/run.sh BINARY
+#
+# Delivers to servers that others wrote: a Matrix homeserver (synapse) and an emulator of Telegram's Bot API. Installs
+# them from PyPI and npm into target/services; a server that cannot be installed is skipped by name.
 set -eu
 cd "$(dirname "$0")/../.."
 
