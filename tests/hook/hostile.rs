@@ -127,7 +127,7 @@ fn every_service_gets_one_safe_line_for_any_bytes_in_a_name() {
         assert!(heads.iter().any(|head| request.head.starts_with(head)), "{}", request.head);
         assert_eq!(request.head.lines().count(), 8, "{}", request.head);
     }
-    let mut told = Vec::new();
+    let mut got = Vec::new();
     for request in discord {
         let json = request.json();
         assert_eq!(json["allowed_mentions"], serde_json::json!({"parse": []}));
@@ -137,18 +137,18 @@ fn every_service_gets_one_safe_line_for_any_bytes_in_a_name() {
         let block = content.strip_prefix("```").and_then(|rest| rest.strip_suffix("```")).expect("a code block");
         assert!(!block.contains('`'), "{block}");
         let lines = block.split('\n').map(|line| line.strip_prefix("- ").expect("each line is an item"));
-        told.extend(lines.flat_map(sentences));
+        got.extend(lines.flat_map(sentences));
     }
     let without_backticks: Vec<_> = expected.iter().map(|line| line.replace('`', "")).collect();
-    assert_eq!(told, without_backticks);
+    assert_eq!(got, without_backticks);
 
     let messages = ntfy.iter().map(|request| {
         assert!(request.json().as_object().is_some_and(|members| members.len() == 5), "{}", request.body);
         request.json()["message"].as_str().expect("text").to_owned()
     });
-    let told: Vec<_> =
+    let got: Vec<_> =
         messages.inspect(|message| assert!(message.len() <= 4096)).flat_map(|text| sentences(&text)).collect();
-    assert_eq!(told, expected);
+    assert_eq!(got, expected);
 }
 
 /// P3

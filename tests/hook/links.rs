@@ -77,21 +77,21 @@ fn attack(home: &Home, planted: &Path, victim: &Path, what: &str) {
     let before = snapshot(victim);
     let hook = home.hook(&LATER);
     hook.when(what).exits(0);
-    let mut said = hook.stderr();
+    let mut shown = hook.stderr();
     for arguments in [&["send"][..], &["status"], &["retry", "--all"], &["send"]] {
         let output = home.run(arguments);
-        said += &(output.stderr() + &output.stdout());
+        shown += &(output.stderr() + &output.stdout());
     }
-    assert_eq!(snapshot(victim), before, "{what}: {said}");
-    assert!(!said.contains(SECRET), "{what}: {said}");
+    assert_eq!(snapshot(victim), before, "{what}: {shown}");
+    assert!(!shown.contains(SECRET), "{what}: {shown}");
 
     if planted.is_dir() && !planted.is_symlink() {
         fs::remove_dir_all(planted).expect("ours");
     } else {
         let _ = fs::remove_file(planted);
     }
-    said += &home.send().stdout();
-    assert!(said.contains("'bob'"), "{what}: {said}");
+    shown += &home.send().stdout();
+    assert!(shown.contains("'bob'"), "{what}: {shown}");
     assert_eq!(snapshot(victim).len(), before.len(), "{what}");
 }
 
@@ -140,10 +140,10 @@ fn root_follows_no_link_in_the_spool_or_in_its_place() {
             hook.when(format!("{name} {link:?}")).exits(0);
             assert_eq!(snapshot(&victim), before, "{name} {link:?}: {hook:?}");
             fs::remove_dir(home.database()).expect("an empty directory");
-            let said = hook.stderr() + &home.send().stdout();
+            let shown = hook.stderr() + &home.send().stdout();
             assert!(
-                (said.contains("'bob'") || said.contains("user bob\n")) && !said.contains(SECRET),
-                "{name} {link:?}: {said}"
+                (shown.contains("'bob'") || shown.contains("user bob\n")) && !shown.contains(SECRET),
+                "{name} {link:?}: {shown}"
             );
             attack(&home, &planted, &victim, &format!("spool{name} {link:?}"));
         }

@@ -180,8 +180,9 @@ fn sessions_that_a_restart_ended_share_one_line() {
         home.queue().move_to_an_earlier_boot(event);
     }
     let sent = home.sent();
-    let said = ": the host was restarted, which ended 2 sessions: 'eve' (192.0.2.6, sshd), 'eve' (192.0.2.6, sshd)\n";
-    assert!(sent.ends_with(said) && sent.lines().count() == 1, "{sent}");
+    let expected =
+        ": the host was restarted, which ended 2 sessions: 'eve' (192.0.2.6, sshd), 'eve' (192.0.2.6, sshd)\n";
+    assert!(sent.ends_with(expected) && sent.lines().count() == 1, "{sent}");
     assert_eq!(sent_in_the_end(&home), "");
 }
 

@@ -98,9 +98,13 @@ fn a_line_in_the_wrong_stack_keeps_nobody_out_and_says_where_it_belongs() {
     let stack = ["auth", "account"].map(|stack| line.replace("session ", &format!("{stack} "))).concat();
     let sshd = Sshd::start(&home, &format!("{stack}session required pam_permit.so\n"));
     sshd.command("su").args(["eve", "-c", "true"]).output().expect("su starts").exits(0);
-    let said = fs::read_to_string(&log).expect("pam_exec wrote it");
+    let messages = fs::read_to_string(&log).expect("pam_exec wrote it");
     for stack in ["auth", "account"] {
-        assert_eq!(said.matches(&format!("PAM called `queue` for {stack}; use it as `session ")).count(), 1, "{said}");
+        assert_eq!(
+            messages.matches(&format!("PAM called `queue` for {stack}; use it as `session ")).count(),
+            1,
+            "{messages}"
+        );
     }
     assert!(is_untouched(&home));
 }
@@ -151,7 +155,7 @@ fn an_allowlisted_user_or_service_leaves_no_trace_and_others_are_reported() {
         ("services = [\"sshd\"]", false, &["'root' (by 'eve')"; 2]),
         ("ips = [\"\"]", true, &["'eve'"; 2]),
     ];
-    for (allowlist, hides_su, told) in rows {
+    for (allowlist, hides_su, reported) in rows {
         let home = Home::of_service(&format!("{STDOUT}[allowlist]\n{allowlist}\n"));
         let sshd = Sshd::start(&home, &sshd::hook_line(&home));
         sshd.command_of_eve("su").args(["root", "-c", "true"]).output().expect("su starts").when(allowlist).exits(0);
@@ -163,7 +167,7 @@ fn an_allowlisted_user_or_service_leaves_no_trace_and_others_are_reported() {
             .map(|line| line.split(" (1").next().unwrap_or(line))
             .map(|line| line.split(" logged").next().unwrap_or(line))
             .collect();
-        assert_eq!(users, told, "{allowlist}");
+        assert_eq!(users, reported, "{allowlist}");
     }
 }
 

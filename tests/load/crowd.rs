@@ -45,7 +45,7 @@ fn a_hundred_logins_at_once_twenty_times_are_each_sent_once_while_a_sender_runs(
     fs::write(home.database(), "").expect("an empty file");
     let syslog = has_mount_namespaces().then(|| Syslog::listen(&home));
     let is_over = AtomicBool::new(false);
-    let (said, outputs) = thread::scope(|scope| {
+    let (errors, outputs) = thread::scope(|scope| {
         let sender = scope.spawn(|| {
             let mut outputs = Vec::new();
             while !is_over.load(Ordering::Relaxed) {
@@ -53,18 +53,18 @@ fn a_hundred_logins_at_once_twenty_times_are_each_sent_once_while_a_sender_runs(
             }
             outputs
         });
-        let mut said = String::new();
+        let mut errors = String::new();
         for round in 0..ROUNDS {
-            said += &crowd(&home, round);
-            said += &syslog.as_ref().map(Syslog::lines).unwrap_or_default();
+            errors += &crowd(&home, round);
+            errors += &syslog.as_ref().map(Syslog::lines).unwrap_or_default();
         }
         is_over.store(true, Ordering::Relaxed);
-        (said, sender.join().expect("it only collects"))
+        (errors, sender.join().expect("it only collects"))
     });
     // A busy machine may not get to the last of a hundred within a second; that event is in the spool. But no
     // login may find the database locked.
     let unexpected: Vec<&str> =
-        said.lines().filter(|line| !line.contains("the queue took too long; the event waits in")).collect();
+        errors.lines().filter(|line| !line.contains("the queue took too long; the event waits in")).collect();
     assert!(unexpected.is_empty(), "{unexpected:?}");
     let mut sent = String::new();
     for output in outputs.into_iter().chain([home.send()]) {

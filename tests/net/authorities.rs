@@ -90,17 +90,17 @@ fn damage_in_a_store_leaves_the_rest_usable_and_is_reported_once() {
         (&[(BUNDLE, ""), ("pki/tls/certs/ca-bundle.crt", &good)], unusable("it holds no certificate")),
         (&[(BUNDLE, "\0\0\0\0"), ("ssl/certs/5e98733a.0", &good)], unusable("it holds no certificate")),
     ];
-    for (count, (stores, said)) in rows.iter().enumerate() {
+    for (count, (stores, expected)) in rows.iter().enumerate() {
         if count > 0 {
             home.login(&format!("user{count}"));
         }
         let _ = fs::remove_file(home.at("spool/.said-authorities"));
         let output = send_with_stores(&home, stores);
-        output.when(said).exits(0);
-        assert_eq!(output.stderr().lines().count(), usize::from(!said.is_empty()), "{output:?}");
-        output.says(said);
-        assert!(syslog.lines().contains(said));
-        assert_eq!(server.requests().len(), count + 1, "{said}");
+        output.when(expected).exits(0);
+        assert_eq!(output.stderr().lines().count(), usize::from(!expected.is_empty()), "{output:?}");
+        output.says(expected);
+        assert!(syslog.lines().contains(expected));
+        assert_eq!(server.requests().len(), count + 1, "{expected}");
     }
     home.login("carl");
     let (again, _) = &rows[0];

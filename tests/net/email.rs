@@ -133,7 +133,7 @@ fn each_refusal_keeps_everything_and_the_error_names_the_command_and_the_remedy(
         return skip("each_refusal_keeps_everything_and_the_error_names_the_command_and_the_remedy", "needs aiosmtpd");
     }
     let wrong = LOGIN.replace("wörd", "s3cret");
-    for (words, settings, said) in [
+    for (words, settings, expected) in [
         (
             &["auth=PLAIN"][..],
             wrong.as_str(),
@@ -159,7 +159,7 @@ fn each_refusal_keeps_everything_and_the_error_names_the_command_and_the_remedy(
     ] {
         let (home, _server) = scene(words, settings);
         let output = home.send();
-        output.when(said).fails().says(&format!("email: {said}")).says("everything is kept");
+        output.when(expected).fails().says(&format!("email: {expected}")).says("everything is kept");
         assert!(!output.stderr().contains("s3cret") && waits(&home), "{output:?}");
     }
 }

@@ -21,34 +21,34 @@ fn play(script: &'static [(&'static str, &'static [u8])]) -> (u16, Receiver<Stri
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
         let (stream, _) = listener.accept().expect("a connection");
-        let mut said = String::new();
+        let mut text = String::new();
         let mut reader = BufReader::new(stream.try_clone().expect("a socket"));
         for (expected, answer) in script {
-            if !expected.is_empty() && !heard(&mut reader, &mut said, expected) {
+            if !expected.is_empty() && !heard(&mut reader, &mut text, expected) {
                 break;
             }
             if (&stream).write_all(answer).is_err() {
                 break;
             }
         }
-        while heard(&mut reader, &mut said, "") {}
-        let _ = sender.send(said);
+        while heard(&mut reader, &mut text, "") {}
+        let _ = sender.send(text);
     });
     (port, receiver)
 }
 
-/// Reads a line into `said`. Returns whether it begins as expected.
-fn heard(reader: &mut BufReader<TcpStream>, said: &mut String, expected: &str) -> bool {
+/// Reads a line into `received`. Returns whether it begins as expected.
+fn heard(reader: &mut BufReader<TcpStream>, received: &mut String, expected: &str) -> bool {
     let mut line = Vec::new();
     let length = reader.read_until(b'\n', &mut line).unwrap_or(0);
     let line = String::from_utf8_lossy(&line);
-    said.push_str(&line);
+    received.push_str(&line);
     length > 0 && line.starts_with(expected)
 }
 
 /// Sends one notice to a server that plays this script. Returns our messages, what the client said, and the time.
 fn send(script: &'static [(&'static str, &'static [u8])], settings: &str) -> (String, String, Duration) {
-    let (port, said) = play(script);
+    let (port, received) = play(script);
     let home = Home::as_installed("");
     let settings = format!("server = \"127.0.0.1:{port}\"\n{settings}");
     home.configure(&email(&settings, "").replace("timeout = 5", "timeout = 2"));
@@ -58,7 +58,7 @@ fn send(script: &'static [(&'static str, &'static [u8])], settings: &str) -> (St
     let took = start.elapsed();
     output.fails().says("everything is kept");
     assert!(home.status().starts_with("email: 1 waiting, 0 dead"), "{}", home.status());
-    (output.stderr(), said.recv_timeout(Duration::from_secs(20)).expect("the client has gone"), took)
+    (output.stderr(), received.recv_timeout(Duration::from_secs(20)).expect("the client has gone"), took)
 }
 
 const LOGIN: &str = "user = \"amanda\"\npassword = \"s3cret-word\"\n";
@@ -88,19 +88,19 @@ fn an_attacker_on_the_way_can_neither_strip_tls_nor_inject_replies_before_it() {
         (injected, "somebody on the way put words before TLS, so nothing was sent"),
         (early, "the server says more than it was asked"),
     ] {
-        let (stderr, said, _) = send(script, &format!("tls = \"starttls\"\n{LOGIN}"));
+        let (stderr, received, _) = send(script, &format!("tls = \"starttls\"\n{LOGIN}"));
         assert!(stderr.contains(&format!("email: {why}")), "{stderr}");
-        assert!(!said.contains("AUTH") && !said.contains(PLAIN) && !said.contains("MAIL"), "{said}");
-        assert!(!said.contains("amanda"), "{said}");
+        assert!(!received.contains("AUTH") && !received.contains(PLAIN) && !received.contains("MAIL"), "{received}");
+        assert!(!received.contains("amanda"), "{received}");
     }
 }
 
 #[cfg(feature = "tls")]
 #[test]
 fn a_port_without_implicit_tls_is_named_as_the_cause() {
-    let (stderr, said, _) = send(&[("", b"220 mail.example\r\n")], &format!("tls = \"implicit\"\n{LOGIN}"));
+    let (stderr, received, _) = send(&[("", b"220 mail.example\r\n")], &format!("tls = \"implicit\"\n{LOGIN}"));
     assert!(stderr.contains("no TLS on this port: correct the port, or set tls = \"starttls\""), "{stderr}");
-    assert!(!said.contains("EHLO"), "{said}");
+    assert!(!received.contains("EHLO"), "{received}");
 }
 
 /// P8
@@ -190,7 +190,7 @@ fn silent_endless_and_other_than_smtp_servers_are_given_up_in_time_with_the_caus
 /// P7
 #[test]
 fn a_password_that_the_server_repeats_is_not_shown() {
-    let (stderr, said, _) = send(
+    let (stderr, received, _) = send(
         &[
             ("", b"220 mail.example\r\n"),
             ("EHLO ", b"250-mail.example\r\n250 AUTH=PLAIN\r\n"),
@@ -198,6 +198,6 @@ fn a_password_that_the_server_repeats_is_not_shown() {
         ],
         LOGIN,
     );
-    assert!(said.contains(PLAIN), "{said}");
+    assert!(received.contains(PLAIN), "{received}");
     assert!(stderr.contains("email: SMTP 501 to AUTH: bad: … … …; it does not accept"), "{stderr}");
 }

@@ -19,11 +19,11 @@ struct Row {
     scheme: &'static str,
     token: &'static str,
     block: String,
-    said: &'static str,
+    expected: &'static str,
 }
 
-fn row(scheme: &'static str, block: &str, said: &'static str) -> Row {
-    Row { scheme, token: "", block: block.into(), said }
+fn row(scheme: &'static str, block: &str, expected: &'static str) -> Row {
+    Row { scheme, token: "", block: block.into(), expected }
 }
 
 /// `TLS` stands for nginx's TLS settings, `ROOT` for the test's directory.
@@ -129,7 +129,7 @@ fn errors_from_a_real_nginx_are_reported_with_request_cause_and_remedy() {
     home.login("amanda");
     for (row, port) in rows.iter().zip(&ports) {
         assert!(wait_for(|| TcpStream::connect(("127.0.0.1", *port)).is_ok()), "nginx listens");
-        let Row { scheme, token, said, .. } = row;
+        let Row { scheme, token, expected, .. } = row;
         home.configure(&format!(
             "[network]\ntimeout = 2\n{}\n[notification]\nservice = \"ntfy\"\n[notification.ntfy]\n\
              topic_url = \"{scheme}://localhost:{port}/mytopic\"\ntoken = \"{token}\"\n",
@@ -137,11 +137,11 @@ fn errors_from_a_real_nginx_are_reported_with_request_cause_and_remedy() {
         ));
         let output = home.send();
         home.queue().forget_failures();
-        output.fails().says(&said.replace("HOST", &format!("localhost:{port}")));
+        output.fails().says(&expected.replace("HOST", &format!("localhost:{port}")));
         output.says("; everything is kept, and tried again in ");
         assert!(!["wr0ng", "mytopic"].iter().any(|secret| output.stderr().contains(secret)), "{output:?}");
         let status = home.status();
-        assert!(status.starts_with("ntfy: 1 waiting, 0 dead"), "{said}: {status}");
+        assert!(status.starts_with("ntfy: 1 waiting, 0 dead"), "{expected}: {status}");
     }
     assert_eq!(upstream.requests().len(), 0, "a request got through");
     // The remedy works.
@@ -178,7 +178,7 @@ except ssl.SSLError:
             "needs nginx, openssl and python3",
         );
     }
-    for (version, said) in [
+    for (version, expected) in [
         (
             "TLSv1_3",
             "TLS failed: the server wants a client certificate, which this program does not have: let this host in",
@@ -195,7 +195,7 @@ except ssl.SSLError:
         BufReader::new(server.0.stdout.take().expect("it is piped")).read_line(&mut port).expect("it prints its port");
         home.configure(&ntfy("localhost", port.trim().parse().expect("a number"), &trusting(&authority)));
         home.login("amanda");
-        home.send().fails().says(said);
+        home.send().fails().says(expected);
         assert!(home.status().starts_with("ntfy: 1 waiting, 0 dead"), "{}", home.status());
     }
 }

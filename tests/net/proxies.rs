@@ -113,7 +113,7 @@ fn tls_through_a_proxy_checks_the_services_own_certificate() {
         return skip(test, &format!("{NEEDS}, and nginx"));
     }
     for kind in [Kind::Tinyproxy, Kind::Squid] {
-        for (names, said) in [("DNS:service.example", ""), ("DNS:proxy.example", "is not valid for its name")] {
+        for (names, error) in [("DNS:service.example", ""), ("DNS:proxy.example", "is not valid for its name")] {
             let home = Home::as_installed("");
             home.login("amanda");
             let authority = Authority::new(&home, "authority");
@@ -127,8 +127,8 @@ fn tls_through_a_proxy_checks_the_services_own_certificate() {
                 let network = format!("proxy = \"http://{GATEWAY}:{PORT}\"\n{}", trusting(&authority));
                 home.configure(&tls::ntfy("service.example", nginx.ports[0], &network));
                 let output = send_with_names(&home, "127.0.0.1 localhost\n", Some(GATEWAY));
-                output.when(format!("{kind:?}")).exits(i32::from(!said.is_empty())).says(said);
-                assert_eq!(server.requests().len(), usize::from(said.is_empty()));
+                output.when(format!("{kind:?}")).exits(i32::from(!error.is_empty())).says(error);
+                assert_eq!(server.requests().len(), usize::from(error.is_empty()));
                 assert_eq!(wire.sent_to(), [format!("{GATEWAY}:{PORT}")], "{kind:?}");
             });
         }
@@ -145,7 +145,7 @@ fn refusals_of_tinyproxy_and_squid_are_reported_with_the_remedy_and_keep_the_eve
     let wants = "wants a name and a password (HTTP 407): write http://NAME:PASSWORD@HOST:PORT as network.proxy";
     let refuses = "does not accept the name and the password in network.proxy (HTTP 40";
     let forbids = "(HTTP 403): allow it in the proxy's settings";
-    for (rule, user, host, said) in [
+    for (rule, user, host, error) in [
         (Rule::WithPassword, "", "service.example:8080", wants),
         (Rule::WithPassword, "anna:wr0ng@", "service.example:8080", refuses),
         (Rule::OtherPorts, "", "service.example:8080", forbids),
@@ -161,7 +161,7 @@ fn refusals_of_tinyproxy_and_squid_are_reported_with_the_remedy_and_keep_the_eve
                     configure(&home, user, &format!("http://{host}"));
                     let output = send_with_names(&home, "127.0.0.1 localhost\n", Some(GATEWAY));
                     let case = output.when(format!("{kind:?} {rule:?}"));
-                    case.fails().says(&format!("ntfy: the proxy {GATEWAY}:{PORT} ")).says(said);
+                    case.fails().says(&format!("ntfy: the proxy {GATEWAY}:{PORT} ")).says(error);
                     assert!(!output.stderr().contains("wr0ng"), "{}", output.stderr());
                     assert_eq!(wire.sent_to(), [format!("{GATEWAY}:{PORT}")], "{kind:?}");
                     assert!(home.status().starts_with("ntfy: 1 waiting, 0 dead"), "{}", home.status());

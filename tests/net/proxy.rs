@@ -46,7 +46,7 @@ fn a_notice_goes_through_the_proxy_and_no_name_is_looked_up_here() {
 /// P4, P7
 #[test]
 fn a_refusal_of_the_proxy_is_reported_without_the_password() {
-    for (status, said) in [
+    for (status, expected) in [
         (407, "does not accept the name and the password in network.proxy (HTTP 407)"),
         (403, "does not allow a connection to ntfy.invalid:80 (HTTP 403)"),
         (502, "cannot reach ntfy.invalid:80 itself (HTTP 502)"),
@@ -59,7 +59,7 @@ fn a_refusal_of_the_proxy_is_reported_without_the_password() {
         });
         let home = home(&format!("http://anna:s3cret@127.0.0.1:{}", proxy.port));
         let output = home.send();
-        output.when(status).fails().says(&format!("ntfy: the proxy 127.0.0.1:{}", proxy.port)).says(said);
+        output.when(status).fails().says(&format!("ntfy: the proxy 127.0.0.1:{}", proxy.port)).says(expected);
         assert!(!output.stderr().contains("s3cret"), "{}", output.stderr());
     }
 }

@@ -215,6 +215,7 @@ fn a_monitor_that_rejects_post_gets_a_get() {
     let monitor = Server::new(|_, _, stream| reply(stream, 404, "", ""));
     beating(&monitor).send().fails().says("network.heartbeat_url: HTTP 404: check the address");
     let monitor = Server::new(|_, _, stream| reply(stream, 301, "Location: https://status.example/x\r\n", ""));
-    let said = "network.heartbeat_url: HTTP 301: redirects are not followed; this one leads to https://status.example/";
-    beating(&monitor).send().fails().says(said);
+    let expected =
+        "network.heartbeat_url: HTTP 301: redirects are not followed; this one leads to https://status.example/";
+    beating(&monitor).send().fails().says(expected);
 }

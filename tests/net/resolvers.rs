@@ -149,8 +149,8 @@ fn a_name_in_etc_hosts_is_reached_at_once_while_the_name_server_is_dead() {
         let took = start.elapsed();
         for name in ["first", "second", "third"] {
             // musl gives up after five seconds, and reports silence like any other failure.
-            let said = ["", "usable "].map(|what| format!("{name}: no {what}answer about the name far"));
-            output.check(said.iter().any(|said| output.stderr().contains(said)), "no reason");
+            let expected = ["", "usable "].map(|what| format!("{name}: no {what}answer about the name far"));
+            output.check(expected.iter().any(|expected| output.stderr().contains(expected)), "no reason");
         }
         let requests = server.requests();
         assert_eq!(requests.len(), 1, "{output:?}");

@@ -50,9 +50,9 @@ fn in_time(run: impl FnOnce() -> Output) -> Output {
 
 /// Checks that the event is pending, that the only message has one of these texts (separated by `|`), and that no
 /// secret leaked.
-fn assert_kept(home: &Home, output: &Output, said: &str) {
+fn assert_kept(home: &Home, output: &Output, expected: &str) {
     let errors = output.fails().stderr();
-    assert!(said.split('|').any(|said| errors.contains(said)), "without {said}: {errors}");
+    assert!(expected.split('|').any(|expected| errors.contains(expected)), "without {expected}: {errors}");
     assert!(errors.starts_with("ssh-session-notifier: ntfy: ") && errors.lines().count() == 1, "{errors}");
     let status = home.status();
     assert!(status.starts_with("ntfy: 1 waiting, 0 dead, never worked; next try in "), "{status}");
@@ -73,11 +73,11 @@ fn assert_secret(home: &Home, texts: &[&str]) {
 }
 
 /// Checks the error of `send` with a server that answers in this way.
-fn assert_survives(said: &str, answer: impl Fn(&mut TcpStream) + Send + Sync + 'static) {
+fn assert_survives(expected: &str, answer: impl Fn(&mut TcpStream) + Send + Sync + 'static) {
     let server = Server::new(move |_, _, stream| answer(stream));
     let home = home(&origin(&server));
     let output = send(&home);
-    assert_kept(&home, &output, said);
+    assert_kept(&home, &output, expected);
     assert_eq!(server.requests().len(), 1);
 }
 
@@ -184,8 +184,8 @@ fn an_answer_that_contradicts_itself_keeps_the_event() {
         ("not a proper HTTP answer", b"HTTP/1.1 200 OK\r\nX: \xff\xfe\r\n\r\n{\"id\":\"1\"}"),
         ("not the service's answer", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n{"),
     ];
-    for (said, answer) in rows {
-        assert_survives(said, |stream| only(stream, answer));
+    for (expected, answer) in rows {
+        assert_survives(expected, |stream| only(stream, answer));
     }
 }
 

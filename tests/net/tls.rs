@@ -36,8 +36,9 @@ pub fn scene(settings: &str) -> (Home, Authority, Server, Nginx) {
 }
 
 /// P2
-pub fn assert_kept(home: &Home, output: &Output, said: &str) {
-    let errors = output.fails().says(&format!("ntfy: {said}")).says("; everything is kept, and tried again in 1 min");
+pub fn assert_kept(home: &Home, output: &Output, expected: &str) {
+    let errors =
+        output.fails().says(&format!("ntfy: {expected}")).says("; everything is kept, and tried again in 1 min");
     // The request.
     let errors = errors.says(" (POST https://localhost:").stderr();
     assert!(!errors.contains("s3cret") && !errors.contains("mytopic"), "{errors}");
@@ -141,9 +142,9 @@ fn an_invalid_certificate_is_refused_with_the_reason_and_the_event_is_kept() {
     // OpenSSL would reject a short key.
     let nginx = Nginx::start(&home, server.port, "ssl_ciphers DEFAULT@SECLEVEL=0;", &pairs);
     home.login("amanda");
-    for ((_, said), port) in rows.iter().zip(&nginx.ports) {
+    for ((_, expected), port) in rows.iter().zip(&nginx.ports) {
         home.configure(&ntfy("localhost", *port, &trusting(&authority)));
-        assert_kept(&home, &home.send(), said);
+        assert_kept(&home, &home.send(), expected);
         home.queue().forget_failures();
     }
     assert!(server.requests().is_empty(), "a token went to a server without a valid certificate");
@@ -197,8 +198,8 @@ fn an_unusable_ca_file_stops_only_targets_with_https() {
         ));
         home.login(&format!("user of {}", file.display()));
         let output = home.send();
-        let said = format!("cannot use network.ca_file {}: {why}\n", file.display());
-        assert!(output.fails().stderr().ends_with(&said), "{output:?}");
+        let expected = format!("cannot use network.ca_file {}: {why}\n", file.display());
+        assert!(output.fails().stderr().ends_with(&expected), "{output:?}");
     }
     assert_eq!((plain.requests().len(), server.requests().len()), (4, 0));
     let status = home.status();
@@ -220,14 +221,14 @@ fn a_server_that_does_not_finish_the_handshake_times_out() {
             hold(&mut stream);
         }
     });
-    for said in [
+    for expected in [
         "no answer in time: the server has accepted the connection, and then nothing more came",
         "TLS failed: the server speaks no TLS on this port: correct the port, or write http:// instead of https://",
     ] {
         let start = Instant::now();
         let output = home.send();
         assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
-        assert_kept(&home, &output, said);
+        assert_kept(&home, &output, expected);
         home.queue().forget_failures();
     }
     serving.join().expect("both were served");

@@ -225,12 +225,12 @@ fn without_tls_an_https_address_is_a_mistake_that_names_the_build_to_use() {
     ] {
         let home = home(service, &format!("[notification.{service}]\n{setting} = \"{address}\"\n"));
         let output = home.send();
-        let said = format!(
+        let error = format!(
             "ssh-session-notifier: {}:9: notification.{service}.{setting} begins with https://, and this build has \
              no TLS: use the build with the feature `tls`\n",
             home.at("config.toml").display()
         );
-        output.fails().says_only(&said);
+        output.fails().says_only(&error);
     }
 }
 

@@ -72,16 +72,16 @@ fn too_few_descriptors_are_named_as_the_cause() {
         let mut command = Command::new("sh");
         command.args(["-c", &format!("ulimit -n {limit}; exec \"$@\""), "sh"]);
         let output = command.arg(inner.get_program()).args(inner.get_args()).output().expect("sh starts");
-        let said = output.stderr();
+        let errors = output.stderr();
         for vague in ["disk I/O error", "unable to open database file"] {
-            assert!(!said.contains(vague), "{limit}: {said}");
+            assert!(!errors.contains(vague), "{limit}: {errors}");
         }
         let is_well = output.status.success();
         assert!(
-            is_well || said.contains("Too many open files") || said.contains("error while loading"),
-            "{limit}: {said}"
+            is_well || errors.contains("Too many open files") || errors.contains("error while loading"),
+            "{limit}: {errors}"
         );
-        causes += usize::from(!is_well && said.contains("queue"));
+        causes += usize::from(!is_well && errors.contains("queue"));
     }
     assert!(causes > 0, "no limit was just too low for the queue");
     assert_eq!(home.queue().count_waiting(), 0);

@@ -81,8 +81,8 @@ pub fn attack_a_login(template: &Home, before: &[String], call: &Call, fault: Fa
     let syslog = Syslog::listen(&home);
     let faulty = inject::with_fault(&home, &home.command(&["queue"]), Where::Queue, call, fault);
     let output = hook(home.in_own_dev(":", &faulty), &LOGIN);
-    let said = syslog.lines();
-    let case = format!("{fault:?} at {call:?}\n{output:?}\nsyslog: {said}");
+    let messages = syslog.lines();
+    let case = format!("{fault:?} at {call:?}\n{output:?}\nsyslog: {messages}");
     assert!(inject::came_about(&home.at("trace"), fault), "the fault was not injected: {case}");
     output.when(&case).exits(0);
     let spooled = home.spooled().iter().filter(|name| name.starts_with("event-")).count();
@@ -97,7 +97,7 @@ pub fn attack_a_login(template: &Home, before: &[String], call: &Call, fault: Fa
         assert_eq!(times(part), 1, "{part}: {case}\nsent: {sent}");
     }
     assert_eq!(times(&format!("'{NEXT}'")), 1, "{case}\nsent: {sent}");
-    let expected = if said.contains(CRITICAL) { 0..=1 } else { 1..=1 };
+    let expected = if messages.contains(CRITICAL) { 0..=1 } else { 1..=1 };
     assert!(expected.contains(&times(&format!("'{VICTIM}' (192.0.2.7)"))), "{case}\nsent: {sent}");
     assert_eq!(home.sent(), "", "sent twice: {case}");
     home
@@ -168,14 +168,14 @@ fn no_fault_while_the_spool_is_written_loses_an_event() {
             let syslog = Syslog::listen(&home);
             let faulty = inject::with_fault(&home, &home.command(&["queue"]), Where::Everywhere, call, fault);
             let output = hook(home.in_own_dev(":", &faulty), &LOGIN);
-            let said = syslog.lines();
-            let case = format!("{fault:?} at {call:?}\n{output:?}\nsyslog: {said}");
+            let messages = syslog.lines();
+            let case = format!("{fault:?} at {call:?}\n{output:?}\nsyslog: {messages}");
             assert!(inject::came_about(&home.at("trace"), fault), "the fault was not injected: {case}");
             fs::remove_dir(home.database()).expect("it is empty");
             home.record(NEXT, "192.0.2.8", "open_session");
             let sent = home.sent();
             assert_eq!(sent.matches(&format!("'{NEXT}'")).count(), 1, "{case}\nsent: {sent}");
-            let is_logged = said.contains(CRITICAL) && said.contains(&format!(" | user {VICTIM} | "));
+            let is_logged = messages.contains(CRITICAL) && messages.contains(&format!(" | user {VICTIM} | "));
             let expected = if is_logged { 0..=1 } else { 1..=1 };
             assert!(expected.contains(&sent.matches(&format!("'{VICTIM}'")).count()), "{case}\nsent: {sent}");
         }

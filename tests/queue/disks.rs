@@ -59,21 +59,21 @@ pub fn on_a_small_disk(home: &Home, owner: u32, script: &str) -> Output {
 }
 
 /// Counts a server's notices of each user.
-fn told(server: &Server) -> BTreeMap<String, usize> {
-    let mut told = BTreeMap::new();
+fn notices(server: &Server) -> BTreeMap<String, usize> {
+    let mut notices = BTreeMap::new();
     for request in server.requests() {
         // In Discord's JSON and in ntfy's text, each notice begins with the user in quotes.
         for part in request.body.split(" logged in").filter_map(|before| before.rsplit('\'').nth(1)) {
-            *told.entry(part.to_owned()).or_default() += 1;
+            *notices.entry(part.to_owned()).or_default() += 1;
         }
     }
-    told
+    notices
 }
 
 #[track_caller]
-fn assert_told_once(server: &Server, users: &[String], case: &str) {
+fn assert_sent_once(server: &Server, users: &[String], case: &str) {
     let once: BTreeMap<String, usize> = users.iter().map(|user| (user.clone(), 1)).collect();
-    assert_eq!(told(server), once, "{case}");
+    assert_eq!(notices(server), once, "{case}");
 }
 
 /// P2: the number of events decides how much of the log can still be written.
@@ -110,7 +110,7 @@ fn a_full_or_read_only_disk_repeats_nothing_however_many_events_are_pending() {
             assert!(output.stdout().contains("status: 0\nnext: 0"), "{case}: {}", output.stdout());
             let users: Vec<String> = (1..=count).map(|number| format!("user{number}")).chain(["zoe".into()]).collect();
             for server in [&discord, &ntfy] {
-                assert_told_once(server, &users, &format!("{case}\n{}\n{}", output.stdout(), output.stderr()));
+                assert_sent_once(server, &users, &format!("{case}\n{}\n{}", output.stdout(), output.stderr()));
             }
             assert!(home.spooled().is_empty(), "{case}: {:?}", home.spooled());
         }
@@ -143,7 +143,7 @@ fn nothing_is_posted_while_no_note_can_be_written() {
             output.prints("ill: 1\nill: 1\nill: 1\nnoted: 1\nagain: 1\nwell: 0");
             let posts = output.stdout();
             for server in [&discord, &ntfy] {
-                assert_told_once(server, &["bob".into(), "carol".into()], &format!("{disk} {posts}"));
+                assert_sent_once(server, &["bob".into(), "carol".into()], &format!("{disk} {posts}"));
             }
         }
     }
@@ -155,7 +155,7 @@ fn nothing_is_posted_while_no_note_can_be_written() {
         protect state; mount -o remount,bind,ro spool
         run ill \"$@\" send; run ill \"$@\" send";
     on_a_small_disk(&home, 0, script).prints("ill: 1\nill: 1");
-    assert_eq!((told(&discord).len(), told(&ntfy).len()), (0, 0));
+    assert_eq!((notices(&discord).len(), notices(&ntfy).len()), (0, 0));
 }
 
 /// P2: and their files are removed.
@@ -192,7 +192,7 @@ fn logins_on_a_full_or_read_only_disk_are_delivered_from_the_spool() {
             output.prints("2\nfirst: 1\nnotes-discord\nnotes-ntfy\nsecond: 1\nwell: 0\nagain: 0");
             let users = ["bob", "carol", "dave", "erin", "frank"].map(Into::into);
             for server in [&discord, &ntfy] {
-                assert_told_once(server, &users, &case);
+                assert_sent_once(server, &users, &case);
             }
             assert!(home.spooled().is_empty(), "{case}: {:?}", home.spooled());
         }
@@ -222,7 +222,7 @@ fn back_off_works_while_the_disk_is_full_or_read_only() {
         let output = output.when(disk);
         output.exits(0).says("HTTP 503").prints("ill: 1\nill: 1\nill: 1\nwell: 0").prints("discord: 2 waiting");
         assert_eq!(discord.requests().len(), 1, "{disk}: retried without a wait");
-        assert_told_once(&ntfy, &["bob".into(), "carol".into()], disk);
+        assert_sent_once(&ntfy, &["bob".into(), "carol".into()], disk);
     }
 }
 
@@ -296,8 +296,11 @@ fn no_fault_during_a_run_on_a_read_only_disk_loses_a_delivery_or_repeats_it_more
             let case = format!("{fault:?} at {call:?}\n{output:?}");
             output.when(&case).exits(0).prints("ill: 1\nill: 1\nwell: 0\nagain: 0");
             for server in [&discord, &ntfy] {
-                let told = told(server);
-                assert!(users.iter().all(|user| (1..=2).contains(told.get(*user).unwrap_or(&0))), "{told:?}\n{case}");
+                let notices = notices(server);
+                assert!(
+                    users.iter().all(|user| (1..=2).contains(notices.get(*user).unwrap_or(&0))),
+                    "{notices:?}\n{case}"
+                );
             }
             assert!(home.spooled().is_empty(), "{case}\n{:?}", home.spooled());
             all += 1;
@@ -358,7 +361,7 @@ fn a_delivery_interrupted_on_a_read_only_disk_is_shown_and_repeated_once() {
         run well \"$@\" send";
     let output = on_a_small_disk(&home, 0, script);
     output.exits(0).prints("ntfy: 1 of unknown outcome").prints("ntfy: 1 are done").prints("well: 0");
-    assert_eq!(told(&ntfy), BTreeMap::from([("bob".into(), 2)]), "{output:?}");
+    assert_eq!(notices(&ntfy), BTreeMap::from([("bob".into(), 2)]), "{output:?}");
 }
 
 /// P2, P6
@@ -378,11 +381,11 @@ fn a_resident_send_delivers_on_a_read_only_disk_and_then_sleeps() {
         sleep 12
         kill $sender; wait $sender";
     let output = on_a_small_disk(&home, SERVICE, script);
-    let said = fs::read_to_string(home.at("said")).expect("the script wrote it");
+    let errors = fs::read_to_string(home.at("said")).expect("the script wrote it");
     output.exits(0);
     for server in [&discord, &ntfy] {
-        assert_told_once(server, &["bob".into(), "carol".into()], &said);
+        assert_sent_once(server, &["bob".into(), "carol".into()], &errors);
     }
     // A message for each delivery and for the check after it. The two events may need two deliveries.
-    assert!((2..=5).contains(&said.matches("mounted read-only").count()), "{said}");
+    assert!((2..=5).contains(&errors.matches("mounted read-only").count()), "{errors}");
 }

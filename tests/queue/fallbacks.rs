@@ -44,8 +44,11 @@ fn a_login_waits_at_most_a_second_for_a_locked_database() {
             let output = hook(command, &LOGIN);
             assert!(started.elapsed() < PATIENCE, "{holding} {before:?}: {:?}", started.elapsed());
             // On a busy machine, the copy may be written before the worker gives up.
-            let said = output.exits(0).stderr();
-            assert!(said.contains("database is locked") || said.contains("the queue took too long"), "{said}");
+            let messages = output.exits(0).stderr();
+            assert!(
+                messages.contains("database is locked") || messages.contains("the queue took too long"),
+                "{messages}"
+            );
             drop(other);
             // The worker and the process that writes the copy may both get there.
             assert!((1..=2).contains(&home.spooled().len()), "{holding} {before:?}: {:?}", home.spooled());
@@ -198,8 +201,8 @@ fn a_hung_disk_delays_a_login_by_at_most_a_second() {
     let took: Vec<Duration> =
         output.stdout().lines().filter_map(|line| line.parse().ok()).map(Duration::from_millis).collect();
     assert!(took.len() == 2 && took.iter().all(|took| *took < PATIENCE), "{took:?}");
-    let said = syslog.lines();
-    assert!(said.lines().any(|line| line.starts_with("<34>") && line.contains(" | user zoe | ")), "{said}");
+    let messages = syslog.lines();
+    assert!(messages.lines().any(|line| line.starts_with("<34>") && line.contains(" | user zoe | ")), "{messages}");
     // The disk works again, so the workers left behind finish.
     assert!(wait_for(|| home.workers().is_empty()), "{:?}", home.workers());
     let sent = home.sent();
@@ -238,9 +241,9 @@ fn events_on_a_disk_too_slow_for_a_login_are_kept_and_sent_once() {
         let took = returned.duration_since(started).unwrap_or_default();
         assert!(took < PATIENCE, "{row}: {took:?}");
         // An event that was only in syslog when the login went on is in the queue once the disk is done.
-        let said = syslog.lines();
-        assert!(is_everywhere || !said.contains("all that is left"), "{row}: {said}");
-        assert_eq!(said.contains(LINE), milliseconds > 600, "{row}: {said}");
+        let messages = syslog.lines();
+        assert!(is_everywhere || !messages.contains("all that is left"), "{row}: {messages}");
+        assert_eq!(messages.contains(LINE), milliseconds > 600, "{row}: {messages}");
         assert_eq!((home.queue().count_events_of("amanda"), home.workers().len()), (1, 0), "{row}");
         assert_eq!(home.sent().matches(LINE).count(), 1, "{row}");
         assert_eq!((home.sent(), home.spooled().len()), (String::new(), 0), "{row}");

@@ -62,8 +62,8 @@ fn a_rejected_event_is_listed_reported_once_and_retried_or_dropped() {
     home.send().fails();
     let last = server.requests().pop().expect("a request").json()["message"].as_str().expect("text").to_owned();
     assert!(last.starts_with("ssh-session-notifier on host.example at 20"), "{last}");
-    let told = ": ntfy did not get 1 event, kept as dead letters (see `status`): HTTP 413: it does not please";
-    assert!(last.ends_with(told), "{last}");
+    let note = ": ntfy did not get 1 event, kept as dead letters (see `status`): HTTP 413: it does not please";
+    assert!(last.ends_with(note), "{last}");
     let so_far = server.requests().len();
     home.send().succeeds();
     assert_eq!(server.requests().len(), so_far, "it was reported twice");
@@ -83,8 +83,8 @@ fn a_rejected_event_is_listed_reported_once_and_retried_or_dropped() {
     let status = home.status();
     assert!(status.contains("ntfy: 0 waiting, 0 dead") && !status.contains("mallory"), "{status}");
     for arguments in [&["drop", "2"][..], &["retry", "2"], &["retry", "--all"]] {
-        let said = "ssh-session-notifier: there is no such dead letter; `status` lists them\n";
-        home.run(arguments).when(format!("{arguments:?}")).fails().says_only(said);
+        let error = "ssh-session-notifier: there is no such dead letter; `status` lists them\n";
+        home.run(arguments).when(format!("{arguments:?}")).fails().says_only(error);
     }
 }
 
@@ -156,8 +156,8 @@ fn give_up_days_and_max_waiting_limit_what_waits() {
     let dead = [1, 2, 3].map(|event| (event, "more than 5 events were waiting".into()));
     assert_eq!(home.queue().dead_letters(), dead);
     let last = server.requests().pop().expect("a request").body;
-    let told = "ntfy did not get 3 events, kept as dead letters (see `status`): more than 5 events were waiting";
-    assert!(last.contains(told), "{last}");
+    let note = "ntfy did not get 3 events, kept as dead letters (see `status`): more than 5 events were waiting";
+    assert!(last.contains(note), "{last}");
     let arrived: usize = server.requests().iter().skip(1).map(|request| shape(request).0).sum();
     assert_eq!(arrived, 5 + 1);
 }
@@ -228,15 +228,15 @@ fn the_reason_of_a_dead_letter_is_plain_text_in_every_service() {
     home.login("anna");
     home.send().fails();
     let shown = "@everyone <@&1> **bold** [x](http://192.0.2.1)";
-    let told = "ntfy did not get 1 event, kept as dead letters (see `status`): HTTP 400: ";
+    let note = "ntfy did not get 1 event, kept as dead letters (see `status`): HTTP 400: ";
     let to_discord = discord.requests().pop().expect("a request").json();
     let content = to_discord["content"].as_str().expect("text");
     let inside = content.strip_prefix("```- ").and_then(|rest| rest.strip_suffix("```")).expect("a code block");
-    assert!(inside.ends_with(&format!("{}{shown}\u{fffd}", told.replace('`', ""))), "{inside}");
+    assert!(inside.ends_with(&format!("{}{shown}\u{fffd}", note.replace('`', ""))), "{inside}");
     assert!(!inside.contains('`') && !inside.contains('\n'), "{inside}");
     assert_eq!(to_discord["allowed_mentions"], serde_json::json!({ "parse": [] }));
     let to_ntfy = phone.requests().pop().expect("a request").json();
     let message = to_ntfy["message"].as_str().expect("text");
-    assert!(message.ends_with(&format!("{told}```{shown}```\u{fffd}")), "{message}");
+    assert!(message.ends_with(&format!("{note}```{shown}```\u{fffd}")), "{message}");
     assert!(to_ntfy["markdown"].is_null() && !message.contains('\n'), "{to_ntfy}");
 }

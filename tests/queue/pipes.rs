@@ -39,12 +39,12 @@ fn a_pipe_in_place_of_a_file_of_the_database_is_named_and_loses_no_event() {
         let started = Instant::now();
         home.hook(&LOGIN).when(name).exits(0).says("the event waits in");
         assert!(started.elapsed() < Duration::from_secs(2), "{name}: {:?}", started.elapsed());
-        let said = format!("{}: not a regular file", planted.display());
+        let expected = format!("{}: not a regular file", planted.display());
         for arguments in [&["status"][..], &["retry", "--all"], &["drop", "1"]] {
-            run(&home, arguments).when(format!("{name} {arguments:?}")).exits(1).says(&said);
+            run(&home, arguments).when(format!("{name} {arguments:?}")).exits(1).says(&expected);
         }
         // The event in the spool is sent.
-        run(&home, &["send"]).when(name).exits(1).says(&said).prints("'amanda'");
+        run(&home, &["send"]).when(name).exits(1).says(&expected).prints("'amanda'");
         fs::remove_file(&planted).expect("ours");
         if had_one {
             fs::rename(&aside, &planted).expect("ours");
@@ -61,9 +61,9 @@ fn a_pipe_in_place_of_the_saved_events_of_a_repair_is_named() {
     home.login("amanda");
     let planted = home.at("state/session_events.db.saved");
     mkfifo(&planted, Mode::S_IRWXU).expect("its place is free");
-    let told = run(&home, &["send"]);
-    told.fails().says(&format!("{}: not a regular file", planted.display()));
+    let first = run(&home, &["send"]);
+    first.fails().says(&format!("{}: not a regular file", planted.display()));
     fs::remove_file(&planted).expect("ours");
-    let sent = told.stdout() + &run(&home, &["send"]).stdout();
+    let sent = first.stdout() + &run(&home, &["send"]).stdout();
     assert_eq!(sent.matches("'amanda'").count(), 1, "{sent}");
 }

@@ -30,14 +30,14 @@ fn without_database_and_spool_the_whole_event_goes_to_syslog_as_critical() {
         let read_only = "mount --bind state state; mount -o remount,bind,ro state";
         let prepare = format!("cd {}; {read_only}; {prepare}", home.0.display());
         hook(home.command_in_own_dev(&prepare, &["queue"]), &LOGIN).when(cause).exits(0);
-        let said = syslog.messages();
-        let is_critical = said.len() == 2 && said.iter().all(|message| message.starts_with("<34> "));
-        assert!(is_critical && said[0].contains(LINE), "{cause}: {said:?}");
+        let messages = syslog.messages();
+        let is_critical = messages.len() == 2 && messages.iter().all(|message| message.starts_with("<34> "));
+        assert!(is_critical && messages[0].contains(LINE), "{cause}: {messages:?}");
         for part in ["action open", "user amanda", "remote_host 192.0.2.7", "tty ssh", "service sshd", "session "] {
-            assert!(said[1].contains(&format!(" | {part}")), "{cause}: no {part} in {said:?}");
+            assert!(messages[1].contains(&format!(" | {part}")), "{cause}: no {part} in {messages:?}");
         }
-        let said = said.concat();
-        assert!(!said.contains("the event waits in"), "{cause}: {said}");
+        let messages = messages.concat();
+        assert!(!messages.contains("the event waits in"), "{cause}: {messages}");
     }
 }
 
@@ -81,14 +81,14 @@ fn syslog_gets_the_largest_event_whole_even_if_its_daemon_reads_late() {
     let names = ["PAM_SERVICE", "PAM_USER", "PAM_TTY", "PAM_RHOST", "PAM_RUSER"];
     let items = names.map(|name| (name, long.as_str())).into_iter().chain([("PAM_TYPE", "close_session")]);
     hook(command, &items.collect::<Vec<_>>()).exits(0);
-    let said = syslog.messages();
-    assert_eq!(said.len(), 2, "{said:?}");
+    let messages = syslog.messages();
+    assert_eq!(messages.len(), 2, "{messages:?}");
     let parts = ["service", "user", "tty", "remote_host", "by"].map(|name| format!(" | {name} {long} | "));
     for part in parts.into_iter().chain([format!(" | key {key} | ")]) {
-        assert!(said[1].contains(&part), "no {part} in {said:?}");
+        assert!(messages[1].contains(&part), "no {part} in {messages:?}");
     }
     // An administrator can put the event into the spool.
-    let record = said[1].strip_prefix("<34> ").expect("it is critical").replace(" | ", "\n") + "\n";
+    let record = messages[1].strip_prefix("<34> ").expect("it is critical").replace(" | ", "\n") + "\n";
     fs::remove_dir(home.database()).expect("it is empty");
     fs::remove_file(home.at("spool")).expect("it is ours");
     fs::create_dir(home.at("spool")).expect("its place is free");
@@ -117,11 +117,15 @@ fn a_full_spool_leaves_events_to_syslog_and_is_reported_once_a_minute() {
         let login = || hook(home.command_in_own_dev(":", &["queue"]), &LOGIN).exits(0).stderr();
         assert!(login().contains("the event waits in"), "there is room for one more");
         syslog.lines();
-        let said = |login: usize| {
-            let said = syslog.messages();
-            assert!(said.iter().any(|line| line.starts_with("<34> ") && line.contains(LINE)), "{login}: {said:?}");
-            assert!(said.iter().any(|line| line.contains(" | user amanda | ")), "{login}: {said:?}");
-            said.iter()
+        let count_reports = |login: usize| {
+            let messages = syslog.messages();
+            assert!(
+                messages.iter().any(|line| line.starts_with("<34> ") && line.contains(LINE)),
+                "{login}: {messages:?}"
+            );
+            assert!(messages.iter().any(|line| line.contains(" | user amanda | ")), "{login}: {messages:?}");
+            messages
+                .iter()
                 .filter(|line| line.starts_with("<35> ") && line.contains("is full (2000 files or 2 MiB)"))
                 .count()
         };
@@ -132,7 +136,7 @@ fn a_full_spool_leaves_events_to_syslog_and_is_reported_once_a_minute() {
                 stamp.set_modified(SystemTime::now() - Duration::from_secs(61)).expect("it is ours");
             }
             login();
-            reports.push(said(number));
+            reports.push(count_reports(number));
         }
         assert_eq!(reports, [1, 0, 0, 1], "{count}");
         let files = home.spooled().iter().filter(|name| name.starts_with("event-")).count();

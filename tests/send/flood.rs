@@ -59,13 +59,13 @@ fn a_flood_pushes_nobody_elses_login_out_of_the_queue() {
     home.queue().end_waits();
     home.send().succeeds();
     let last: String = server.requests().iter().skip(1).map(text).collect();
-    for told in [
+    for note in [
         "'amanda' (192.0.2.7) logged in",
         "'rene' ",
         "ntfy did not get 3951 events, kept as dead letters (see `status`): more than 50 events were waiting",
         "ntfy did not get 2951 events, whose dead letters are now discarded: too many, or 90 days old",
     ] {
-        assert!(last.contains(told), "{told}: {last}");
+        assert!(last.contains(note), "{note}: {last}");
     }
     home.run(&["retry", "--all"]).succeeds().prints_only("1000 will be sent again\n");
     home.run(&["drop", "--all"]).fails().says("there is no such dead letter");

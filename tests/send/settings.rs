@@ -55,11 +55,12 @@ fn a_watching_sender_uses_a_corrected_setting_without_a_restart() {
     let is_tried = wait_for(|| !server.requests().is_empty());
     home.configure("[notification]\nservice = \"nonsense\"\n");
     home.configure(&with_token(&server, "tk_right"));
-    let is_told = || server.requests().iter().any(|request| request.header("authorization") == Some("Bearer tk_right"));
-    let is_told = wait_for(is_told);
+    let is_accepted =
+        || server.requests().iter().any(|request| request.header("authorization") == Some("Bearer tk_right"));
+    let is_accepted = wait_for(is_accepted);
     let _ = sender.kill();
     let _ = sender.wait();
-    assert!(is_tried && is_told, "{:?}", server.requests());
+    assert!(is_tried && is_accepted, "{:?}", server.requests());
 }
 
 #[test]
@@ -85,8 +86,9 @@ fn send_now_ignores_the_back_off_but_not_a_pause_that_the_service_asked_for() {
 fn without_a_service_send_succeeds_and_reports_it_once() {
     let home = Home::new("");
     home.login("amanda");
-    let said = format!("no service is configured yet, so nobody is told: edit {}", home.at("config.toml").display());
-    home.send().exits(0).says(&said);
+    let expected =
+        format!("no service is configured yet, so nobody is told: edit {}", home.at("config.toml").display());
+    home.send().exits(0).says(&expected);
     home.send().exits(0).says_only("");
     home.configure(STDOUT);
     assert!(home.sent().contains("'amanda'"), "the earlier event is lost");
@@ -129,7 +131,7 @@ fn sessions_of_cron_are_pointed_out_once_a_day_but_never_the_senders_own() {
 #[test]
 fn a_name_instead_of_an_allowlisted_address_is_reported_and_explained_once() {
     let home = Home::new(&format!("{STDOUT}[allowlist]\nips = [\"192.0.2.0/24\"]\n"));
-    for (user, told) in [("amanda", true), ("bob", false)] {
+    for (user, is_explained) in [("amanda", true), ("bob", false)] {
         let items = [
             ("SSH_CONNECTION", "192.0.2.7 50000 192.0.2.1 22"),
             ("PAM_SERVICE", "sshd"),
@@ -141,7 +143,7 @@ fn a_name_instead_of_an_allowlisted_address_is_reported_and_explained_once() {
         let output = home.send();
         output.exits(0).prints(&format!("'{user}' (home.example) logged in to host.example (sshd)"));
         output.prints("; from 192.0.2.7");
-        let said = "the allowlist has 192.0.2.7, but sshd gave PAM the name home.example instead";
-        assert_eq!(output.stderr().contains(said), told, "{}", output.stderr());
+        let expected = "the allowlist has 192.0.2.7, but sshd gave PAM the name home.example instead";
+        assert_eq!(output.stderr().contains(expected), is_explained, "{}", output.stderr());
     }
 }

@@ -43,7 +43,7 @@ fn a_failing_target_neither_delays_nor_changes_what_the_others_get() {
         ("hangs", hold, "discord: no answer in time"),
         ("breaks off", |_| {}, "discord: "),
     ];
-    for (name, trouble, said) in troubles {
+    for (name, trouble, expected) in troubles {
         let answer = move |_: usize, _: &Request, stream: &mut TcpStream| trouble(stream);
         let (ill, well) = (Server::new(answer), Server::well());
         let home = Home::new(&both(&ill, &well));
@@ -52,7 +52,7 @@ fn a_failing_target_neither_delays_nor_changes_what_the_others_get() {
         let start = Instant::now();
         let output = home.send();
         let whole = start.elapsed();
-        output.when(name).fails().says(said);
+        output.when(name).fails().says(expected);
         assert_eq!(users(&well), ["anna", "ben"], "{name}");
         assert_eq!(well.requests().len(), 1, "{name}");
         if name == "hangs" {
@@ -146,8 +146,8 @@ fn a_removed_target_is_forgotten_after_seven_days_or_when_it_is_dropped() {
     home.send().exits(0).says(ended);
     home.send().succeeds();
     assert!(!home.status().contains("discord"), "{}", home.status());
-    let told = ntfy.requests().iter().filter(|request| request.body.contains(ended)).count();
-    assert_eq!(told, 1);
+    let notes = ntfy.requests().iter().filter(|request| request.body.contains(ended)).count();
+    assert_eq!(notes, 1);
     // If it comes back now, it is a new target.
     let discord = Server::well();
     home.configure(&both(&discord, &ntfy));
