@@ -198,7 +198,7 @@ fn only_the_exact_form_of_an_address_is_allowlisted() {
     }
 }
 
-/// P3: `pam_exec` can't fork. README recommends `required` for su because of this.
+/// P3: `pam_exec` can't fork. docs/pam.md recommends `required` for su because of this.
 #[test]
 fn a_user_who_leaves_su_no_process_gets_no_session_if_the_hook_is_required() {
     let test = "a_user_who_leaves_su_no_process_gets_no_session_if_the_hook_is_required";

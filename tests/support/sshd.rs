@@ -50,7 +50,7 @@ pub fn missing() -> Option<String> {
     PROGRAMS.into_iter().find(|name| !tools::has_mounted(name)).map(|name| format!("needs {name}"))
 }
 
-/// Returns the README's line for PAM's session stack.
+/// Returns the line of docs/pam.md for the session stack.
 pub fn hook_line(home: &Home) -> String {
     let program = program().join(" ");
     format!("session optional pam_exec.so quiet {program} --config {} queue\n", home.at("config.toml").display())
