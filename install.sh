@@ -1570,7 +1570,7 @@ purge_directory() {
 purge_all() {
     purge_directory "$STATE" "${QUEUE##*/}*" orphans
     purge_directory "$CONFIG_DIR" config.toml pam.d
-    purge_directory "$SPOOL" 'event-*' '.event-*'
+    purge_directory "$SPOOL" 'event-*' '.event-*' sender
     [ "$target" = package ] || purge_user
 }
 
@@ -1596,15 +1596,25 @@ remove_entry() {
     grep -v "^$NAME:" "$file" | replace "$file"
 }
 
-# Removes the spool unless events are waiting in it.
+# Removes the spool unless events are waiting in it. The record of the sender's last run goes too.
 remove_spool() {
     directory=$(at "$SPOOL")
     [ -d "$directory" ] || return 0
-    if [ -n "$(ls -A "$directory")" ]; then
+    waiting=
+    for file in "$directory"/* "$directory"/.[!.]*; do
+        case ${file##*/} in
+            sender | .said-*) ;;
+            *) if [ -e "$file" ]; then waiting=yes; fi ;;
+        esac
+    done
+    if [ -n "$waiting" ]; then
         say "kept $directory: events are waiting in it"
     else
         need_writable "$directory"
-        if real; then must "remove $directory" rmdir "$directory"; fi
+        if real; then
+            must "empty $directory" rm -rf "$directory/sender" "$directory"/.said-*
+            must "remove $directory" rmdir "$directory"
+        fi
         did remove "$directory"
     fi
 }

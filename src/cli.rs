@@ -25,7 +25,7 @@ Usage: ssh-session-notifier [--config FILE] COMMAND
   send --now         deliver without waiting for a back-off to end
   check [--network]  say what is missing on this host, and how to mend it
   test [TARGET]      send a test notice to all targets, or to one
-  status             what is waiting, what failed and why, when each target last worked
+  status [--json]    what is waiting, what failed and why, when everything last worked
   log [-n N]         the last sessions, how long they were, and what was told of them
   retry ID|--all     put dead letters back in the queue
   drop ID|--all      discard dead letters; with --target NAME, forget a target
@@ -79,7 +79,10 @@ service's answer and what to do about it. Exits with 1 if a target did not accep
     (
         "status",
         "\
-status: shows for each target what is waiting, what failed and why, and when it last worked; changes nothing.
+status [--json]: shows for each target what is waiting, what failed and why, and when it last worked; when each
+service was last recorded, and when `send` last ran; and what needs attention, with what to do. Changes nothing.
+--json prints the same for a program; docs/json.md describes it.
+Exits with 1 if something has waited for 10 minutes or is dead, or if `send` failed or does not run.
 ",
     ),
     (
@@ -139,8 +142,8 @@ pub enum Command {
     Check(bool),
     /// Send a test notice to one target, or to all.
     Test(Option<String>),
-    /// Report what is waiting and what failed.
-    Status,
+    /// Report what is waiting and what failed; as JSON, if this is true.
+    Status(bool),
     /// Show the last sessions.
     Log(Choice),
     /// Put one dead letter (`Some(id)`) or all back in the queue.
@@ -210,7 +213,7 @@ fn command(words: &[&str], options: &[&str], target: Option<String>) -> Result<C
         (["check"], [] | ["network"], None) => Ok(Command::Check(!options.is_empty())),
         (["test"], [], None) => Ok(Command::Test(None)),
         (["test", target], [], None) => Ok(Command::Test(Some((*target).into()))),
-        (["status"], [], None) => Ok(Command::Status),
+        (["status"], [] | ["json"], None) => Ok(Command::Status(!options.is_empty())),
         (["retry"], ["all"], None) => Ok(Command::Retry(None)),
         (["retry", id], [], None) => Ok(Command::Retry(Some(number(id)?))),
         (["drop"], ["all"], None) => Ok(Command::Drop(None)),
@@ -272,6 +275,8 @@ mod tests {
         assert_eq!(parse("drop 7").ok(), Some(Command::Drop(Some(EventId(7)))));
         assert_eq!(parse("drop --all").ok(), Some(Command::Drop(None)));
         assert_eq!(parse("drop --target phone").ok(), Some(Command::DropTarget("phone".into())));
+        assert_eq!(parse("status").ok(), Some(Command::Status(false)));
+        assert_eq!(parse("status --json").ok(), Some(Command::Status(true)));
         assert_eq!(parse("check").ok(), Some(Command::Check(false)));
         assert_eq!(parse("check --network").ok(), Some(Command::Check(true)));
         assert_eq!(parse("test").ok(), Some(Command::Test(None)));
@@ -292,6 +297,7 @@ mod tests {
             "send now",
             "queue --watch",
             "send --network",
+            "send --json",
             "drop",
             "drop x",
             "drop 7 --all",
@@ -312,7 +318,6 @@ mod tests {
             "log --json --json",
             "log --target x",
             "send -n 7",
-            "send --json",
             "-n 7",
         ] {
             assert!(parse(line).is_err_and(|why| matches!(why.kind(), Kind::Usage(_))), "{line}");

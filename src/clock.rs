@@ -1,4 +1,4 @@
-//! The two clocks: the wall clock, which may be wrong, and the clock since boot, which can't be set.
+//! Moments by two clocks: the wall clock, which may be wrong, and the clock since boot, which can't be set.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -7,35 +7,35 @@ use nix::time::{ClockId, clock_gettime};
 
 use crate::files;
 
-/// A wall clock before this (2026-11-01 in UTC) was never set: the program didn't exist then.
+/// 2026-11-01 in UTC. A wall clock before this was never set: the program didn't exist yet.
 pub const EARLIEST_MS: i64 = 1_793_491_200_000;
 
-/// The same for an event without a boot id, such as those of the Go program: 2024-01-01 in UTC.
+/// 2024-01-01 in UTC. The same for an event without a boot id, such as those of the Go program.
 const EARLIEST_WITHOUT_BOOT_MS: i64 = 1_704_067_200_000;
 
-/// Two clocks that differ by less have drifted; by more, the wall clock was set in between.
+/// If the two clocks differ by more, the wall clock was set in between. Less is drift.
 const SLEW_LIMIT_MS: u64 = 10_000;
 
-/// A moment by both clocks, so that a wall clock that was set later can be corrected.
+/// A moment by both clocks, so that its wall-clock time can be corrected if the clock is set later.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Stamp {
     /// Milliseconds since 1970 in UTC, by the wall clock.
     pub utc_ms: i64,
     /// Milliseconds since the host booted, suspended time included.
     pub boot_ms: i64,
-    /// Which boot that was (`/proc/sys/kernel/random/boot_id`); empty where /proc is missing.
+    /// The boot that `boot_ms` counts from (`/proc/sys/kernel/random/boot_id`); empty without /proc.
     pub boot_id: String,
 }
 
 impl Stamp {
-    /// The present moment.
+    /// The current moment.
     pub fn now() -> Self {
         let boot_id = files::read_proc("/proc/sys/kernel/random/boot_id");
         Self { utc_ms: utc_ms(), boot_ms: boot_ms(), boot_id: boot_id.trim().into() }
     }
 
-    /// Milliseconds from this moment to a later one: by the clock since boot within one boot, else
-    /// by the wall clock. `None` if neither can tell (the wall clock went backwards, or wasn't set).
+    /// Milliseconds from this moment to a later one: by the clock since boot within one boot, else by the wall clock.
+    /// `None` if the wall clock went backwards or wasn't set.
     pub fn until(&self, later: &Self) -> Option<i64> {
         if !self.boot_id.is_empty() && self.boot_id == later.boot_id {
             return Some(later.boot_ms - self.boot_ms);
@@ -44,13 +44,13 @@ impl Stamp {
         (self.utc_ms >= EARLIEST_MS && passed >= 0).then_some(passed)
     }
 
-    /// Whether a wall-clock time of this moment can't be right.
+    /// Whether `utc_ms` can't be this moment's wall-clock time, because the clock wasn't set.
     pub fn is_uncertain(&self, utc_ms: i64) -> bool {
         utc_ms < if self.boot_id.is_empty() { EARLIEST_WITHOUT_BOOT_MS } else { EARLIEST_MS }
     }
 
-    /// The wall-clock time of this moment by the clock of `now`, in UTC milliseconds: a router without
-    /// a battery learns the time only after its first logins.
+    /// This moment's time in UTC milliseconds by the wall clock as it is set `now`: a router without a battery learns
+    /// the time only after its first logins.
     pub fn corrected(&self, now: &Self) -> i64 {
         if self.boot_id.is_empty() || self.boot_id != now.boot_id {
             return self.utc_ms;
@@ -60,7 +60,7 @@ impl Stamp {
         if was_set { corrected } else { self.utc_ms }
     }
 
-    /// Reads what [`Stamp`] prints; anything else is a moment that no clock can place.
+    /// Parses a stamp as it is printed. Anything else becomes the default, at which neither clock was running.
     pub fn parse(text: &str) -> Self {
         let mut parts = text.splitn(3, ' ');
         let mut number = || parts.next().and_then(|part| part.parse().ok());
@@ -79,7 +79,7 @@ impl fmt::Display for Stamp {
     }
 }
 
-/// The wall clock: milliseconds since 1970 in UTC, negative before.
+/// The wall clock: milliseconds since 1970 in UTC, negative before that.
 fn utc_ms() -> i64 {
     match SystemTime::now().duration_since(UNIX_EPOCH) {
         Ok(since) => milliseconds(since),
@@ -92,7 +92,7 @@ fn boot_ms() -> i64 {
     milliseconds(clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from))
 }
 
-/// A duration in whole milliseconds.
+/// Converts a duration to whole milliseconds.
 pub fn milliseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_that_was_set_after_the_event_is_corrected_within_one_boot() {
+    fn a_time_before_the_clock_was_set_is_corrected_within_one_boot() {
         let stamp = |utc_ms, boot_ms, boot_id: &str| Stamp { utc_ms, boot_ms, boot_id: boot_id.into() };
         let now = stamp(EARLIEST_MS + 90_000, 90_000, "b");
         let rows = [
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_moment_survives_being_text() {
+    fn a_moment_survives_being_printed_and_parsed() {
         let moment = Stamp { utc_ms: -5, boot_ms: 7, boot_id: "a b".into() };
         assert_eq!(Stamp::parse(&moment.to_string()), moment);
         for text in ["", "1", "1 2", "x 2 b", " 1 2 b"] {

@@ -1,4 +1,4 @@
-//! Everything that can go wrong, each with what we were doing, to what, and why it failed.
+//! The one error type. Every variant says what we were doing, to what, and why it failed.
 
 use std::fmt;
 use std::io;
@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 
 use crate::text::visible;
 
-/// A failure to report to a person. `main` and `log` alone decide where it is shown.
+/// A failure to report to a person. Only `main` and `log` decide where it is shown.
 ///
-/// In a box, because every `?` would move it.
+/// Boxed, because every `?` moves it.
 #[derive(Debug)]
 pub struct Error(Box<Kind>);
 
 /// What failed.
 #[derive(Debug)]
 pub enum Kind {
-    /// The command line was misused.
+    /// A mistake in the command line.
     Usage(String),
     /// `cannot read /etc/…: Permission denied (os error 13)`
     File { doing: &'static str, path: PathBuf, why: io::Error },
@@ -23,45 +23,45 @@ pub enum Kind {
     Config(Vec<String>),
     /// `cannot record in the queue /var/…/session_events.db: database is locked`
     Queue { doing: &'static str, path: PathBuf, why: String },
-    /// The queue can't be written, or not even opened, and neither damage nor another process is the cause:
+    /// The queue can't be opened or written, and neither damage nor a lock is the cause:
     /// `cannot record in the queue /var/…: the disk is full: 0 KiB are left on …; free some space`
     Unwritable { doing: &'static str, path: PathBuf, why: String },
     /// `cannot open the queue /var/…/session_events.db: the database is locked by process 4711`
     ///
-    /// Without a holder, /proc/locks doesn't name it.
+    /// `holder` is a process id; `None` if /proc/locks doesn't show it.
     Locked { doing: &'static str, path: PathBuf, holder: Option<i32> },
     /// The database is damaged; the sender repairs it.
     Damaged { path: PathBuf, why: String },
-    /// What was asked for can't be done, in a sentence with the remedy.
+    /// The command can't be carried out: a sentence with the remedy.
     Impossible(&'static str),
     /// `cannot become the state directory's owner: …`
     System { doing: &'static str, why: String },
 }
 
-/// Whether all went well. What failed was logged where it happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Whether a command succeeded. Failures are logged where they happen.
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Health {
     /// Nothing failed.
     Well,
-    /// Something failed, and was logged.
-    Failed,
+    /// Something failed. This is what was logged or printed first.
+    Failed(String),
 }
 
 impl Health {
-    /// `Failed` if either is.
+    /// Combines two: `Failed` if either is, with what failed first.
     pub fn and(self, other: Self) -> Self {
         if self == Self::Well { other } else { self }
     }
 }
 
 impl Error {
-    /// Attaches what was done to which file: `.map_err(Error::file("read", path))`.
+    /// Adds the action and the file to an I/O error: `.map_err(Error::file("read", path))`.
     pub fn file(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |why| Kind::File { doing, path: path.into(), why }.into()
     }
 
-    /// Attaches what was done to a system call's error: `.map_err(Error::system("fork"))`.
+    /// Adds the action to a system call's error: `.map_err(Error::system("fork"))`.
     pub fn system(doing: &'static str) -> impl FnOnce(nix::Error) -> Self {
         move |why| Kind::System { doing, why: io::Error::from(why).to_string() }.into()
     }
@@ -78,7 +78,7 @@ impl From<Kind> for Error {
     }
 }
 
-/// What a person reads: one line, or one for each mistake in a configuration, whatever is in the names.
+/// One printable line, or one for each mistake in a configuration.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let line = match self.kind() {

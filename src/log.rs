@@ -1,8 +1,7 @@
-//! Messages for people: syslog always (RFC 3164 form, as syslog(3) writes it), stderr as well.
+//! Logs messages to syslog (in RFC 3164 form, as syslog(3) does) and to stderr.
 //!
-//! Neither can hold anybody up. A missing or full `/dev/log` changes nothing else: the datagram is
-//! dropped, though there is a short wait for an event that is kept nowhere else. A stderr that takes
-//! nothing, such as a stopped terminal or a pipe that nobody reads, is passed over.
+//! Logging never blocks. If `/dev/log` is missing or full, the datagram is dropped, after a short wait if it is the
+//! only record of an event. A stderr that can't be written to, such as a stopped terminal or a full pipe, is skipped.
 
 use std::io::{self, Write};
 use std::os::fd::AsFd;
@@ -15,47 +14,52 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use crate::error::{Error, Health};
 use crate::text::Field;
 
-/// Where the C library's syslog(3) writes too.
+/// The socket of syslog(3).
 const SOCKET: &str = "/dev/log";
 
 /// `LOG_AUTH`, shifted into place (RFC 3164 §4.1.1).
 const FACILITY: u8 = 4 << 3;
 
-/// RFC 3164 §4.1: a syslog packet is at most 1024 bytes.
+/// Bytes in a syslog packet (RFC 3164 §4.1).
 const PACKET_LIMIT: usize = 1024;
 
-/// Bytes of one line of a message. The record of the largest event has about ten thousand.
+/// Bytes in a line of a message. The record of the largest event has about ten thousand.
 const MESSAGE_LIMIT: usize = 16 * 1024;
 
-/// How a packet begins that goes on with the line before. A stranger's text, however long, never begins one.
+/// Begins a packet that continues a line. So a packet never begins with text that a stranger chose.
 const CONTINUED: &str = "(continued) ";
 
-/// How long all packets of a critical message together may wait for a syslog daemon that is busy with
-/// other logins: its socket holds ten packets or so.
+/// How long a critical message may wait for a busy syslog daemon, all its packets together. The daemon's socket
+/// holds about ten packets.
 const PATIENCE: Duration = Duration::from_millis(60);
 
-/// Bytes of a line on stderr. A pipe that can be written to has room for so many (`PIPE_BUF`).
+/// Bytes in a line on stderr. A pipe that is ready has room for that many (`PIPE_BUF`).
 const LINE_LIMIT: usize = 4096;
 
-/// How much a message matters; the numbers are syslog's (RFC 3164 §4.1.1).
+/// A message's severity, with syslog's numbers (RFC 3164 §4.1.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
-    /// An event is kept nowhere else than in this message.
+    /// This message is the only record of an event.
     Critical = 2,
     /// Something failed.
     Error = 3,
-    /// Something is not as it should be, and was worked around.
+    /// Something is wrong, but was worked around.
     Warning = 4,
 }
 
-/// Logs an error that stops nothing else.
+/// Logs an error after which the work goes on.
 pub fn failed(why: &Error) -> Health {
-    write(Level::Error, &why.to_string());
-    Health::Failed
+    error(why.to_string())
 }
 
-/// Writes one message to syslog and to stderr. Each line of it begins a packet; one that is too long goes on in
-/// the next packet. Nothing in it can act on a terminal, whoever chose it.
+/// The same, in words.
+pub fn error(message: String) -> Health {
+    write(Level::Error, &message);
+    Health::Failed(message)
+}
+
+/// Writes a message to syslog and to stderr. Each line is a packet of its own, or several if it is too long. Control
+/// characters are replaced.
 pub fn write(level: Level, message: &str) {
     let lines: Vec<Field> = message.lines().map(|line| Field::bounded(line.as_bytes(), MESSAGE_LIMIT)).collect();
     to_syslog(level, &lines);
@@ -67,17 +71,17 @@ pub fn write(level: Level, message: &str) {
 
 fn to_syslog(level: Level, lines: &[Field]) {
     let Some(socket) = connect() else { return };
-    let ends = Instant::now() + if level == Level::Critical { PATIENCE } else { Duration::ZERO };
+    let deadline = Instant::now() + if level == Level::Critical { PATIENCE } else { Duration::ZERO };
     let head = format!("<{}>ssh-session-notifier[{}]: ", FACILITY | level as u8, process::id());
     for packet in lines.iter().flat_map(|line| pieces(&head, line.as_str(), PACKET_LIMIT)) {
         let mut ready = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
-        let left = ends.saturating_duration_since(Instant::now());
+        let left = deadline.saturating_duration_since(Instant::now());
         let _ = poll(&mut ready, PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO));
         let _ = socket.send(packet.as_bytes());
     }
 }
 
-/// Cuts a line into pieces of at most `limit` bytes, the head of each included.
+/// Cuts a line into pieces of at most `limit` bytes, including the head of each.
 fn pieces(head: &str, line: &str, limit: usize) -> Vec<String> {
     let room = limit - head.len() - CONTINUED.len();
     let (mut pieces, mut rest, mut mark) = (Vec::new(), line, "");
@@ -89,7 +93,7 @@ fn pieces(head: &str, line: &str, limit: usize) -> Vec<String> {
     pieces
 }
 
-/// A socket that never blocks: a login must not wait for a syslog daemon that has stopped reading.
+/// Opens a non-blocking socket: a login must not wait for a syslog daemon that has stopped reading.
 fn connect() -> Option<UnixDatagram> {
     let socket = UnixDatagram::unbound().ok()?;
     socket.set_nonblocking(true).ok()?;
@@ -97,7 +101,7 @@ fn connect() -> Option<UnixDatagram> {
     Some(socket)
 }
 
-/// Writes to stderr, unless that would have to wait.
+/// Writes to stderr, unless that would block.
 pub fn to_stderr(text: &[u8]) {
     let stderr = io::stderr();
     let mut ready = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
@@ -112,7 +116,7 @@ mod tests {
 
     /// P2, P3
     #[test]
-    fn a_long_line_loses_nothing_and_no_piece_of_it_begins_as_a_message_of_its_own() {
+    fn a_long_line_is_cut_without_loss_and_every_later_piece_is_marked_as_continued() {
         let head = "<34>ssh-session-notifier[7]: ";
         for line in ["", "short", &"ä".repeat(900), &"x".repeat(5000), &"€|".repeat(1500)] {
             let found = pieces(head, line, PACKET_LIMIT);

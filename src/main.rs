@@ -37,7 +37,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::cli::{Args, Command};
-use crate::command::{check, letters, status, test};
+use crate::command::status::{self, Form};
+use crate::command::{check, letters, test};
 use crate::config::{Config, Source};
 use crate::error::{Error, Health, Kind};
 use crate::log::Level;
@@ -61,7 +62,7 @@ fn main() -> ExitCode {
         _ if is_pam => ExitCode::SUCCESS,
         Ok(Health::Well) => ExitCode::SUCCESS,
         Err(why) if matches!(why.kind(), Kind::Usage(_)) => ExitCode::from(MISUSED),
-        Ok(Health::Failed) | Err(_) => ExitCode::FAILURE,
+        Ok(Health::Failed(_)) | Err(_) => ExitCode::FAILURE,
     }
 }
 
@@ -81,7 +82,10 @@ fn run(args: &Args) -> Result<Health, Error> {
         Command::Watch => with_config(Missing::Create, &send::watch),
         Command::Check(network) => print_all(check::report(&args.config, network)),
         Command::Test(ref target) => print_all(test::report(&args.config, target.as_deref())?),
-        Command::Status => with_config(Missing::Leave, &|config| print_all(status::report(config)?)),
+        Command::Status(is_json) => {
+            let form = if is_json { Form::Json } else { Form::Text };
+            with_config(Missing::Leave, &|config| print_all(status::report(config, form)?))
+        }
         Command::Log(ref choice) => {
             with_config(Missing::Leave, &|config| print(&command::log::report(config, choice)?))
         }

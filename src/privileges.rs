@@ -1,5 +1,5 @@
-//! Gives up root: the program becomes the owner of the state directory before it opens anything that this
-//! user can write, so that no link planted there makes root touch another file.
+//! Gives up root: the program becomes the owner of the state directory before it opens anything that this user can
+//! write, so that no link planted there can make root touch another file.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
@@ -12,22 +12,22 @@ use nix::unistd::{Gid, Uid, User, geteuid, getgroups, getresgid, getresuid, setg
 
 use crate::error::{Error, Kind};
 
-/// The service user, whose directory it is where nobody made one yet.
+/// The user that a new state directory is created for, if it exists.
 pub const SERVICE_USER: &str = "ssh-session-notifier";
 
-/// What becomes of a directory that is missing.
+/// What to do about a missing directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Missing {
-    /// It is made.
+    /// Create it.
     Create,
-    /// Nothing: a command that only looks changes nothing.
+    /// Nothing, for a command that only reads.
     Leave,
 }
 
-/// Becomes the owner of the directory that the queue is in, if this is root; where that directory and the
-/// spool's are `missing`, it may make them. Files are created for their owner alone from now on.
+/// Becomes the owner of the queue's directory, for all threads, if this process is root. If root owns that directory,
+/// the process stays root. Also sets the umask to 077.
 ///
-/// Where root owns the directory it stays root. The C library changes the ids of every thread.
+/// With [`Missing::Create`], creates the directories of the queue and the spool first.
 pub fn give_up_root(database: &Path, spool: &Path, missing: Missing) -> Result<(), Error> {
     umask(Mode::from_bits_truncate(0o077));
     if !geteuid().is_root() {
@@ -36,17 +36,21 @@ pub fn give_up_root(database: &Path, spool: &Path, missing: Missing) -> Result<(
     let home = database.parent().unwrap_or(Path::new("/"));
     let (uid, gid) = match owner_on_the_way(home) {
         Ok(owner) => owner,
-        Err(why) if why.kind() == io::ErrorKind::NotFound => match (missing, service_user()) {
-            (Missing::Create, owner) => create_home(home, owner)?,
-            (Missing::Leave, (0, _)) => return Ok(()),
-            (Missing::Leave, owner) => owner,
-        },
+        Err(why) if why.kind() == io::ErrorKind::NotFound => {
+            let (uid, gid) = service_user();
+            match missing {
+                Missing::Create => create_for(home, uid, gid).map_err(Error::file("create", home))?,
+                Missing::Leave if uid == 0 => return Ok(()),
+                Missing::Leave => {}
+            }
+            (uid, gid)
+        }
         Err(why) => return Err(Error::file("examine", home)(why)),
     };
     if uid == 0 {
         return refuse_if_shared(home);
     }
-    // A spool that can't be had is no reason to lose an event; who needs it will say so.
+    // Without a spool, the queue may still accept the event. Code that needs the spool reports the error.
     if missing == Missing::Create && fs::symlink_metadata(spool).is_err() {
         if let Some(above) = spool.parent().filter(|above| !above.exists()) {
             let _ = create_for(above, uid, gid);
@@ -56,12 +60,13 @@ pub fn give_up_root(database: &Path, spool: &Path, missing: Missing) -> Result<(
     become_user(Uid::from_raw(uid), Gid::from_raw(gid))
 }
 
-/// Who owns the directory of the queue, or should if it is missing: the user that both commands become.
+/// Returns the uid and gid that `queue` and `send` become: those of the queue's directory, or of the service user if it
+/// is missing.
 pub fn owner_of(database: &Path) -> (u32, u32) {
     owner_on_the_way(database.parent().unwrap_or(Path::new("/"))).unwrap_or_else(|_| service_user())
 }
 
-/// Becomes the user that `send` runs as, if this is root. Returns without a change if that is root.
+/// Becomes the user that `send` runs as, if this process is root and that user isn't. Also sets the umask to 077.
 pub fn become_sender(uid: u32, gid: u32) -> Result<(), Error> {
     umask(Mode::from_bits_truncate(0o077));
     if uid == 0 || !geteuid().is_root() {
@@ -70,8 +75,8 @@ pub fn become_sender(uid: u32, gid: u32) -> Result<(), Error> {
     become_user(Uid::from_raw(uid), Gid::from_raw(gid))
 }
 
-/// The owner of a directory: the first one on the way to it who isn't root, because that user can replace
-/// the rest by a link to anywhere.
+/// Finds the owner of a directory: the first on the way to it who isn't root, because that user can replace the rest by
+/// a link to anywhere.
 fn owner_on_the_way(directory: &Path) -> io::Result<(u32, u32)> {
     let first_user = |way: &Path| -> io::Result<Option<(u32, u32)>> {
         for above in way.ancestors().collect::<Vec<_>>().iter().rev() {
@@ -82,14 +87,14 @@ fn owner_on_the_way(directory: &Path) -> io::Result<(u32, u32)> {
         }
         Ok(None)
     };
-    // The way as it is named, and then where it leads by root's own links.
+    // First the path as given, then the path to which root's own links lead.
     match first_user(directory)? {
         Some(owner) => Ok(owner),
         None => Ok(first_user(&directory.canonicalize()?)?.unwrap_or((0, 0))),
     }
 }
 
-/// Refuses to stay root in a directory where somebody else can put a link.
+/// Refuses to stay root in a directory where another user can plant a link.
 fn refuse_if_shared(directory: &Path) -> Result<(), Error> {
     let mode = fs::metadata(directory).map_err(Error::file("examine", directory))?.mode();
     if mode & 0o022 == 0 {
@@ -99,20 +104,14 @@ fn refuse_if_shared(directory: &Path) -> Result<(), Error> {
     Err(Kind::System { doing: "open the queue as root", why }.into())
 }
 
-/// The service user, or root where there is none.
+/// The uid and gid of the service user, or root's if there is none.
 fn service_user() -> (u32, u32) {
     let user = User::from_name(SERVICE_USER).ok().flatten();
     user.map_or((0, 0), |user| (user.uid.as_raw(), user.gid.as_raw()))
 }
 
-fn create_home(home: &Path, (uid, gid): (u32, u32)) -> Result<(u32, u32), Error> {
-    create_for(home, uid, gid).map_err(Error::file("create", home))?;
-    Ok((uid, gid))
-}
-
-/// Makes a directory for a user, unless it exists. It gets its name only when the user owns it: nobody may
-/// find one that is still root's, not even after a kill in between. If something on the way to it isn't
-/// root's, it may be a link, or become one; then its owner has to make the directory.
+/// Creates a directory for a user, unless it exists. It gets its name once the user owns it, so that a kill in between
+/// leaves none that is root's. Fails if a directory above it isn't root's, because its owner could swap it for a link.
 fn create_for(directory: &Path, uid: u32, gid: u32) -> io::Result<()> {
     let is_others = |above: &&Path| fs::symlink_metadata(above).is_ok_and(|metadata| metadata.uid() != 0);
     if let Some(above) = directory.ancestors().skip(1).find(is_others) {
@@ -130,13 +129,13 @@ fn create_for(directory: &Path, uid: u32, gid: u32) -> io::Result<()> {
     let named = fchown(&opened, Some(uid), Some(gid)).and_then(|()| fs::rename(&unnamed, directory));
     if let Err(why) = named {
         let _ = fs::remove_dir(&unnamed);
-        // Somebody was faster, and has put something in it already.
+        // Another process has created it, and a file in it.
         return if why.kind() == io::ErrorKind::DirectoryNotEmpty { Ok(()) } else { Err(why) };
     }
     File::open(directory.parent().unwrap_or(Path::new("/")))?.sync_all()
 }
 
-/// Changes all user and group ids for good, and makes sure that it happened.
+/// Changes all user and group ids for good, and checks that root can't be regained.
 fn become_user(uid: Uid, gid: Gid) -> Result<(), Error> {
     setgroups(&[]).map_err(Error::system("leave root's groups"))?;
     setresgid(gid, gid, gid).map_err(Error::system("become the state directory's group"))?;
@@ -149,5 +148,5 @@ fn become_user(uid: Uid, gid: Gid) -> Result<(), Error> {
     if is_gone {
         return Ok(());
     }
-    Err(Kind::System { doing: "give up root", why: "some of it is left".into() }.into())
+    Err(Kind::System { doing: "give up root", why: "some of root's ids or groups are left".into() }.into())
 }

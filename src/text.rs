@@ -1,4 +1,4 @@
-//! Text that is safe to show: `Field` for what strangers choose, `Secret` for what nobody may see.
+//! Text that is safe to show: `Field` holds what strangers choose, `Secret` what must never be shown.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,26 +6,26 @@ use std::fmt;
 /// Characters kept of a stranger's string. A host name has at most 253, a user name far fewer.
 pub const FIELD_LIMIT: usize = 255;
 
-/// Bytes of UTF-8 kept of it, so that a packet to syslog holds it whole.
+/// Bytes of UTF-8 kept of it, so that it fits into one syslog packet.
 pub const FIELD_BYTES: usize = 600;
 
-/// Marks a text that was cut.
+/// Replaces the end of a text that was cut.
 const CUT: char = '…';
 
-/// One printable line of bounded length, whatever the bytes were that it was made of.
+/// One printable line of bounded length, made from any bytes.
 ///
-/// Control, bidirectional and invisible characters are replaced by U+FFFD, invalid UTF-8 likewise;
-/// what is beyond 255 characters or 600 bytes is cut off and marked with `…`.
+/// Invalid UTF-8 and control, bidirectional and invisible characters become U+FFFD. Text beyond 255 characters or 600
+/// bytes is cut and ends in `…`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Field(String);
 
 impl Field {
-    /// Makes a safe line of any bytes; white space at both ends is dropped.
+    /// Makes a field from any bytes, without leading and trailing white space.
     pub fn new(bytes: &[u8]) -> Self {
         Self::bounded(bytes, FIELD_LIMIT)
     }
 
-    /// The same with another limit of characters; one beyond [`FIELD_BYTES`] counts for bytes, too.
+    /// Makes a field of at most `limit` characters. A limit above [`FIELD_BYTES`] replaces that limit of bytes too.
     pub fn bounded(bytes: &[u8], limit: usize) -> Self {
         let byte_limit = limit.max(FIELD_BYTES);
         // A character takes four bytes at most.
@@ -47,7 +47,7 @@ impl Field {
         Self(text)
     }
 
-    /// The first characters, at most `width`; where more are left out, the last one is `…`.
+    /// The text, cut to `width` characters. If it was cut, the last one is `…`.
     pub fn shown(&self, width: usize) -> Cow<'_, str> {
         if self.0.chars().nth(width).is_none() {
             return Cow::Borrowed(&self.0);
@@ -56,12 +56,12 @@ impl Field {
         Cow::Owned(start.chain([CUT]).collect())
     }
 
-    /// The text; empty when PAM gave none.
+    /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether there is nothing to show.
+    /// Whether the text is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -73,9 +73,8 @@ impl fmt::Display for Field {
     }
 }
 
-/// The same text as one line that a terminal shows as it is: control, bidirectional and invisible characters,
-/// line breaks too, are replaced by U+FFFD. For texts that were not made by us: names of files, errors, and
-/// whatever a database holds.
+/// Replaces control, bidirectional and invisible characters, line breaks too, by U+FFFD. For texts that are not ours,
+/// such as names of files, error messages and values from a database.
 pub fn visible(text: &str) -> Cow<'_, str> {
     if text.chars().all(is_visible) {
         return Cow::Borrowed(text);
@@ -87,7 +86,7 @@ fn shown(character: char) -> char {
     if is_visible(character) { character } else { char::REPLACEMENT_CHARACTER }
 }
 
-/// Whether a character shows as itself and moves nothing around it.
+/// Whether a character shows as itself and doesn't affect its neighbours.
 fn is_visible(character: char) -> bool {
     !character.is_control()
         && !matches!(character,
@@ -99,17 +98,17 @@ fn is_visible(character: char) -> bool {
             | '\u{e0000}'..='\u{10ffff}')
 }
 
-/// A token or an address that holds one. It has no `Display`, and `Debug` shows nothing of it.
+/// A token, or an address that contains one. It has no `Display`, and `Debug` doesn't show it.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Wraps the text.
+    /// Wraps a text.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The text itself, to be put into a request and nowhere else.
+    /// The text itself, for a request only.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -121,16 +120,16 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Letters that a misspelt word may differ by.
+/// How many letters a misspelt word may differ by.
 const NEAR: usize = 2;
 
-/// The known word that a misspelt one was probably meant to be, whatever its capitals.
+/// Suggests the known word that is nearest to a misspelt one, ignoring case. `None` if none is near.
 pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let (distance, near) = known.map(|known| (distance(word, known), known)).min()?;
     (distance <= NEAR).then_some(near)
 }
 
-/// How many letters must be replaced, inserted or left out to make one word of the other (Levenshtein).
+/// Counts the letters to replace, insert or delete to turn one word into the other (Levenshtein distance).
 fn distance(one: &str, other: &str) -> usize {
     let mut row: Vec<usize> = (0..=other.len()).collect();
     for (line, letter) in one.bytes().take(48).enumerate() {
@@ -145,7 +144,7 @@ fn distance(one: &str, other: &str) -> usize {
     row[other.len()]
 }
 
-/// Writes a value for a path or a query (RFC 3986 §2.1).
+/// Percent-encodes a value for a path or a query (RFC 3986 §2.1).
 pub fn percent_encoded(text: &str) -> String {
     let mut encoded = String::new();
     for byte in text.bytes() {
@@ -158,7 +157,7 @@ pub fn percent_encoded(text: &str) -> String {
     encoded
 }
 
-/// Encodes bytes in base 64 (RFC 4648 §4).
+/// Encodes bytes as base64 (RFC 4648 §4).
 pub fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let four = |three: &[u8]| {
@@ -172,7 +171,7 @@ pub fn base64(bytes: &[u8]) -> String {
     text
 }
 
-/// Decodes base 64 with its padding (RFC 4648 §4). `None` for anything else.
+/// Decodes padded base64 (RFC 4648 §4). `None` for anything else.
 pub fn base64_decoded(text: &str) -> Option<Vec<u8>> {
     let digit = |byte: u8| {
         Some(u32::from(match byte {
@@ -217,13 +216,13 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_made_visible_and_a_visible_one_is_left_alone() {
+    fn invisible_characters_are_replaced_and_a_visible_text_is_not_copied() {
         assert_eq!(visible("a\n\x1b[2J\u{202e}b\tc\u{9b}"), "a\u{fffd}\u{fffd}[2J\u{fffd}b\u{fffd}c\u{fffd}");
         assert!(matches!(visible("/srv/Zoë 王"), Cow::Borrowed("/srv/Zoë 王")));
     }
 
     #[test]
-    fn a_field_is_bounded_and_says_when_it_was_cut() {
+    fn a_field_is_bounded_and_marked_if_it_was_cut() {
         let whole = "é".repeat(FIELD_LIMIT);
         assert_eq!(Field::new(whole.as_bytes()).as_str(), whole);
         let mixed = "a".repeat(140) + &"\u{1f512}".repeat(200);
@@ -237,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_is_shown_within_a_width_and_says_when_it_was_cut() {
+    fn a_field_is_shown_within_a_width_and_marked_if_it_was_cut() {
         for (text, width, shown) in [("amanda", 6, "amanda"), ("amanda", 5, "aman…"), ("王王王", 2, "王…"), ("", 3, "")]
         {
             assert_eq!(Field::new(text.as_bytes()).shown(width), shown);
@@ -245,12 +244,12 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_prints_as_nothing() {
+    fn a_secret_is_not_printed() {
         assert_eq!(format!("{:?}", Secret::new("tk_1")), "Secret(..)");
     }
 
     #[test]
-    fn base_64_is_that_of_the_standard() {
+    fn base64_agrees_with_the_examples_of_rfc_4648() {
         for (bytes, expected) in
             [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("foobar", "Zm9vYmFy")]
         {
@@ -260,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_base_64_is_not_decoded() {
+    fn malformed_base64_is_refused() {
         for text in ["Z", "Zg", "Zg=", "Z===", "Zg==Zg==", "Zm9v\n", "====", "Zé==", "Zm-_"] {
             assert_eq!(base64_decoded(text), None, "{text}");
         }

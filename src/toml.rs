@@ -7,11 +7,12 @@ use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 
 use nix::unistd::geteuid;
-use toml_edit::{Document, Item, TableLike, Value};
+use toml_edit::{Document, Item, Offset, TableLike, Value};
 
 use crate::error::{Error, Kind};
 use crate::files::{self, Links};
 use crate::text::Secret;
+use crate::tz::{Written, days_from_civil};
 
 /// Bytes of a file that holds a secret in its first line.
 const SECRET_LIMIT: u64 = 64 * 1024;
@@ -134,6 +135,35 @@ impl<'t> Section<'t> {
         section
     }
 
+    /// The tables of an array (`[[rule]]`), at most `most`; none if it is missing.
+    pub fn sections(&mut self, key: &str, most: usize) -> Vec<Section<'t>> {
+        let Some((line, item)) = self.item(key) else { return Vec::new() };
+        let tables: Option<Vec<(_, &'t dyn TableLike)>> = match item.as_array_of_tables() {
+            Some(tables) => Some(tables.iter().map(|table| (table.span(), table as _)).collect()),
+            None => item.as_array().and_then(|array| {
+                array.iter().map(|value| value.as_inline_table().map(|table| (table.span(), table as _))).collect()
+            }),
+        };
+        let (reader, name) = (self.reader, self.full_name(key));
+        let Some(tables) = tables else {
+            self.wrong::<()>(line, key, format_args!("must be written as [[{name}]]"));
+            return Vec::new();
+        };
+        if let Some((span, _)) = tables.get(most) {
+            self.wrong::<()>(reader.line(span.clone()), key, format_args!("is one too many: {most} are read at most"));
+        }
+        let section = |(span, table): (_, _)| {
+            let line = reader.line(span);
+            Section { reader, name: name.clone(), line, table: Some(table), known: Vec::new() }
+        };
+        tables.into_iter().take(most).map(section).collect()
+    }
+
+    /// The line that the section begins in.
+    pub fn line(&self) -> usize {
+        self.line
+    }
+
     /// The names of the tables within this one, in the file's order.
     pub fn tables(&self) -> Vec<&'t str> {
         let items = self.table.iter().flat_map(|table| table.iter());
@@ -185,6 +215,28 @@ impl<'t> Section<'t> {
         let what = format!("must be a whole number from {} to {}", range.start(), range.end());
         let found = self.read(key, &what, |item| item.as_integer().filter(|number| range.contains(number)));
         found.map(|found| found.value)
+    }
+
+    /// A date, with or without a time.
+    pub fn date(&mut self, key: &str) -> Option<Written> {
+        let read = |item: &Item| {
+            let value = item.as_datetime()?;
+            let date = value.date?;
+            let seconds = value.time.map(|time| {
+                i64::from(time.hour) * 3600 + i64::from(time.minute) * 60 + i64::from(time.second.unwrap_or(0))
+            });
+            let offset = value.offset.map(|offset| match offset {
+                Offset::Z => 0,
+                Offset::Custom { minutes } => i64::from(minutes) * 60,
+            });
+            Some(Written {
+                days: days_from_civil(date.year.into(), date.month.into(), date.day.into()),
+                seconds,
+                offset,
+            })
+        };
+        let what = "must be a date such as 2027-01-31, or one with a time, without quotes";
+        self.read(key, what, read).map(|found| found.value)
     }
 
     /// An absolute path.

@@ -1,6 +1,6 @@
-//! Ends a command that hangs, whatever its caller left behind.
+//! Ends a command that hangs, by SIGALRM after a minute.
 //!
-//! Each wait has a limit of its own. This is for what has none: a file system that doesn't answer, a mistake.
+//! Each wait has its own limit. This is for waits without one: a hung file system, or a bug.
 
 use nix::libc::c_ulong;
 use nix::sys::prctl::set_timerslack;
@@ -8,24 +8,24 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
 use nix::unistd::alarm;
 
-/// Seconds that a command may take, and one round of `send --watch`. A run has fifty; schedulers start the next
-/// one after sixty.
+/// Seconds for a command, or for one round of `send --watch`. A run has fifty, and schedulers start the next one after
+/// sixty.
 const LIMIT: u32 = 60;
 
-/// Nanoseconds by which the kernel may delay a timer: what Linux itself begins with.
+/// Nanoseconds by which the kernel may delay a timer: Linux's default.
 const TIMER_SLACK: c_ulong = 50_000;
 
-/// Undoes what the caller of a command may have set up against it, and starts the clock. To be called first.
+/// Resets signals, timers and limits that the caller may have changed, and starts the watchdog. Must be called first.
 ///
-/// Nothing else of what a process inherits matters here: the standard library replaces closed descriptors and
-/// ignores SIGPIPE, and the mask for new files is set when root is given up.
+/// Other inherited state doesn't matter here: the standard library replaces closed descriptors and ignores SIGPIPE,
+/// and `give_up_root` sets the umask.
 pub fn begin() {
     default_alarm();
-    // Writing beyond a limit that can't be lifted is an error then, and no sudden end.
+    // A write beyond a limit that can't be raised fails then, instead of killing this process.
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGXFSZ);
     let _ = signals.thread_block();
-    // Inherited across exec, and for ever long perhaps: no sleep would end.
+    // Timer slack is inherited, and could be so long that no sleep ends.
     let _ = set_timerslack(TIMER_SLACK);
     for resource in [Resource::RLIMIT_FSIZE, Resource::RLIMIT_DATA, Resource::RLIMIT_AS, Resource::RLIMIT_NOFILE] {
         if let Ok((_, hard)) = getrlimit(resource) {
@@ -35,22 +35,22 @@ pub fn begin() {
     start();
 }
 
-/// Starts the clock again: SIGALRM ends this process after a minute.
+/// Starts or restarts the watchdog: SIGALRM ends this process after a minute.
 pub fn start() {
     alarm::set(LIMIT);
 }
 
-/// Stops the clock, for a wait that may last: for work, or for a reader of what is printed.
+/// Stops the watchdog before a wait that may take any time: for new events, or for the reader of stdout.
 pub fn stop() {
     let _ = alarm::cancel();
 }
 
-/// Makes SIGALRM end the process again if the caller ignored or blocked it.
-#[expect(unsafe_code, reason = "nix takes every change of a signal's handler for dangerous")]
+/// Restores SIGALRM's default action, in case the caller ignored or blocked it.
+#[expect(unsafe_code, reason = "nix marks every change of a signal's action as unsafe")]
 fn default_alarm() {
     for action in [SigHandler::SigIgn, SigHandler::SigDfl] {
-        // One that is pending is dropped while it is ignored.
-        // SAFETY: only handlers that run our code can be unsound; neither of these does.
+        // Ignoring it first discards a pending one.
+        // SAFETY: only a handler of our own could be unsound, and neither of these is one.
         let _ = unsafe { signal(Signal::SIGALRM, action) };
     }
     let mut signals = SigSet::empty();

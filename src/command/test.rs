@@ -52,10 +52,10 @@ fn send(config: &Config, client: &http::Client<'_>, target: &Notifier, hint: &st
         Message::Post(request) => request,
         Message::Print(text) => return vec![Finding::ok(format!("{name} prints: {}", text.trim_end()))],
         #[cfg(feature = "email")]
-        Message::Mail(letter) => {
-            let result = mail::send(&letter, client, check::PATIENCE);
-            let Ok(said) = &result else { return vec![check::mailed(target, result)] };
-            let text = format!("{name}: the mail was accepted for {}: {said}", letter.to.join(", "));
+        Message::Mail(mail) => {
+            let result = mail::send(&mail, client, check::PATIENCE);
+            let Ok(reply) = &result else { return vec![check::mailed(target, result)] };
+            let text = format!("{name}: the mail was accepted for {}: {reply}", mail.to.join(", "));
             return vec![Finding { remedy: where_to_look(target).into(), ..Finding::ok(target.conceal(&text)) }];
         }
     };

@@ -25,7 +25,7 @@ use crate::http;
 use crate::notifier::{self, Notifier};
 use crate::privileges::SERVICE_USER;
 use crate::queue::{Limits, Paths};
-use crate::rules::Allowlist;
+use crate::rules::{self, Allowlist, Rules, Trust};
 use crate::text::Field;
 use crate::toml::{KnownSecret, Reader, Section, root_secrets};
 use crate::tz::Zone;
@@ -34,7 +34,7 @@ use crate::tz::Zone;
 const FILE_LIMIT: u64 = 1 << 20;
 
 /// The file's sections.
-const SECTIONS: [&str; 5] = ["host", "notification", "allowlist", "queue", "network"];
+const SECTIONS: [&str; 7] = ["host", "notification", "allowlist", "rule", "hook", "queue", "network"];
 
 /// Everything.
 #[derive(Debug)]
@@ -53,6 +53,8 @@ pub struct Config {
     pub targets: Vec<Notifier>,
     /// Which sessions are not recorded; the hook sees to that.
     pub allowlist: Allowlist,
+    /// What becomes of the others.
+    pub rules: Rules,
     /// The file itself.
     pub file: PathBuf,
     /// When it was changed last, in UTC milliseconds.
@@ -99,11 +101,15 @@ impl Config {
         let (host, zone) = host(root.section("host"));
         let targets = notifier::configure(root.section("notification"));
         let allowlist = Allowlist::configure(root.section("allowlist"));
+        let trust = Trust::configure(root.section("hook"));
+        let rules = root.sections("rule", rules::LIMIT);
+        // Without a zone there is a mistake, and nothing of this is used.
+        let rules = Rules::configure(rules, trust, zone.as_ref().unwrap_or(&Zone::utc()));
         let (paths, limits) = queue(root.section("queue"));
         let network = http::Settings::configure(root.section("network"));
         root.finish();
         let (host, zone, file, named) = (host?, zone?, PathBuf::new(), Vec::new());
-        Some(Self { paths, limits, network, host, zone, targets, allowlist, file, changed_ms: 0, named })
+        Some(Self { paths, limits, network, host, zone, targets, allowlist, rules, file, changed_ms: 0, named })
     }
 }
 

@@ -1,22 +1,22 @@
-//! How a user authenticated: what sshd says in `SSH_AUTH_INFO_0`, as a person reads it.
+//! Describes how a user authenticated, from sshd's `SSH_AUTH_INFO_0`.
 //!
-//! A user can forge it (`~/.pam_environment`). It is shown, and nobody is silenced by it.
+//! A user can forge that variable (`~/.pam_environment`). So it is shown, but never suppresses a notice.
 
 use std::fmt::Write;
 
 use crate::event::{Facts, KEY, METHOD};
 use crate::text::{Field, base64, base64_decoded};
 
-/// Characters of a certificate's key id that are shown.
+/// Characters shown of a certificate's key id.
 const ID_WIDTH: usize = 32;
 
-/// The methods in their order, a key with its fingerprint: `key ED25519 SHA256:…, password`. Empty where sshd said
-/// nothing.
+/// Lists the methods in their order, keys with their fingerprints: `key ED25519 SHA256:…, password`. Empty if sshd
+/// didn't set the variable.
 pub fn describe(facts: &Facts) -> String {
     let mut keys = facts[KEY].as_str().split(',');
     let one = |method: &str| match method {
         "publickey" => format!("key {}", keys.next().and_then(key).unwrap_or_else(|| "of an unknown kind".into())),
-        // Which one of PAM's modules asked is PAM's business.
+        // The name of a PAM module may follow a slash.
         other => match other.split('/').next() {
             Some(name) if name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-') => name.to_owned(),
             _ => "an unknown method".to_owned(),
@@ -26,13 +26,13 @@ pub fn describe(facts: &Facts) -> String {
     methods.map(one).collect::<Vec<_>>().join(", ")
 }
 
-/// The fingerprints of the keys, each after its kind.
+/// Lists the keys, each as kind and fingerprint: `ED25519 SHA256:…`
 pub fn fingerprints(facts: &Facts) -> Vec<String> {
     facts[KEY].as_str().split(',').filter_map(key).collect()
 }
 
-/// The kind and the fingerprint of a public key, as `ssh-keygen -lf` prints them; of a certificate also its id and
-/// the authority's key. `None` for what isn't a whole key.
+/// Describes a public key by its kind and fingerprint, as `ssh-keygen -lf` does; a certificate also by its id and the
+/// authority's key. `None` for an incomplete or unknown key.
 fn key(text: &str) -> Option<String> {
     let (_, encoded) = text.split_once(' ')?;
     let blob = base64_decoded(encoded)?;
@@ -40,7 +40,7 @@ fn key(text: &str) -> Option<String> {
     let name = str::from_utf8(rest.string()?).ok()?;
     let plain = name.strip_suffix("-cert-v01@openssh.com");
     let Some(plain) = plain else { return Some(format!("{} {}", kind(name)?, fingerprint(&blob))) };
-    // PROTOCOL.certkeys of OpenSSH: a nonce, the key's own fields, then what the authority says of it.
+    // OpenSSH's PROTOCOL.certkeys: a nonce, the key's own fields, then the authority's statement about it.
     let plain = if plain.starts_with("sk-") { format!("{plain}@openssh.com") } else { plain.to_owned() };
     let _nonce = rest.string()?;
     let mut key = wire(plain.as_bytes());
@@ -48,7 +48,7 @@ fn key(text: &str) -> Option<String> {
         key.extend(wire(rest.string()?));
     }
     let _serial_and_type = rest.take(8 + 4)?;
-    // Nothing in it may look like another part of the notice.
+    // The id must not look like another part of the notice.
     let id = String::from_utf8_lossy(rest.string()?).replace(['\'', ';', '(', ')'], "?");
     let id = Field::new(id.as_bytes());
     let (_principals, _validity) = (rest.string()?, rest.take(8 + 8)?);
@@ -63,7 +63,7 @@ fn key(text: &str) -> Option<String> {
     Some(text)
 }
 
-/// What `ssh-keygen` calls a key of this algorithm (RFC 8709, RFC 5656, OpenSSH's PROTOCOL.u2f).
+/// Returns `ssh-keygen`'s name for a key's algorithm (RFC 4253 §6.6, RFC 8709, RFC 5656, OpenSSH's PROTOCOL.u2f).
 fn kind(name: &str) -> Option<&'static str> {
     Some(match name {
         "ssh-rsa" => "RSA",
@@ -76,7 +76,7 @@ fn kind(name: &str) -> Option<&'static str> {
     })
 }
 
-/// How many fields a key of this algorithm has.
+/// Counts the fields of a key after its algorithm's name.
 fn fields(name: &str) -> Option<usize> {
     Some(match kind(name)? {
         "ED25519" => 1,
@@ -91,13 +91,13 @@ fn fingerprint(blob: &[u8]) -> String {
     format!("SHA256:{}", digest.trim_end_matches('='))
 }
 
-/// A string as SSH writes it (RFC 4251 §5): four bytes of length, then the bytes.
+/// Encodes an SSH string (RFC 4251 §5): four bytes of length, then the bytes.
 fn wire(bytes: &[u8]) -> Vec<u8> {
     let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
     [&length.to_be_bytes(), bytes].concat()
 }
 
-/// What is left of such strings.
+/// Decodes SSH strings.
 struct Wire<'b>(&'b [u8]);
 
 impl<'b> Wire<'b> {
@@ -121,7 +121,7 @@ mod tests {
 
     use super::*;
 
-    fn said(method: &str, key: &str) -> String {
+    fn described(method: &str, key: &str) -> String {
         let mut facts = Facts::default();
         facts[METHOD] = Field::new(method.as_bytes());
         facts[KEY] = Field::bounded(key.as_bytes(), 3000);
@@ -148,12 +148,12 @@ mod tests {
     }
 
     #[test]
-    fn each_key_and_certificate_is_named_as_ssh_keygen_names_it() {
+    fn each_key_and_certificate_is_described_as_ssh_keygen_does() {
         let directory: PathBuf = std::env::temp_dir().join(format!("ssn-keys-{}", std::process::id()));
         let _ = fs::remove_dir_all(&directory);
         fs::create_dir_all(&directory).expect("a temporary directory");
         if keygen(&["-q", "-t", "ed25519", "-N", "", "-f", "ca", "-C", ""], &directory).is_none() {
-            println!("SKIP: each_key_and_certificate_is_named_as_ssh_keygen_names_it: needs ssh-keygen");
+            println!("SKIP: each_key_and_certificate_is_described_as_ssh_keygen_does: needs ssh-keygen");
             return;
         }
         let (ca, _) = listed(&keygen(&["-lf", "ca.pub"], &directory).expect("it is there"));
@@ -169,24 +169,24 @@ mod tests {
             let path = directory.join(format!("{name}.pub"));
             let (fingerprint, kind) =
                 listed(&keygen(&["-lf", &format!("{name}.pub")], &directory).expect("it is there"));
-            assert_eq!(said("publickey", &public(&path)), format!("key {kind} {fingerprint}"));
+            assert_eq!(described("publickey", &public(&path)), format!("key {kind} {fingerprint}"));
 
             keygen(&["-q", "-s", "ca", "-I", "amanda@work", "-n", "amanda", &format!("{name}.pub")], &directory);
             let certificate = directory.join(format!("{name}-cert.pub"));
             let line = keygen(&["-lf", &format!("{name}-cert.pub")], &directory).expect("it is there");
             let (fingerprint, kind) = listed(&line);
             let expected = format!("key {kind} {fingerprint} (id 'amanda@work', CA ED25519 {ca})");
-            assert_eq!(said("publickey", &public(&certificate)), expected);
+            assert_eq!(described("publickey", &public(&certificate)), expected);
         }
         fs::remove_dir_all(&directory).expect("ours");
     }
 
-    /// The keys of security tokens, which can't be made without one: that of OpenSSH's own regression tests' kind.
+    /// `ssh-keygen` can't make these without a security token, so the test encodes them itself.
     #[test]
     fn a_security_tokens_key_and_its_certificate_have_the_same_fingerprint() {
         let name = b"sk-ssh-ed25519@openssh.com";
         let blob = [wire(name), wire(&[7; 32]), wire(b"ssh:")].concat();
-        let plain = said("publickey", &format!("sk-ssh-ed25519@openssh.com {}", base64(&blob)));
+        let plain = described("publickey", &format!("sk-ssh-ed25519@openssh.com {}", base64(&blob)));
         let fingerprint = plain.strip_prefix("key ED25519-SK ").expect("its kind");
         let authority = wire(b"ssh-ed25519").into_iter().chain(wire(&[9; 32])).collect::<Vec<u8>>();
         let certificate = [
@@ -205,12 +205,12 @@ mod tests {
             wire(b"signature"),
         ]
         .concat();
-        let said = said("publickey", &format!("sk-ssh-ed25519-cert-v01@openssh.com {}", base64(&certificate)));
-        assert!(said.starts_with(&format!("key ED25519-SK-CERT {fingerprint} (CA ED25519 SHA256:")), "{said}");
+        let text = described("publickey", &format!("sk-ssh-ed25519-cert-v01@openssh.com {}", base64(&certificate)));
+        assert!(text.starts_with(&format!("key ED25519-SK-CERT {fingerprint} (CA ED25519 SHA256:")), "{text}");
     }
 
     #[test]
-    fn every_method_is_told_in_its_order_and_nothing_that_is_no_key_does_harm() {
+    fn methods_are_listed_in_order_and_malformed_keys_are_harmless() {
         let good = format!("ssh-ed25519 {}", base64(&[wire(b"ssh-ed25519"), wire(&[7; 32])].concat()));
         for (method, key, expected) in [
             ("", "", ""),
@@ -222,12 +222,12 @@ mod tests {
             ("publickey", "ssh-ed25519 AAAA", "key of an unknown kind"),
             ("publickey", "x AAAAAXg=", "key of an unknown kind"),
         ] {
-            assert_eq!(said(method, key), expected, "{method} {key}");
+            assert_eq!(described(method, key), expected, "{method} {key}");
         }
-        let both = said("publickey,password", &good);
+        let both = described("publickey,password", &good);
         assert!(both.starts_with("key ED25519 SHA256:") && both.ends_with(", password"), "{both}");
         for length in 0..good.len() {
-            let _ = said("publickey", &good[..length]);
+            let _ = described("publickey", &good[..length]);
         }
     }
 }

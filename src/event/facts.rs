@@ -1,19 +1,19 @@
-//! The table of facts: what an event can carry, where that is kept, how it is shown and how it is got.
+//! The table of facts about an event: where the queue keeps each, how a notice shows it, how the hook gets it.
 //!
-//! The queue's rows, the files of the spool and the records in syslog follow this table. To add a fact, add
-//! its row. One that a service must know by itself also gets a constant such as [`USER`].
+//! The queue's rows, the files in the spool and the records in syslog follow this table. To add a fact, add its
+//! row. A fact that the code mentions also gets a constant such as [`USER`].
 
 use std::ops::{Index, IndexMut};
 
 use crate::text::{FIELD_LIMIT, Field};
 
-/// Characters kept of a public key: an RSA key of 4096 bits has 724, a certificate up to three thousand.
+/// Characters kept of the public keys. An RSA key of 4096 bits has 724, a certificate up to three thousand.
 const KEY_LIMIT: usize = 3000;
 
 /// Every fact.
 #[rustfmt::skip]
 pub const FACTS: [Spec; 14] = [
-    //  name           kept in         up to        shown                how it is got
+    //  name           kept in         up to        shown                source
     row("user",        Store::Column,  FIELD_LIMIT, Shown::Inside(64),   Source::Item("PAM_USER")),
     row("remote_host", Store::Column,  FIELD_LIMIT, Shown::Inside(128),  Source::Item("PAM_RHOST")),
     row("tty",         Store::Column,  FIELD_LIMIT, Shown::Inside(32),   Source::Item("PAM_TTY")),
@@ -38,21 +38,21 @@ pub const REMOTE_HOST: Fact = Fact::named("remote_host");
 pub const TTY: Fact = Fact::named("tty");
 /// `PAM_SERVICE`
 pub const SERVICE: Fact = Fact::named("service");
-/// Who became that user (`PAM_RUSER`): su and sudo say so.
+/// `PAM_RUSER`: who became that user, with su or sudo.
 pub const BY: Fact = Fact::named("by");
-/// The target that gets a notice of the program's own only if there is no other one.
+/// The target that gets a notice of the program's own only if there is no other target.
 pub const NOT_FOR: Fact = Fact::named("not_for");
-/// The client's address, where the remote host is a name.
+/// The client's address, if the remote host is a name.
 pub const ADDRESS: Fact = Fact::named("address");
 /// The methods by which the user authenticated.
 pub const METHOD: Fact = Fact::named("method");
-/// The public keys among them.
+/// The public keys with which the user authenticated.
 pub const KEY: Fact = Fact::named("key");
-/// The process that opened the session: `PID-START`.
+/// The process that opened the session: `PID-STARTTIME`.
 pub const SESSION: Fact = Fact::named("session");
-/// The pid namespace in which that number counts.
+/// The pid namespace of that process.
 pub const PIDNS: Fact = Fact::named("pidns");
-/// `noticed`, where a session ended without a logout, and the sender noticed.
+/// `noticed` if the session ended without a logout and the sender noticed.
 pub const ENDED: Fact = Fact::named("ended");
 /// How far the event can be trusted.
 pub const ORIGIN: Fact = Fact::named("origin");
@@ -61,13 +61,10 @@ pub const ORIGIN: Fact = Fact::named("origin");
 pub struct Spec {
     /// The name in the text form, and of the column if there is one.
     pub name: &'static str,
-    /// Where the queue keeps it.
     pub store: Store,
     /// How many characters are kept.
     pub limit: usize,
-    /// How a notice shows it.
     pub shown: Shown,
-    /// How the hook gets it.
     pub source: Source,
 }
 
@@ -87,42 +84,42 @@ pub enum Shown {
     No,
     /// Inside the sentence (`notice.rs`).
     Inside(usize),
-    /// Behind the sentence, after a word: `; from 203.0.113.9`.
+    /// Behind the sentence, with this word before it: `; from 203.0.113.9`.
     After(&'static str, usize),
 }
 
 /// How the hook gets a fact (`hook/pam.rs`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// The PAM item that `pam_exec` passes in this variable; nobody else can have set it.
+    /// The PAM item that `pam_exec` passes in this variable. Users can't set it.
     Item(&'static str),
-    /// A variable of the PAM environment, which the user can forge.
+    /// A variable of the PAM environment. Users can forge it.
     Variable(&'static str),
     /// The process that opened the session: `PID-STARTTIME`, the same at open and at close.
     ParentProcess,
-    /// The address in `SSH_CONNECTION`, where the remote host is a name.
+    /// The address in `SSH_CONNECTION`, if the remote host is a name.
     ClientAddress,
     /// The methods in `SSH_AUTH_INFO_0`, in order: `publickey,keyboard-interactive/pam`.
     AuthenticationMethods,
-    /// The keys in `SSH_AUTH_INFO_0`, as they stand there: `ssh-ed25519 AAAA…`.
+    /// The keys in `SSH_AUTH_INFO_0`, unchanged: `ssh-ed25519 AAAA…`.
     AuthenticationKeys,
     /// Whether the environment proves that PAM made it: `pam`, or `reordered`.
     Origin,
-    /// The number of the hook's pid namespace, within which the session's process id counts.
+    /// The number of the hook's pid namespace.
     PidNamespace,
-    /// The hook doesn't: the sender writes it into notices of its own.
+    /// None: only the sender sets it, in events that it writes itself.
     Sender,
 }
 
-/// A fact, by its place in [`FACTS`].
+/// A fact, by its index in [`FACTS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fact(usize);
 
-/// What is known of one event. A fact that isn't known is empty.
+/// The facts about one event. An unknown fact is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
     values: [Field; FACTS.len()],
-    /// Names and values that a newer version recorded.
+    /// Names and values that only a newer version knows.
     pub unknown: Vec<(String, Field)>,
 }
 
@@ -132,12 +129,12 @@ impl Fact {
         FACTS.iter().enumerate().map(|(place, row)| (Self(place), row))
     }
 
-    /// The fact of this name, if there is one.
+    /// Finds a fact by its name.
     pub fn find(name: &str) -> Option<Self> {
         Self::all().find(|(_, row)| row.name == name).map(|(fact, _)| fact)
     }
 
-    /// The fact of this name; a name that isn't in the table doesn't compile.
+    /// Finds a fact by its name at compile time; an unknown name doesn't compile.
     const fn named(name: &str) -> Self {
         let mut place = 0;
         while !is_same(FACTS[place].name, name) {
@@ -146,14 +143,14 @@ impl Fact {
         Self(place)
     }
 
-    /// The row.
+    /// The fact's row.
     pub fn row(self) -> &'static Spec {
         &FACTS[self.0]
     }
 }
 
 impl Shown {
-    /// How many characters of a notice it can take.
+    /// The most characters that the fact can take in a notice.
     pub const fn longest(self) -> usize {
         match self {
             Self::No => 0,
@@ -162,7 +159,7 @@ impl Shown {
         }
     }
 
-    /// How many characters of the value are shown.
+    /// The most characters of the value that a notice shows.
     pub const fn width(self) -> usize {
         match self {
             Self::No => 0,

@@ -1,4 +1,4 @@
-//! An event: a session that was opened or closed, or something that the program reports of itself.
+//! An event: a session was opened or closed, or the program reports something about itself.
 
 pub mod authentication;
 mod facts;
@@ -15,19 +15,19 @@ pub use facts::{
 use crate::clock::Stamp;
 use crate::text::Field;
 
-/// Where a notice of the program's own has its text. A session has its user there.
+/// The fact that holds the text of the program's own notice. A session event has its user there.
 const TEXT: Fact = USER;
 
-/// Something to report, and when it happened.
+/// Something to report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// Tells this event from every other one, also where there are two copies of it.
+    /// Identifies the event. Two copies of one event have the same.
     pub uid: Uid,
     /// What happened.
     pub kind: Kind,
     /// When it happened.
     pub at: Stamp,
-    /// Everything else that is known of it.
+    /// Everything else that is known.
     pub facts: Facts,
 }
 
@@ -36,11 +36,11 @@ pub struct Event {
 pub enum Kind {
     /// A session was opened or closed.
     Session(Action),
-    /// The program reports something of its own work: a dead letter, a damaged queue.
+    /// The program reports something about itself: a dead letter, a damaged queue.
     Notice,
 }
 
-/// Whether a session begins or ends.
+/// Whether a session was opened or closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// `PAM_TYPE=open_session`
@@ -49,17 +49,17 @@ pub enum Action {
     Close,
 }
 
-/// Sixty-four bits that no other event has.
+/// Sixty-four random bits that identify an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Uid(pub u64);
 
 impl Event {
-    /// A session event of this moment.
+    /// Makes a session event that happens now.
     pub fn session(action: Action, facts: Facts) -> Self {
         Self { uid: Uid::random(), kind: Kind::Session(action), at: Stamp::now(), facts }
     }
 
-    /// A notice of the program's own, of this moment.
+    /// Makes a notice of the program's own that happens now.
     pub fn notice(text: &str) -> Self {
         let mut facts = Facts::default();
         facts[TEXT] = Field::new(text.as_bytes());
@@ -74,15 +74,26 @@ impl Event {
         }
     }
 
-    /// Who did it: the user who became another one, otherwise the user. `None` for a notice of the program's own.
+    /// Who did it: the user who became another one, else the user. `None` for a notice of the program's own.
     pub fn actor(&self) -> Option<&Field> {
         let by = &self.facts[BY];
         self.action().map(|_| if by.is_empty() { &self.facts[USER] } else { by })
     }
 
-    /// The text of a notice.
+    /// The text of the program's own notice.
     pub fn text(&self) -> &Field {
         &self.facts[TEXT]
+    }
+}
+
+impl Action {
+    /// Finds an action by its name in the configuration.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "open" => Some(Self::Open),
+            "close" => Some(Self::Close),
+            _ => None,
+        }
     }
 }
 
@@ -110,14 +121,13 @@ impl Kind {
 }
 
 impl Uid {
-    /// A random one. The standard library asks the kernel without waiting for entropy, which early in a
-    /// boot there may not be.
+    /// Makes a random uid. The standard library doesn't wait for the kernel's entropy, which may be missing early in a
+    /// boot.
     pub fn random() -> Self {
         Self(RandomState::new().hash_one(std::process::id()))
     }
 
-    /// The one of an event that was recorded before there were uids: the same for each copy of it
-    /// (FNV-1a, 64 bits).
+    /// Hashes the text form of an old event without a uid (FNV-1a, 64 bits), so that all its copies get the same.
     fn of(text: &str) -> Self {
         Self(
             text.bytes()
@@ -125,7 +135,7 @@ impl Uid {
         )
     }
 
-    /// Reads what [`Uid`] prints.
+    /// Parses a uid as [`Uid`] prints it.
     pub fn parse(text: &str) -> Option<Self> {
         u64::from_str_radix(text, 16).ok().map(Self)
     }

@@ -1,8 +1,8 @@
 //! The text form of an event: `name value` lines, ended by `end`.
 //!
-//! It is what a file of the spool and a record in syslog hold. The queue keeps those lines for which it has
-//! no column. Values are [`Field`]s, and so have no line breaks. A fact that isn't known has no line, and a
-//! line with an unknown name is kept for the version that knows it.
+//! Files in the spool and records in syslog have this form; the queue keeps the lines for which it has no column.
+//! Values are [`Field`]s, so they have no line breaks. An unknown fact has no line. Lines with unknown names are
+//! kept for a newer version.
 
 use std::fmt::Write;
 
@@ -10,19 +10,19 @@ use crate::clock::Stamp;
 use crate::event::{Event, Fact, Facts, Kind, Store, Uid};
 use crate::text::Field;
 
-/// The last line, which proves that a file is whole.
+/// The last line, which proves that a file is complete.
 const END: &str = "end\n";
 
-/// Lines of unknown names that are kept of an event.
+/// Lines with unknown names that are kept of one event.
 const UNKNOWN_LINES: usize = 32;
 
-/// Bytes of them.
+/// Bytes in all those lines.
 const UNKNOWN_BYTES: usize = 2048;
 
-/// Characters of a name.
+/// Characters in a name.
 const NAME_LIMIT: usize = 32;
 
-/// Names that aren't facts.
+/// Names of lines that aren't facts.
 const HEAD: [&str; 5] = ["uid", "action", "utc_ms", "boot_ms", "boot_id"];
 
 /// Writes an event:
@@ -41,11 +41,11 @@ pub fn write(event: &Event) -> String {
     format!("uid {}\n{}{END}", event.uid, body(event))
 }
 
-/// Writes the same in one line, for syslog:
+/// Writes an event in one line, for syslog:
 ///
 /// `uid 00f3a8b2c4d5e6f7 | action open | … | end`
 ///
-/// A `|` or a `\` of a value has a `\` before it, so that no value can look like a line of its own.
+/// A `|` or `\` in a value is escaped with `\`, so that no value can look like another line.
 pub fn write_line(event: &Event) -> String {
     let escape = |line: &str| line.replace('\\', "\\\\").replace('|', "\\|");
     write(event).lines().map(escape).collect::<Vec<_>>().join(" | ")
@@ -58,7 +58,7 @@ pub fn write_rest(event: &Event) -> String {
     text
 }
 
-/// Reads what [`write`] wrote; `None` for anything that isn't a whole event.
+/// Parses the text that [`write`] makes. `None` unless it is a complete event.
 pub fn parse(text: &str) -> Option<Event> {
     let text = text.strip_suffix(END)?;
     let name = value(text, "action")?;
@@ -72,7 +72,7 @@ pub fn parse(text: &str) -> Option<Event> {
     Some(assemble(kind, at, Facts::default(), text, &[Store::Column, Store::Text]))
 }
 
-/// Puts an event together out of the queue's columns and what [`write_rest`] wrote.
+/// Makes an event from the queue's columns and the lines that [`write_rest`] makes.
 pub fn parse_rest(kind: Kind, at: Stamp, columns: Facts, text: &str) -> Event {
     assemble(kind, at, columns, text, &[Store::Text])
 }
@@ -87,7 +87,7 @@ fn assemble(kind: Kind, at: Stamp, mut facts: Facts, text: &str, stores: &[Store
     event
 }
 
-/// Everything but the uid, of which the uid of an old event is made.
+/// Writes everything except uid and end. The uid of an old event is a hash of this.
 fn body(event: &Event) -> String {
     let Stamp { utc_ms, boot_ms, boot_id } = &event.at;
     let name = event.kind.name();
@@ -144,7 +144,7 @@ mod tests {
 
     /// P3
     #[test]
-    fn in_one_line_no_value_looks_like_a_line_of_its_own() {
+    fn in_one_line_no_value_looks_like_another_line() {
         let mut event = Event::session(Action::Open, Facts::default());
         event.facts[USER] = Field::new(br"a | user root \| end \");
         let line = write_line(&event);
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_survives_being_text_whatever_is_in_its_names() {
+    fn an_event_with_any_user_name_survives_the_text_form() {
         for user in [&b"amanda"[..], b"", b"a\nend\n", b"user root\naction open", b"\xff\x00", &vec![b'x'; 70_000]] {
             let event = event(user);
             assert_eq!(parse(&write(&event)), Some(event.clone()));
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn every_fact_in_the_table_survives_being_text() {
+    fn every_fact_survives_the_text_form() {
         for (fact, row) in Fact::all() {
             let mut event = event(b"amanda");
             event.facts[fact] = Field::bounded("é".repeat(row.limit).as_bytes(), row.limit);
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn two_copies_of_an_event_without_a_uid_have_the_same_one() {
+    fn two_copies_of_an_event_without_a_uid_get_the_same_one() {
         let old =
             "utc_ms 5\nboot_ms 6\nboot_id b\naction open\nuser a\nremote_host \ntty \nservice sshd\nsession 1-2\nend\n";
         let event = parse(old).expect("an event of the first version");
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_newer_version_recorded_is_kept_within_bounds() {
+    fn unknown_lines_of_a_newer_version_are_kept_within_bounds() {
         let text = write(&event(b"amanda")).replace("end\n", "colour green\nUser root\nend\n");
         let newer = parse(&text).expect("it is whole");
         assert_eq!(newer.facts.unknown, [("colour".to_string(), Field::new(b"green"))]);
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_truncated_text_is_no_event_and_no_flipped_bit_panics() {
+    fn every_truncated_text_is_refused_and_no_flipped_bit_panics() {
         let whole = write(&event(b"amanda"));
         for length in 0..whole.len() {
             assert_eq!(parse(&whole[..length]), None, "{length}");

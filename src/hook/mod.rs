@@ -1,7 +1,7 @@
-//! The hook: one session event, from PAM's environment to the disk, within a second.
+//! The hook reads one session event from PAM's environment and writes it to the disk, within a second.
 //!
-//! Database, then spool, then syslog: each event goes to the first of these that accepts it; none is lost
-//! silently. Whatever happens, the login goes on.
+//! The event goes to the database, else to the spool, else to syslog; it is never lost silently. Whatever
+//! happens, the login goes on.
 
 mod harden;
 pub mod pam;
@@ -13,9 +13,7 @@ use std::path::{Path, PathBuf};
 use std::slice;
 use std::time::{Duration, Instant};
 
-use nix::unistd::geteuid;
-
-use nix::unistd::User;
+use nix::unistd::{User, geteuid};
 
 use crate::config::Hook;
 use crate::error::{Error, Kind};
@@ -29,19 +27,19 @@ use crate::rules::{Items, SCHEDULERS, Verdict};
 use crate::text::Field;
 use crate::tz::Zone;
 
-/// The queue has this long to itself. Then a copy for the spool is begun next to it, because on a busy machine
-/// that takes its time, too; the first of the two that is done ends the wait.
+/// How long to wait for the queue alone. Then a second worker writes the event to the spool, which takes time on a
+/// busy machine too, and the first to finish ends the wait.
 const COPY_AFTER: Duration = Duration::from_millis(600);
 
-/// A login waits no longer than this for either, whatever the disk does. The rest of the second is for syslog.
+/// How long a login waits for both, whatever the disk does. The rest of the second is for syslog.
 const DEADLINE: Duration = Duration::from_millis(920);
 
-/// What to do about a line of PAM's that can't work.
+/// The remedy for a PAM line that can't work.
 pub const REMEDY: &str =
     "use it as `session optional pam_exec.so quiet PATH/ssh-session-notifier queue`, with nothing in between";
 
-/// Records the session event in PAM's environment, unless the allowlist covers it. Fails only if the caller
-/// isn't PAM.
+/// Records the session event in PAM's environment, unless the allowlist covers it. Fails only if the caller isn't
+/// PAM.
 pub fn run(config: &Path, block: &pam::Block) -> Result<(), Error> {
     harden::reset();
     let started = Instant::now();
@@ -63,24 +61,24 @@ pub fn run(config: &Path, block: &pam::Block) -> Result<(), Error> {
     let Some(first) = worker::start(|safe| record(config, &event, items, safe)) else { return Ok(()) };
     let mut workers = vec![first];
     let Err(why) = worker::wait_for_one(&mut workers, started + COPY_AFTER) else { return Ok(()) };
-    // The first worker may still finish; the uid makes the two copies one event.
+    // The first worker may still finish. Both copies have the same uid, so they count as one event.
     let why = format!("the queue {why}");
-    let copy = |_: &mut dyn FnMut()| keep_elsewhere(&Hook::read(config).0, &event, &why);
+    let copy = |_: &mut dyn FnMut()| write_to_spool(&Hook::read(config).0, &event, &why);
     let Some(second) = worker::start(copy) else { return Ok(()) };
     workers.push(second);
     if let Err(also) = worker::wait_for_one(&mut workers, started + DEADLINE) {
-        log_record(&Hook::default().host, &event, &format!("{why}; the spool {also}"));
+        log_event(&Hook::default().host, &event, &format!("{why}; the spool {also}"));
     }
     Ok(())
 }
 
-/// Says of a call that it records nothing, and what to do about it.
+/// Logs that this call records nothing, and the remedy.
 fn log_useless(why: &str) {
     log::write(Level::Warning, &format!("nothing is recorded: {why}; {REMEDY}"));
 }
 
-/// Records the event where the configuration says, unless the allowlist covers what PAM itself said. The login
-/// need not wait for what the queue does for itself once the event is safe.
+/// Records the event in the configured queue, unless the allowlist covers PAM's items. Calls `safe` once the event is
+/// on the disk, so that the login doesn't wait while the queue is closed.
 fn record(config: &Path, event: &Event, items: Option<Items<'_>>, safe: &mut dyn FnMut()) {
     let (hook, mistake) = Hook::read(config);
     if is_unprivileged(&hook) {
@@ -91,13 +89,11 @@ fn record(config: &Path, event: &Event, items: Option<Items<'_>>, safe: &mut dyn
         log::write(Level::Error, &text);
     }
     match items {
-        Some(items) if hook.allowlist.covers(items) || is_senders_own(&hook, items) => return,
+        Some(items) if hook.allowlist.covers(items) || is_own_scheduler(&hook, items) => return,
         None if !hook.allowlist.is_empty() => {
-            let text = format!(
-                "the allowlist isn't used: something between PAM and `queue` changed the order of the \
-                                environment, so that a user may have set any of it; {REMEDY}"
-            );
-            log::write(Level::Warning, &text);
+            let why = "the allowlist isn't used: something between PAM and `queue` changed the order of the \
+                       environment, so a user may have set any of it";
+            log::write(Level::Warning, &format!("{why}; {REMEDY}"));
         }
         Some(_) | None => {}
     }
@@ -110,12 +106,12 @@ fn record(config: &Path, event: &Event, items: Option<Items<'_>>, safe: &mut dyn
             safe();
             queue.leave();
         }
-        Err(why) => keep_elsewhere(&hook, event, &why),
+        Err(why) => write_to_spool(&hook, event, &why),
     }
 }
 
-/// Whether this is neither root nor the service user. `systemd` closes the sessions of a unit with `PAMName=`, and
-/// of its own user instances, in such a process.
+/// Whether this process is neither root's nor the service user's. `systemd` closes the sessions of its user instances,
+/// and of units with `PAMName=`, in such a process.
 fn is_unprivileged(hook: &Hook) -> bool {
     if geteuid().is_root() {
         return false;
@@ -127,7 +123,7 @@ fn is_unprivileged(hook: &Hook) -> bool {
     }
 }
 
-/// Says of an event that it can't be recorded by this process, and what to do about it.
+/// Logs an event that this process can't record, and the remedy.
 fn log_refused(host: &Field, event: &Event) {
     let (service, user) = (&event.facts[SERVICE], geteuid());
     let text = format!(
@@ -138,8 +134,8 @@ fn log_refused(host: &Field, event: &Event) {
     log::write(Level::Warning, &text);
 }
 
-/// Whether a scheduler opens this session to run `send`: to tell of that would cause the next one, for ever.
-fn is_senders_own(hook: &Hook, items: Items<'_>) -> bool {
+/// Whether a scheduler opened this session to run `send`. A notice about it would need another `send`, and so on.
+fn is_own_scheduler(hook: &Hook, items: Items<'_>) -> bool {
     let is_schedulers = SCHEDULERS.iter().any(|name| name.as_bytes() == items.service);
     let user = || User::from_name(str::from_utf8(items.user).ok()?).ok().flatten().map(|user| user.uid.as_raw());
     let owner = || hook.paths.as_ref().map(|paths| privileges::owner_of(&paths.database).0);
@@ -148,21 +144,22 @@ fn is_senders_own(hook: &Hook, items: Items<'_>) -> bool {
 
 fn append(paths: &Paths, event: &Event) -> Result<Queue, Error> {
     privileges::give_up_root(&paths.database, &paths.spool, Missing::Create)?;
-    worker::end_in_time();
+    worker::limit_lifetime();
     let mut queue = Queue::open(&paths.database, Role::Hook)?;
     queue.append(slice::from_ref(event))?;
     Ok(queue)
 }
 
-/// Keeps the event in the spool, or among the orphans while nobody knows where the spool is.
-fn keep_elsewhere(hook: &Hook, event: &Event, why: &str) {
+/// Writes the event to the spool, or to the orphans if the configuration doesn't say where the spool is. If that fails
+/// too, it goes to syslog.
+fn write_to_spool(hook: &Hook, event: &Event, why: &str) {
     let is_orphan = hook.paths.is_none();
     let Paths { database, spool } = hook.paths.clone().unwrap_or_default();
-    // Perhaps this is still root: nothing of the service user's is opened then.
+    // A process that is still root must not open what the service user can replace.
     if let Err(also) = privileges::give_up_root(&database, &spool, Missing::Create) {
-        return log_record(&hook.host, event, &format!("{why}; {also}"));
+        return log_event(&hook.host, event, &format!("{why}; {also}"));
     }
-    worker::end_in_time();
+    worker::limit_lifetime();
     let mut reasons = why.to_owned();
     for directory in if is_orphan { ORPHANS.map(PathBuf::from).to_vec() } else { vec![spool] } {
         match spool::write(&directory, event) {
@@ -174,17 +171,17 @@ fn keep_elsewhere(hook: &Hook, event: &Event, why: &str) {
             Err(also) => reasons = format!("{reasons}; {also}"),
         }
     }
-    log_record(&hook.host, event, &reasons);
+    log_event(&hook.host, event, &reasons);
 }
 
-/// Leaves the whole event to syslog: why, what a person reads of it, and its text form in one line.
-fn log_record(host: &Field, event: &Event, why: &str) {
+/// Logs the whole event: the reason, its notice, and its text form in one line.
+fn log_event(host: &Field, event: &Event, why: &str) {
     let (notice, record) = (notice(host, event), text_form::write_line(event));
-    let text = format!("this may be all that is left of an event: {why}: {notice}\n{record}");
+    let text = format!("this may be the only record of an event: {why}: {notice}\n{record}");
     log::write(Level::Critical, &text);
 }
 
-/// The notice's one line, in UTC: no time zone is looked up while somebody waits.
+/// Writes the event's notice in UTC, because looking up a time zone would take time.
 fn notice(host: &Field, event: &Event) -> String {
     Style { host, zone: &Zone::utc(), now: &event.at }.line(event, &Verdict::default())
 }

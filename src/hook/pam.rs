@@ -1,4 +1,4 @@
-//! PAM's environment: what `pam_exec` says of a session, and how far that is proven.
+//! Reads a session event from the environment that `pam_exec` passes, and decides how far to trust it.
 
 use std::ffi::{OsStr, OsString};
 use std::net::IpAddr;
@@ -9,25 +9,25 @@ use crate::process;
 use crate::rules::Items;
 use crate::text::Field;
 
-/// The variables that `pam_exec` adds behind the PAM environment, last first, with `PAM_TYPE` behind them
-/// all. It always sets `PAM_SERVICE`, so whatever stands before that was chosen by somebody else.
+/// The PAM items in the order in which `pam_exec` appends them to the PAM environment, last first. `PAM_TYPE` follows
+/// them. `PAM_SERVICE` is always set, so a user can have set only the variables before it.
 const ITEMS: [&str; 5] = ["PAM_RUSER", "PAM_RHOST", "PAM_TTY", "PAM_USER", "PAM_SERVICE"];
 
-/// Where sshd says how the user authenticated: a line for each method, with the key behind `publickey`.
+/// Where sshd lists how the user authenticated: a line for each method, with the key after `publickey`.
 const AUTHENTICATION: &str = "SSH_AUTH_INFO_0";
 
 /// Where sshd names both ends of the connection: client address and port, server address and port.
 const CONNECTION: &str = "SSH_CONNECTION";
 
-/// An environment block, in the order in which the process got it.
+/// The environment's variables, in the order in which this process got them.
 pub type Block = [(OsString, OsString)];
 
-/// Why an environment is no session's.
+/// Why an environment has no session event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoSession {
     /// There is no `PAM_TYPE`: the caller isn't PAM.
     NotPam,
-    /// PAM called for something else: `auth`, `account`, `password`.
+    /// PAM's call is for something else: `auth`, `account`, `password`.
     OtherCall(Field),
     /// There is neither a user nor a remote host.
     Nobody,
@@ -35,14 +35,14 @@ pub enum NoSession {
 
 /// How far an event can be trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
+enum Origin {
     /// The order of the variables proves that `pam_exec` wrote the items.
     Pam,
     /// Something in between (a shell) reordered them: good enough to report, not to suppress a notice.
     Reordered,
 }
 
-/// An environment block, cut where `pam_exec`'s own variables begin.
+/// An environment, divided where the PAM items begin.
 struct Environment<'b> {
     origin: Origin,
     /// The PAM environment, which a user can fill.
@@ -51,8 +51,8 @@ struct Environment<'b> {
     pam: &'b Block,
 }
 
-/// Reads the environment block backwards, because a user can put variables before PAM's
-/// (`~/.pam_environment`), and of two with the same name `getenv` returns the first.
+/// Reads the environment from its end, because a user can put variables before PAM's (`~/.pam_environment`), and
+/// `getenv` would return the first of two with the same name.
 pub fn read(block: &Block) -> Result<(Action, Facts), NoSession> {
     let action = match last(block, "PAM_TYPE").ok_or(NoSession::NotPam)? {
         b"open_session" => Action::Open,
@@ -63,7 +63,7 @@ pub fn read(block: &Block) -> Result<(Action, Facts), NoSession> {
         Some(start) => Environment { origin: Origin::Pam, user: &block[..start], pam: &block[start..] },
         None => Environment { origin: Origin::Reordered, user: block, pam: block },
     };
-    // Where the order proves nothing, an empty value may be a user's, so that any other one counts.
+    // If they were reordered, an empty value may be a forgery, so any other value counts.
     if !environment.pam.iter().any(|(name, value)| (name == "PAM_USER" || name == "PAM_RHOST") && !value.is_empty()) {
         return Err(NoSession::Nobody);
     }
@@ -75,17 +75,18 @@ pub fn read(block: &Block) -> Result<(Action, Facts), NoSession> {
     Ok((action, facts))
 }
 
-/// What PAM itself said, if the order of the variables proves that: only that may suppress a notice.
+/// Returns PAM's items if the order of the variables proves that PAM set them. Only these may suppress a notice.
 pub fn proven_items(block: &Block) -> Option<Items<'_>> {
     let pam = &block[start_of_items(block)?..];
     let item = |name| last(pam, name).unwrap_or_default();
     Some(Items { user: item("PAM_USER"), service: item("PAM_SERVICE"), remote_host: item("PAM_RHOST") })
 }
 
-/// Where the items begin, if they form an unbroken run from `PAM_TYPE`, which is last, back to `PAM_SERVICE`,
-/// with `PAM_USER` among them.
+/// Finds where the items begin. `None` unless they form an unbroken run from `PAM_TYPE`, the last variable, back to
+/// `PAM_SERVICE`, and include `PAM_USER`.
 fn start_of_items(block: &Block) -> Option<usize> {
     let (last, rest) = block.split_last()?;
+    // `any` advances `names`, so the items count only in this order.
     let mut names = ITEMS.iter();
     let length = rest.iter().rev().take_while(|(name, _)| names.any(|item| name == item)).count();
     let start = rest.len() - length;
@@ -93,7 +94,7 @@ fn start_of_items(block: &Block) -> Option<usize> {
     (last.0 == "PAM_TYPE" && has("PAM_SERVICE") && has("PAM_USER")).then_some(start)
 }
 
-/// Gets one fact; those before it in the table are already there.
+/// Gets one fact. Those before it in the table are in `facts` already.
 fn get(source: Source, environment: &Environment<'_>, facts: &Facts) -> Vec<u8> {
     let variable = |name| last(environment.user, name).unwrap_or_default();
     match source {
@@ -116,8 +117,8 @@ fn last<'block>(block: &'block Block, wanted: &str) -> Option<&'block [u8]> {
     block.iter().rev().find(|(name, _)| name == wanted).map(|(_, value)| value.as_bytes())
 }
 
-/// The client's address in `SSH_CONNECTION`, where PAM knows only a name. A zone (`%eth0`) is left out: it can
-/// be any text, and a user can write it.
+/// Returns the client's address in `SSH_CONNECTION` if PAM's remote host is a name. An IPv6 zone (`%eth0`) is dropped,
+/// because a user could forge any text there.
 fn client_address(remote_host: &Field, connection: &[u8]) -> String {
     let address = |text: &str| text.split('%').next().unwrap_or_default().parse::<IpAddr>().ok();
     let first = OsStr::from_bytes(connection).to_string_lossy();
@@ -126,7 +127,7 @@ fn client_address(remote_host: &Field, connection: &[u8]) -> String {
     found.filter(|_| is_wanted).map_or_else(String::new, |address| address.to_string())
 }
 
-/// What `choose` takes of each line, which is a method and what follows it, separated by commas.
+/// Splits each line into a method and the rest, and joins the parts that `choose` returns with commas.
 fn join<'t>(lines: &'t [u8], choose: impl Fn((&'t [u8], &'t [u8])) -> Option<&'t [u8]>) -> Vec<u8> {
     let split = |line: &'t [u8]| {
         let end = line.iter().position(|byte| *byte == b' ').unwrap_or(line.len());

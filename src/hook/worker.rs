@@ -1,8 +1,7 @@
 //! Runs work in a child process with a deadline.
 //!
-//! A process blocked on a hung disk (state D) ignores even SIGKILL, and so does one with a thread in that
-//! state. Waiting for such a process means waiting for the disk. So PAM waits for a process that touches no
-//! disk, and the child that does is left behind if it is late.
+//! A process blocked on a hung disk (state D) ignores even SIGKILL, and so does one with a thread in that state.
+//! So PAM waits for a parent that touches no disk, and the parent leaves its child behind if that is late.
 
 use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter, Read, Write, pipe};
@@ -20,31 +19,31 @@ use nix::unistd::{ForkResult, Pid, dup2_stderr, dup2_stdin, dup2_stdout, fork};
 
 use crate::log;
 
-/// A child that is left behind ends itself after this. Only a disk that doesn't answer can keep it longer.
+/// A child that is left behind ends itself after this, unless a hung disk holds it.
 const CHILD_LIMIT: Duration = Duration::from_secs(30);
 
-/// What the child writes behind its messages when its work is safe. No message contains it.
+/// The byte that a child writes to stderr once its work is safe. No message contains it.
 const DONE: u8 = 0;
 
-/// A child process at work. Its messages come through the pipe, and the news that its work is safe.
+/// A child process, by the reading end of its stderr.
 pub struct Worker(PipeReader);
 
-/// What came from a worker.
+/// How far a worker has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum News {
-    /// Messages, or nothing.
+enum Progress {
+    /// It is at work, and may have logged something.
     Working,
-    /// All that matters is done.
+    /// Its work is safe.
     Safe,
-    /// It is gone, and its work may not be done.
+    /// It has ended before its work was safe.
     Ended,
 }
 
-/// Starts `work` in a child process. It calls what it is given once all that matters is done; nobody waits for
-/// what it does afterwards. A child that isn't waited for any more may still finish.
+/// Starts `work` in a child process. `work` calls its argument once the event is safe, which ends the parent's wait.
+/// A child that is late may still finish.
 ///
-/// `None`: without memory for a child the work was done here, without a deadline. To be called while this
-/// process has one thread.
+/// `None` if there is no memory for a child: then the work has been done here, without a deadline. Must be called
+/// while this process has one thread.
 pub fn start(work: impl FnOnce(&mut dyn FnMut())) -> Option<Worker> {
     let Some((child, (reader, writer))) = pipe().ok().and_then(|pipe| Some((fork_here().ok()?, pipe))) else {
         work(&mut || {});
@@ -63,64 +62,62 @@ pub fn start(work: impl FnOnce(&mut dyn FnMut())) -> Option<Worker> {
     }
 }
 
-/// Waits until the work of one of these is safe. An error says that they were late or died; those that died are
-/// left out from then on. What they log appears on stderr as long as they are waited for.
-pub fn wait_for_one(workers: &mut Vec<Worker>, ends: Instant) -> Result<(), &'static str> {
+/// Waits until one worker's work is safe, and copies the workers' messages to stderr. The error completes a sentence:
+/// they `took too long`, or all ended. A worker that has ended is removed.
+pub fn wait_for_one(workers: &mut Vec<Worker>, deadline: Instant) -> Result<(), &'static str> {
     while !workers.is_empty() {
-        let left = ends.saturating_duration_since(Instant::now());
+        let left = deadline.saturating_duration_since(Instant::now());
         let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
         let mut pipes: Vec<_> = workers.iter().map(|worker| PollFd::new(worker.0.as_fd(), PollFlags::POLLIN)).collect();
         match poll(&mut pipes, timeout) {
             Ok(0) | Err(_) => return Err("took too long"),
             Ok(_) => {}
         }
-        let mut has_news = pipes.iter().map(|pipe| pipe.any() != Some(false)).collect::<Vec<_>>().into_iter();
+        let mut is_ready = pipes.iter().map(|pipe| pipe.any() != Some(false)).collect::<Vec<_>>().into_iter();
         let mut is_safe = false;
         workers.retain_mut(|worker| {
-            let news = if has_news.next() == Some(true) { worker.relay() } else { News::Working };
-            is_safe |= news == News::Safe;
-            news != News::Ended
+            let progress = if is_ready.next() == Some(true) { worker.relay() } else { Progress::Working };
+            is_safe |= progress == Progress::Safe;
+            progress != Progress::Ended
         });
         if is_safe {
             return Ok(());
         }
     }
-    Err("came to a sudden end")
+    Err("ended unexpectedly")
 }
 
 impl Worker {
-    /// Passes on the messages that are there.
-    fn relay(&mut self) -> News {
+    /// Copies the messages that have arrived to stderr.
+    fn relay(&mut self) -> Progress {
         let mut buffer = [0; 4096];
         let length = self.0.read(&mut buffer).unwrap_or(0);
         let mut parts = buffer[..length].split(|byte| *byte == DONE);
         log::to_stderr(parts.next().unwrap_or_default());
         match length {
-            _ if parts.next().is_some() => News::Safe,
-            0 => News::Ended,
-            _ => News::Working,
+            _ if parts.next().is_some() => Progress::Safe,
+            0 => Progress::Ended,
+            _ => Progress::Working,
         }
     }
 }
 
-#[expect(unsafe_code, reason = "there is no other way to a second process without starting the program again")]
+#[expect(unsafe_code, reason = "only fork makes a second process without running the program again")]
 fn fork_here() -> nix::Result<ForkResult> {
-    // SAFETY: this process has a single thread (`start` says so; only a child starts another one, in
-    // `end_in_time`, and a child doesn't fork), so nothing in the child is locked by a thread that it doesn't have
-    // (fork(2), signal-safety(7)).
+    // SAFETY: this process has a single thread, as `start` requires, so no lock in the child is held by a thread that
+    // it lacks (fork(2), signal-safety(7)). Only a child starts threads, in `limit_lifetime`, and a child doesn't fork.
     unsafe { fork() }
 }
 
-/// Makes sure that this process ends if it is left behind, by SIGKILL, because the caller may have blocked or
-/// ignored any other signal. To be called once root is given up: with a second thread and `ulimit -i 0`, musl's
-/// setresuid would wait for ever.
-pub fn end_in_time() {
+/// Kills this process after a while, in case it is left behind: by SIGKILL, because `harden` blocks all other signals.
+/// Must be called after root is given up: with the thread below, musl's setresuid would wait forever.
+pub fn limit_lifetime() {
     let event = SigEvent::new(SigevNotify::SigevSignal { signal: Signal::SIGKILL, si_value: 0 });
     if let Ok(mut timer) = Timer::new(ClockId::CLOCK_MONOTONIC, event) {
         let _ = timer.set(Expiration::OneShot(TimeSpec::from_duration(CHILD_LIMIT)), TimerSetTimeFlags::empty());
         std::mem::forget(timer);
     } else {
-        // A timer counts as a pending signal, which a user can forbid (`ulimit -i 0`).
+        // A timer counts as a pending signal, and a user can allow none (`ulimit -i 0`).
         let _ = thread::Builder::new().spawn(|| {
             thread::sleep(CHILD_LIMIT);
             let _ = kill(Pid::this(), Signal::SIGKILL);
@@ -128,8 +125,7 @@ pub fn end_in_time() {
     }
 }
 
-/// Makes sure that nobody waits for a child that is left behind: a pipe of the caller's on its standard output
-/// would stay open as long as it lives. The parent gets what it writes to stderr.
+/// Detaches a child from the caller, who may wait until its pipe on stdout is closed. stderr leads to the parent.
 fn detach(stderr: PipeWriter) {
     let _ = dup2_stderr(stderr);
     if let Ok(null) = File::options().read(true).write(true).open("/dev/null") {

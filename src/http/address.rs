@@ -1,4 +1,4 @@
-//! `Url`: an address of http or https, parsed once, when the configuration is read.
+//! `Url`: an http or https address, checked and split when the configuration is read.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
@@ -8,24 +8,24 @@ use crate::toml::{Found, Section};
 
 const NO_SCHEME: &str = "must begin with https:// or http://";
 
-/// Endings of names that only a local network knows.
+/// Endings of names that resolve on a local network only.
 const LOCAL: [&str; 6] = [".local", ".home.arpa", ".internal", ".lan", ".home", ".localdomain"];
 
-/// A checked address, with scheme and host in lower case. Anybody who knows it may be able to post, and so it is
-/// a secret.
+/// A checked address, with scheme and host in lower case. It is a secret: a webhook's address is all that it
+/// takes to post there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Url {
     text: Secret,
-    /// Where the host stands in the text.
+    /// The host's place in the text.
     host: Range<usize>,
-    /// Where the path begins.
+    /// Where the path begins in the text.
     path: usize,
-    /// `name:password`, which stand before the host and never in the text.
+    /// `name:password`, removed from the text.
     user: Option<Secret>,
 }
 
 impl Url {
-    /// Reads the value of the setting `key`. A mistake says what is wrong, but not what the address is.
+    /// Checks the value of the setting `key`. Mistakes never show the address.
     pub fn configure(section: &Section<'_>, key: &str, found: &Found<Secret>) -> Option<Self> {
         section.check(key, found, |text| match Self::parse(text) {
             Ok(url) if url.is_secure() && !cfg!(feature = "tls") => {
@@ -35,7 +35,7 @@ impl Url {
         })
     }
 
-    /// Parses an address (RFC 3986 §3), or says what is wrong with it.
+    /// Parses an address (RFC 3986 §3). The error continues a sentence about it: `must begin with …`.
     pub fn parse(text: &Secret) -> Result<Self, &'static str> {
         let url = text.reveal();
         let Some((scheme, rest)) = url.split_once("://") else { return Err(NO_SCHEME) };
@@ -49,13 +49,13 @@ impl Url {
             None => (None, authority),
         };
         if !authority.is_ascii() {
-            return Err("must have the host's name in ASCII: the form of it that begins with xn--");
+            return Err("must have the host's name in ASCII: use the form that begins with xn--");
         }
         if !path.bytes().all(|byte| byte.is_ascii_graphic()) || path.contains('#') {
-            return Err("must have no spaces, no #fragment and nothing but ASCII (percent-encode the rest)");
+            return Err("must be ASCII without spaces and without a #fragment: percent-encode other characters");
         }
         if authority.contains(['[', ']']) {
-            return Err("has an IPv6 address, which is not possible: use a name for it");
+            return Err("has an IPv6 address, which is not supported: use a host name");
         }
         let (host, port) = authority.split_once(':').unwrap_or((authority, "80"));
         if !is_host(host) || !port.parse::<u16>().is_ok_and(|port| port > 0) {
@@ -63,7 +63,7 @@ impl Url {
                 "must have a host name or an IPv4 address such as 192.0.2.7, and a port from 1 to 65535 if any",
             );
         }
-        // A query needs a path before it (RFC 9110 §4.2.1), which minreq would leave out.
+        // minreq would send a query without a path, which needs at least `/` (RFC 9112 §3.2.1).
         let path = if path.starts_with('?') { format!("/{path}") } else { path.to_owned() };
         let start = scheme.len() + "://".len();
         let (host, authority) = (start..start + host.len(), authority.to_ascii_lowercase());
@@ -71,22 +71,22 @@ impl Url {
         Ok(Self { text, host, path: start + authority.len(), user })
     }
 
-    /// The same address for somebody else: `name:password`.
+    /// The same address with other credentials, as `name:password`.
     pub fn with_user(self, user: Secret) -> Self {
         Self { user: Some(user), ..self }
     }
 
-    /// The same server with another path, which must be made of parts of this address or of literals.
+    /// The same server with another path. The path isn't checked: build it from literals and parts of this address.
     pub fn with_path(&self, path: &str) -> Self {
         Self { text: Secret::new(format!("{}{path}", self.origin())), ..self.clone() }
     }
 
-    /// The whole address, to be put into a request and nowhere else.
+    /// The whole address, for a request only.
     pub fn reveal(&self) -> &str {
         self.text.reveal()
     }
 
-    /// Whether it is https.
+    /// Whether the scheme is https.
     pub fn is_secure(&self) -> bool {
         self.reveal().starts_with("https:")
     }
@@ -96,35 +96,35 @@ impl Url {
         &self.text.reveal()[self.host.clone()]
     }
 
-    /// The port, also where the address leaves it out (RFC 9110 §4.2).
+    /// The port: by default 443 for https, 80 for http (RFC 9110 §4.2).
     pub fn port(&self) -> u16 {
         let named = self.origin()[self.host.end..].strip_prefix(':').and_then(|port| port.parse().ok());
         named.unwrap_or(if self.is_secure() { 443 } else { 80 })
     }
 
-    /// `name:password` for HTTP's Basic authentication (RFC 7617), if there are any.
+    /// `name:password` for Basic authentication (RFC 7617).
     pub fn user(&self) -> Option<&Secret> {
         self.user.as_ref()
     }
 
-    /// `http://host:port`
+    /// Scheme, host and port, if it is given: `http://host:port`
     pub fn origin(&self) -> &str {
         &self.text.reveal()[..self.path]
     }
 
-    /// The path, from the first `/` on, without the query; empty if there is none.
+    /// The path from its first `/`, without the query; may be empty.
     pub fn path(&self) -> &str {
         let path = &self.text.reveal()[self.path..];
         path.split_once('?').map_or(path, |(path, _)| path)
     }
 
-    /// What follows the `?`; empty if there is none.
+    /// The query without its `?`; may be empty.
     pub fn query(&self) -> &str {
         self.text.reveal()[self.path..].split_once('?').map_or("", |(_, query)| query)
     }
 
-    /// Whether the host is in a network at hand, where no captive portal stands between: a private address
-    /// (RFC 1918, RFC 3927), or a name that only a local network knows (RFC 6762, RFC 8375, and what routers use).
+    /// Whether the host is on a local network, where no captive portal is in between: a private address
+    /// (RFC 1918, RFC 3927), or a local name (RFC 6762, RFC 8375, and the endings that routers use).
     pub fn is_near(&self) -> bool {
         let host = self.host().trim_end_matches('.');
         let is_private = |address: Ipv4Addr| address.is_private() || address.is_link_local();
@@ -132,14 +132,14 @@ impl Url {
         self.is_loopback() || host.parse().map_or_else(|_| is_local(), is_private)
     }
 
-    /// Whether the host is this one: a local relay, or a test.
+    /// Whether the host is this machine.
     pub fn is_loopback(&self) -> bool {
         self.host() == "localhost" || self.host().parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
     }
 }
 
-/// Whether a text is a host's name (RFC 1123 §2.1, and `_`, which some have) or an IPv4 address. What looks like
-/// a number but isn't one in four parts (`127.1`) is neither.
+/// Whether a text is a host name (RFC 1123 §2.1, and `_`, which some have) or an IPv4 address in four parts.
+/// Other numeric forms, such as `127.1`, are refused.
 fn is_host(text: &str) -> bool {
     let is_name = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
     let last = text.trim_end_matches('.').rsplit('.').next().unwrap_or("");
@@ -147,9 +147,9 @@ fn is_host(text: &str) -> bool {
     is_name && (!is_number || text.parse::<Ipv4Addr>().is_ok())
 }
 
-/// Reads percent-encoded text (RFC 3986 §2.1).
+/// Decodes percent-encoded text (RFC 3986 §2.1).
 fn percent_decoded(text: &str) -> Result<String, &'static str> {
-    let mistake = "must have a name and a password that are percent-encoded where they are not plain ASCII";
+    let mistake = "must have its name and password in percent-encoded UTF-8";
     let (mut bytes, mut rest) = (Vec::new(), text);
     while let Some((plain, after)) = rest.split_once('%') {
         bytes.extend(plain.bytes());
@@ -166,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_taken_apart() {
+    fn an_address_is_split_into_its_parts() {
         let rows = [
             ("https://ntfy.sh/topic", true, "ntfy.sh", "https://ntfy.sh", "/topic", "", false),
             ("http://127.0.0.1:80", false, "127.0.0.1", "http://127.0.0.1:80", "", "", true),
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_and_a_password_are_kept_apart_and_case_does_not_matter_before_the_path() {
+    fn credentials_are_removed_from_the_address_and_case_is_ignored_before_the_path() {
         let url = Url::parse(&Secret::new("HTTPS://anna:p%40ss%c3%a9@Ntfy.SH:443/Topic?A")).expect("an address");
         assert_eq!((url.reveal(), url.port()), ("https://ntfy.sh:443/Topic?A", 443));
         assert_eq!(url.user().map(Secret::reveal), Some("anna:p@ssé"));

@@ -1,11 +1,9 @@
-//! Authorities as a verifier reads them: those of a host's store, or Mozilla's where there is none.
+//! Writes trust anchors as PEM certificates, the only form that minreq's TLS verifier reads.
 //!
-//! A verifier uses three things of an authority: its name, its key, and the names it may vouch for
-//! (RFC 5280 §6.1.1). The crate `webpki-roots` holds just these, in less than half the size of whole
-//! certificates, together with the name constraints that Mozilla adds to some authorities. But minreq's
-//! verifier reads certificates in PEM. So this module builds, for each authority, the smallest
-//! certificate that holds it. All other fields are empty, including the signature: a verifier doesn't
-//! check the signature of an authority that it already trusts.
+//! A trust anchor is an authority's name, key and name constraints (RFC 5280 §6.1.1). The crate
+//! `webpki-roots` has Mozilla's, in less than half the size of whole certificates. This module builds the
+//! smallest certificate for each anchor. All other fields are empty, including the signature: a verifier
+//! doesn't check the signature of an authority that it already trusts.
 
 use rustls::pki_types::TrustAnchor;
 
@@ -19,7 +17,7 @@ const EXTENSIONS: u8 = 0xa3;
 /// Version 3, and serial number 1 (RFC 5280 §4.1.2).
 const VERSION_AND_SERIAL: &[u8] = &[0xa0, 3, 2, 1, 2, 2, 1, 1];
 
-/// Takes the place of the algorithm, the issuer and the validity.
+/// Stands for the algorithm, the issuer and the validity.
 const EMPTY: &[u8] = &[SEQUENCE, 0];
 
 /// A bit string without bits.
@@ -29,7 +27,7 @@ const NO_SIGNATURE: &[u8] = &[3, 1, 0];
 /// §4.2.1.10).
 const NAME_CONSTRAINTS: &[u8] = &[6, 3, 0x55, 0x1d, 30, 1, 1, 0xff];
 
-/// Returns authorities as PEM (RFC 7468), each in one line of base 64. None may have more than 32 KiB.
+/// Writes authorities as PEM (RFC 7468), each in one line of base64. Each must be below 64 KiB.
 pub fn pem(anchors: &[TrustAnchor<'_>]) -> String {
     let mut pem = String::with_capacity(anchors.len() * 1024);
     for anchor in anchors {
@@ -39,7 +37,7 @@ pub fn pem(anchors: &[TrustAnchor<'_>]) -> String {
     pem
 }
 
-/// Builds the smallest certificate that holds an authority (RFC 5280 §4.1), as DER.
+/// Builds the smallest certificate of an authority (RFC 5280 §4.1), as DER.
 fn certificate(anchor: &TrustAnchor<'_>) -> Vec<u8> {
     let subject = der(SEQUENCE, &[&anchor.subject]);
     let key = der(SEQUENCE, &[&anchor.subject_public_key_info]);
@@ -72,7 +70,7 @@ mod tests {
 
     use super::*;
 
-    /// The authorities that a verifier reads from certificates.
+    /// Reads certificates as a verifier does.
     fn read(pem: &str) -> Vec<TrustAnchor<'static>> {
         let mut store = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
@@ -82,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_verifier_reads_every_authority_as_mozilla_has_it() {
+    fn a_verifier_reads_every_authority_of_mozilla_unchanged() {
         let anchors = read(&pem(webpki_roots::TLS_SERVER_ROOTS));
         assert_eq!(anchors, webpki_roots::TLS_SERVER_ROOTS);
         assert!(anchors.len() > 100, "Mozilla trusts more than {}", anchors.len());
@@ -93,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_are_those_of_der() {
+    fn lengths_are_encoded_as_der_wants() {
         for (length, head) in [
             (0, &[4, 0][..]),
             (0x7f, &[4, 0x7f]),

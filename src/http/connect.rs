@@ -1,11 +1,11 @@
-//! Connects to a server: looks its name up, races its addresses, and goes through a proxy if there is one.
+//! Connects to a server: looks up its name, races its addresses, and goes through a proxy if one is set.
 //!
-//! An address that swallows packets, broken IPv6 for example, holds the others up by a quarter of a second (RFC 8305),
-//! and a name server that stumbles over one family doesn't hide the other.
+//! An address that drops packets, such as broken IPv6, delays the others by a quarter of a second (RFC 8305). A name
+//! server that fails for one address family doesn't hide the other.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Mutex, PoisonError};
@@ -15,33 +15,31 @@ use std::time::{Duration, Instant};
 use dns_lookup::{AddrFamily, AddrInfoHints, LookupErrorKind, SockType, getaddrinfo};
 
 use crate::http::Url;
-use crate::text::{Field, base64};
+use crate::http::proxy::tunnel;
+use crate::text::Field;
 
-/// How long an address is alone before the next one is tried too (RFC 8305 §5).
+/// How long to wait for one address before the next one is tried too (RFC 8305 §5).
 const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 
-/// How long both families are asked for together, and then IPv4 alone.
-const FAMILY: Duration = Duration::from_secs(1);
+/// How long to wait for an answer about both families before IPv4 is asked for alone, and then IPv6.
+const NEXT_FAMILY: Duration = Duration::from_secs(1);
 
 /// Addresses of one name that are tried.
 const MOST_ADDRESSES: usize = 8;
 
-/// Bytes of a thread's stack. A look-up needs 64 KiB or so.
+/// Bytes in a thread's stack. A look-up needs about 64 KiB.
 const STACK: usize = 256 * 1024;
 
-/// Bytes of a proxy's answer.
-const PROXY_HEAD: usize = 8 * 1024;
-
-/// Where the C library finds names of the local network.
+/// Where the C library finds local names.
 const HOSTS: &str = "/etc/hosts";
 
-/// Bytes of that file that are read. Lists of advertisers make it long.
+/// Bytes read of that file. Block lists make it long.
 const HOSTS_LIMIT: u64 = 16 << 20;
 
 /// Where the C library finds its name servers.
 const RESOLVERS: &str = "/etc/resolv.conf";
 
-/// What is known to be down in one run: a host's name, a proxy. It isn't asked again.
+/// Names and proxies that failed in this run, with the reason, so that none is tried twice.
 #[derive(Debug, Default)]
 pub struct Down(Mutex<HashMap<String, String>>);
 
@@ -55,38 +53,45 @@ impl Down {
     }
 }
 
-/// Connects to a host's port, through the proxy if there is one, before `ends`. An error names the stage, the name or
-/// the address, and the remedy if there is one.
-pub fn connect(host: &str, port: u16, proxy: Option<&Url>, down: &Down, ends: Instant) -> Result<TcpStream, String> {
-    let Some(proxy) = proxy else { return reach(host, port, down, ends) };
+/// Connects to a host's port, through the proxy if there is one. The error is a sentence that names the stage, the
+/// name or address, and the remedy if there is one.
+pub fn connect(
+    host: &str,
+    port: u16,
+    proxy: Option<&Url>,
+    down: &Down,
+    deadline: Instant,
+) -> Result<TcpStream, String> {
+    let Some(proxy) = proxy else { return reach(host, port, down, deadline) };
     let named = format!("the proxy {}:{}", proxy.host(), proxy.port());
     if let Some(why) = down.reason(&named) {
         return Err(why);
     }
-    let stream = reach(proxy.host(), proxy.port(), down, ends).map_err(|why| {
+    let stream = reach(proxy.host(), proxy.port(), down, deadline).map_err(|why| {
         let why = format!("{named} cannot be reached: {why}");
         down.note(&named, &why);
         why
     })?;
-    ask_proxy(&stream, host, port, proxy, ends).map_err(|why| format!("{named} {why}"))?;
+    tunnel(&stream, host, port, proxy, deadline).map_err(|why| format!("{named} {why}"))?;
     Ok(stream)
 }
 
-fn reach(host: &str, port: u16, down: &Down, ends: Instant) -> Result<TcpStream, String> {
+fn reach(host: &str, port: u16, down: &Down, deadline: Instant) -> Result<TcpStream, String> {
     if let Some(why) = down.reason(host) {
         return Err(why);
     }
-    let addresses = look_up(host, ends).inspect_err(|why| down.note(host, why))?;
+    let addresses = look_up(host, deadline).inspect_err(|why| down.note(host, why))?;
     let addresses = alternate(addresses).into_iter().map(|address| SocketAddr::new(address, port)).collect();
-    let stream = race(host, addresses, ends)?;
-    // Otherwise the second part of a request waits for the acknowledgement of the first one.
+    let stream = race(host, addresses, deadline)?;
+    // Otherwise the second part of a request waits until the first is acknowledged.
     let _ = stream.set_nodelay(true);
     Ok(stream)
 }
 
-/// The addresses of a name, in the C library's order. Both families are asked for together, because a line in
-/// /etc/hosts must count for both; then each alone, if that fails or takes long.
-fn look_up(host: &str, ends: Instant) -> Result<Vec<IpAddr>, String> {
+/// Looks up the addresses of a name, in the C library's order. Asks for both families together, so that a line in
+/// /etc/hosts for one keeps the name server from being asked about the other; then for each alone, if that fails or
+/// takes long.
+fn look_up(host: &str, deadline: Instant) -> Result<Vec<IpAddr>, String> {
     if let Ok(address) = host.parse() {
         return Ok(vec![address]);
     }
@@ -95,9 +100,10 @@ fn look_up(host: &str, ends: Instant) -> Result<Vec<IpAddr>, String> {
     let mut reason = LookupErrorKind::Again;
     let mut unanswered = 0;
     for families in [None, Some(AddrFamily::Inet), Some(AddrFamily::Inet6)] {
-        ask(&spelled, families, &sender)?;
+        start_look_up(&spelled, families, &sender)?;
         unanswered += 1;
-        let until = if families == Some(AddrFamily::Inet6) { ends } else { ends.min(Instant::now() + FAMILY) };
+        let until =
+            if families == Some(AddrFamily::Inet6) { deadline } else { deadline.min(Instant::now() + NEXT_FAMILY) };
         while unanswered > 0 {
             match receiver.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(Ok(addresses)) => return Ok(addresses),
@@ -109,20 +115,23 @@ fn look_up(host: &str, ends: Instant) -> Result<Vec<IpAddr>, String> {
             }
         }
     }
-    let servers = fs::read_to_string(RESOLVERS).unwrap_or_default();
-    let servers: Vec<&str> =
-        servers.lines().filter_map(|line| line.strip_prefix("nameserver ")).map(str::trim).collect();
-    let servers = if servers.is_empty() { "no name server".into() } else { servers.join(", ") };
-    let said = match reason {
+    let what = match reason {
         _ if unanswered > 0 => "no answer about the name",
         LookupErrorKind::Again | LookupErrorKind::Fail => "no usable answer about the name",
-        _ => "there is no address for the name",
+        _ => "no address for the name",
     };
-    let servers = Field::new(servers.as_bytes());
-    Err(format!("{said} {host} (asked: {servers}, of {RESOLVERS}): check the name, and this host's name server"))
+    let servers = name_servers();
+    Err(format!("{what} {host} (asked {servers}, from {RESOLVERS}): check the name and this host's name server"))
 }
 
-/// The name as /etc/hosts spells it, where musl tells capitals from small letters.
+/// Lists the host's name servers: `192.0.2.1, 192.0.2.2`
+fn name_servers() -> Field {
+    let text = fs::read_to_string(RESOLVERS).unwrap_or_default();
+    let servers: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("nameserver ")).map(str::trim).collect();
+    Field::new(if servers.is_empty() { "no name server".into() } else { servers.join(", ") }.as_bytes())
+}
+
+/// Returns the name as /etc/hosts spells it, because musl compares case there.
 fn spelled(host: &str) -> String {
     let Ok(file) = File::open(HOSTS) else { return host.into() };
     let mut other = None;
@@ -139,10 +148,10 @@ fn spelled(host: &str) -> String {
     other.unwrap_or_else(|| host.into())
 }
 
-type Found = Result<Vec<IpAddr>, LookupErrorKind>;
+type Answer = Result<Vec<IpAddr>, LookupErrorKind>;
 
-/// Asks the C library on a thread of its own, which nobody can stop; the answer of one that is too late is dropped.
-fn ask(host: &str, family: Option<AddrFamily>, sender: &Sender<Found>) -> Result<(), String> {
+/// Asks the C library on a thread of its own, because its look-up has no deadline. A late answer is dropped.
+fn start_look_up(host: &str, family: Option<AddrFamily>, sender: &Sender<Answer>) -> Result<(), String> {
     let hints = AddrInfoHints {
         socktype: SockType::Stream.into(),
         address: family.map_or(0, Into::into),
@@ -156,10 +165,10 @@ fn ask(host: &str, family: Option<AddrFamily>, sender: &Sender<Found>) -> Result
         });
         let _ = sender.send(found);
     };
-    start(look_up)
+    spawn(look_up)
 }
 
-/// The same addresses, of the first one's family and the other in turn, as far as there are any.
+/// Orders addresses so that the families take turns, the first one's first (RFC 8305 §4).
 fn alternate(addresses: Vec<IpAddr>) -> Vec<IpAddr> {
     let is_first = addresses.first().is_some_and(IpAddr::is_ipv4);
     let (first, second): (Vec<IpAddr>, Vec<IpAddr>) = addresses.into_iter().partition(|one| one.is_ipv4() == is_first);
@@ -175,34 +184,34 @@ fn alternate(addresses: Vec<IpAddr>) -> Vec<IpAddr> {
     all
 }
 
-/// The first address that connects wins. Each one has a thread of its own, which ends by itself.
-fn race(host: &str, addresses: Vec<SocketAddr>, ends: Instant) -> Result<TcpStream, String> {
+/// Connects to whichever address answers first. Each has a thread of its own, which ends by the deadline.
+fn race(host: &str, addresses: Vec<SocketAddr>, deadline: Instant) -> Result<TcpStream, String> {
     let (sender, receiver) = mpsc::channel();
     let (count, first_address) = (addresses.len(), addresses.first().copied());
     let mut failures = Vec::new();
     for (number, address) in addresses.into_iter().enumerate() {
-        let (sender, left) = (sender.clone(), ends.saturating_duration_since(Instant::now()));
+        let (sender, left) = (sender.clone(), deadline.saturating_duration_since(Instant::now()));
         if left.is_zero() {
             break;
         }
-        start(move || {
+        spawn(move || {
             let _ = sender.send((address, TcpStream::connect_timeout(&address, left)));
         })?;
         let pause = if number + 1 == count { left } else { NEXT_ADDRESS.min(left) };
-        if let Some(stream) = first(&receiver, pause, number + 1, &mut failures) {
+        if let Some(stream) = wait_for_first(&receiver, pause, number + 1, &mut failures) {
             return Ok(stream);
         }
     }
     let (address, why) = match failures.first() {
         None => (first_address, "no answer in time".to_owned()),
-        Some((address, why)) => (Some(*address), reason(why)),
+        Some((address, why)) => (Some(*address), explain(why)),
     };
     let Some(address) = address else { return Err(format!("{host} has no address")) };
     let others = if count > 1 { format!(", and {} more", count - 1) } else { String::new() };
     Err(format!("cannot connect to {host} ({address}{others}): {why}"))
 }
 
-fn reason(why: &io::Error) -> String {
+fn explain(why: &io::Error) -> String {
     match why.kind() {
         io::ErrorKind::TimedOut => "no answer in time".into(),
         io::ErrorKind::ConnectionRefused => "connection refused: nothing listens on this port".into(),
@@ -212,8 +221,8 @@ fn reason(why: &io::Error) -> String {
 
 type Attempt = (SocketAddr, io::Result<TcpStream>);
 
-/// Waits for one of the attempts that are under way; `None` after `pause`, or when all have failed.
-fn first(
+/// Waits for one of the `started` attempts to connect. `None` after `pause`, or once all of them have failed.
+fn wait_for_first(
     receiver: &Receiver<Attempt>,
     pause: Duration,
     started: usize,
@@ -230,58 +239,9 @@ fn first(
     None
 }
 
-fn start(work: impl FnOnce() + Send + 'static) -> Result<(), String> {
+fn spawn(work: impl FnOnce() + Send + 'static) -> Result<(), String> {
     let thread = thread::Builder::new().stack_size(STACK).spawn(work);
     thread.map(drop).map_err(|why| format!("cannot start a thread to connect: {why}"))
-}
-
-/// Asks a proxy for a connection to the server (CONNECT, RFC 9110 §9.3.6).
-fn ask_proxy(mut stream: &TcpStream, host: &str, port: u16, proxy: &Url, ends: Instant) -> Result<(), String> {
-    let credentials = proxy.user().map(|user| base64(user.reveal().as_bytes()));
-    let credentials =
-        credentials.map(|encoded| format!("Proxy-Authorization: Basic {encoded}\r\n")).unwrap_or_default();
-    let request = format!("CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n{credentials}\r\n");
-    let mut head = Vec::new();
-    let read = stream.write_all(request.as_bytes()).and_then(|()| {
-        // A byte at a time: what follows the head is the server's.
-        let mut byte = [0];
-        while !head.ends_with(b"\r\n\r\n") && head.len() < PROXY_HEAD {
-            stream
-                .set_read_timeout(Some(ends.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))))?;
-            if stream.read(&mut byte)? == 0 {
-                break;
-            }
-            head.push(byte[0]);
-        }
-        stream.set_read_timeout(None)
-    });
-    if let Err(why) = read {
-        return Err(match why.kind() {
-            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "does not answer in time".into(),
-            _ => format!("breaks the connection off: {why}"),
-        });
-    }
-    let text = String::from_utf8_lossy(&head);
-    let mut words = text.lines().next().unwrap_or_default().split(' ');
-    let is_http = words.next().is_some_and(|version| version.starts_with("HTTP/1."));
-    let status: u16 = words.next().and_then(|status| status.parse().ok()).unwrap_or(0);
-    Err(match status {
-        _ if !is_http => "does not speak HTTP: is network.proxy the address of a proxy?".into(),
-        200..300 => return Ok(()),
-        // tinyproxy says 401 to a wrong password.
-        401 | 407 if proxy.user().is_some() => {
-            format!("does not accept the name and the password in network.proxy (HTTP {status})")
-        }
-        401 | 407 => {
-            format!(
-                "wants a name and a password (HTTP {status}): write http://NAME:PASSWORD@HOST:PORT as network.proxy"
-            )
-        }
-        403 => format!("does not allow a connection to {host}:{port} (HTTP 403): allow it in the proxy's settings"),
-        // tinyproxy says 500 to everything that it can't reach.
-        500 | 502..=504 => format!("cannot reach {host}:{port} itself (HTTP {status})"),
-        _ => format!("refuses a connection to {host}:{port} (HTTP {status}): is it a proxy that knows CONNECT?"),
-    })
 }
 
 #[cfg(test)]
@@ -309,13 +269,13 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_refuses_gives_way_at_once_and_all_that_refuse_are_named() {
+    fn a_refusal_starts_the_next_attempt_at_once_and_the_error_names_the_first() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
         let good = listener.local_addr().expect("it is bound");
         let bad = SocketAddr::new("127.0.0.2".parse().expect("an address"), good.port());
         let started = Instant::now();
         assert!(race("h", vec![bad, bad, good], soon()).is_ok());
-        assert!(started.elapsed() < NEXT_ADDRESS, "a refusal is no reason to wait");
+        assert!(started.elapsed() < NEXT_ADDRESS, "it waited after a refusal");
         let why = race("h", vec![bad, bad], soon()).expect_err("nobody listens");
         assert_eq!(
             why,
@@ -324,10 +284,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_down_is_not_asked_again_in_the_same_run() {
+    fn a_name_that_failed_is_not_looked_up_again_in_the_same_run() {
         let down = Down::default();
         let why = reach("nobody.invalid", 80, &down, soon()).expect_err("RFC 6761");
-        assert!(why.contains("the name nobody.invalid (asked: "), "{why}");
+        assert!(why.contains("the name nobody.invalid (asked "), "{why}");
         let started = Instant::now();
         assert_eq!(reach("nobody.invalid", 443, &down, soon()).expect_err("the same"), why);
         assert!(started.elapsed() < Duration::from_millis(50));

@@ -1,7 +1,7 @@
-//! One bounded request: an address, headers and a body go in, an answer or a reason comes out.
+//! Sends one bounded HTTP request and returns the answer, or a sentence that says why there is none.
 //!
-//! minreq speaks HTTP and TLS, over a connection of ours (`connect`), which it takes for a proxy (`relay`).
-//! Redirects are not followed: a token must not travel to another host.
+//! minreq speaks HTTP and TLS over a connection that `connect` makes and `relay` hands over as a proxy.
+//! Redirects are not followed, because a token must not travel to another host.
 
 #[cfg(feature = "tls")]
 mod anchors;
@@ -16,6 +16,7 @@ mod tests;
 
 mod address;
 mod connect;
+mod proxy;
 mod relay;
 mod settings;
 #[cfg(feature = "email")]
@@ -36,45 +37,43 @@ use std::time::{Duration, Instant};
 use crate::http::connect::{Down, connect};
 use crate::text::{Secret, base64};
 
-/// Bytes of an answer's body that are read. Every service's answer is far shorter.
+/// Bytes read of an answer's body. Every service's answer is far shorter.
 const BODY_LIMIT: u64 = 64 * 1024;
 
-/// Bytes of an answer's status line, and of all its headers together.
+/// Bytes in an answer's status line, and in all its headers together.
 const HEADERS_LIMIT: usize = 8 * 1024;
 
-/// minreq's reason phrase for an answer without a status line, to which it gives the status 503.
+/// minreq's reason phrase for an answer without a status line, which it reports as status 503.
 const NO_STATUS_LINE: &str = "Server did not provide a status line";
 
-/// What minreq's own errors are about.
+/// Introduces minreq's own errors.
 const IMPROPER: &str = "this is not a proper HTTP answer";
 
-/// What an error says of a server that doesn't answer as TLS does. The remedy follows.
+/// Describes a server that doesn't speak TLS. A remedy follows.
 #[cfg(any(feature = "tls", feature = "email"))]
-pub const NO_TLS: &str = "the server speaks no TLS on this port";
+pub const NO_TLS: &str = "the server does not speak TLS on this port";
 
-/// How a reason begins that TLS has.
+/// Introduces errors of TLS.
 const TLS_FAILED: &str = "TLS failed: ";
 
-/// What is to be sent.
+/// A request.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// How (RFC 9110 §9).
     pub method: Method,
-    /// Where to.
     pub url: Url,
-    /// `Authorization: Bearer TOKEN`, if the service wants it.
+    /// The token in `Authorization: Bearer TOKEN`.
     pub bearer: Option<Secret>,
-    /// `Idempotency-Key: "HEX"`: the same for every attempt to send the same message.
+    /// The number in `Idempotency-Key: "HEX"`, the same for every attempt to send a message.
     pub key: Option<u64>,
-    /// Headers that the service alone needs: names and values.
+    /// Names and values of headers that only this service needs.
     pub headers: Vec<(&'static str, Secret)>,
-    /// The body, JSON; a GET has none.
+    /// The body, as JSON. A GET has none.
     pub body: String,
-    /// Whether it never goes through a proxy.
+    /// Whether the proxy is bypassed.
     pub is_direct: bool,
 }
 
-/// How a request is made (RFC 9110 §9).
+/// A request's method (RFC 9110 §9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
     /// `GET`
@@ -82,12 +81,12 @@ pub enum Method {
     /// `POST`
     Post,
     /// `PUT`
-    #[cfg_attr(not(feature = "matrix"), expect(dead_code, reason = "only Matrix wants it"))]
+    #[cfg_attr(not(feature = "matrix"), expect(dead_code, reason = "only Matrix uses it"))]
     Put,
 }
 
 impl Method {
-    /// `POST`
+    /// The method's name in a request line: `POST`
     pub fn name(self) -> &'static str {
         match self {
             Self::Get => "GET",
@@ -97,74 +96,75 @@ impl Method {
     }
 }
 
-/// What came back.
+/// A server's answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Response {
     /// The status code (RFC 9110 §15).
     pub status: u16,
-    /// Names with their values.
+    /// Header names and values.
     pub headers: Vec<(String, String)>,
     /// At most 64 KiB of the body.
     pub body: Vec<u8>,
-    /// Why the body ended too early, if it did.
+    /// Why the body is incomplete. `None` if it is complete.
     pub cut: Option<String>,
 }
 
 impl Response {
-    /// The value of a header, whatever the case of its name.
+    /// Returns the value of a header, ignoring the case of its name.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(given, _)| given.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
     }
 }
 
-/// Without TLS there is nobody to trust: the configuration refuses every https address.
+/// Does nothing: without TLS, the configuration refuses every https address.
 #[cfg(not(feature = "tls"))]
 #[expect(clippy::unnecessary_wraps, reason = "with TLS it can fail")]
 pub fn trust(_settings: &Settings, _spool: &Path) -> Result<(), crate::error::Error> {
     Ok(())
 }
 
-/// Requests of one run.
+/// Sends the requests of one run, and remembers hosts that are down.
 pub struct Client<'a> {
     settings: &'a Settings,
     down: Down,
 }
 
 impl<'a> Client<'a> {
-    /// A client to which nothing is known to be down.
+    /// Makes a client for one run.
     pub fn new(settings: &'a Settings) -> Self {
         Self { settings, down: Down::default() }
     }
 
-    /// Sends a request and reads the answer, within `timeout`. An answer whose body was cut is still an answer: the
-    /// caller decides whether it is enough. The error is a sentence: no such name, no route, refused, an untrusted
+    /// Sends a request and reads the answer within `timeout`. An incomplete body is not an error: the caller decides
+    /// whether it is enough. The error is a sentence: no such name, no route, connection refused, an untrusted
     /// certificate, not HTTP, no answer in time.
     pub fn send(&self, request: &Request, timeout: Duration) -> Result<Response, String> {
-        let ends = Instant::now() + timeout;
+        let deadline = Instant::now() + timeout;
         let url = &request.url;
         let proxy = self.proxy(url, request.is_direct);
-        let server = connect(url.host(), url.port(), proxy, &self.down, ends)?;
-        match relay::exchange(message(request), &server, ends, fetch) {
+        let server = connect(url.host(), url.port(), proxy, &self.down, deadline)?;
+        match relay::exchange(message(request), &server, deadline, fetch) {
             Ok(response) => Ok(response),
             Err(relay::Failure::Broken(why)) => Err(format!("{why} ({} {})", request.method.name(), url.origin())),
-            // Without a proxy minreq can find its own way.
+            // Without a proxy, minreq can connect by itself.
             Err(relay::Failure::NoLoopback(message)) if proxy.is_none() => {
-                let seconds = ends.saturating_duration_since(Instant::now()).as_secs().max(1);
+                let seconds = deadline.saturating_duration_since(Instant::now()).as_secs().max(1);
                 fetch(message.with_timeout(seconds))
             }
-            Err(relay::Failure::NoLoopback(_)) => Err("the proxy needs this host's loopback (127.0.0.1)".into()),
+            Err(relay::Failure::NoLoopback(_)) => {
+                Err("network.proxy needs this host's loopback interface (127.0.0.1), which is down".into())
+            }
         }
     }
 
-    /// Connects for a protocol other than HTTP, before `ends`. Of the address only host and port count: TLS is the
-    /// caller's to begin.
+    /// Connects to the address's host and port for a protocol other than HTTP. The caller begins TLS.
     #[cfg(feature = "email")]
-    pub fn open(&self, url: &Url, is_direct: bool, ends: Instant) -> Result<Stream, String> {
-        connect(url.host(), url.port(), self.proxy(url, is_direct), &self.down, ends)
-            .map(|socket| Stream::new(socket, ends))
+    pub fn open(&self, url: &Url, is_direct: bool, deadline: Instant) -> Result<Stream, String> {
+        connect(url.host(), url.port(), self.proxy(url, is_direct), &self.down, deadline)
+            .map(|socket| Stream::new(socket, deadline))
     }
 
-    /// How long one request may take, or one answer in a conversation.
+    /// How long one answer may take.
     #[cfg(feature = "email")]
     pub fn timeout(&self) -> Duration {
         self.settings.timeout
@@ -205,23 +205,25 @@ fn message(request: &Request) -> minreq::Request {
     message
 }
 
-/// Lets minreq send its request, and reads the answer.
+/// Sends a request with minreq and reads the answer.
 fn fetch(message: minreq::Request) -> Result<Response, String> {
-    let mut answer = message.send_lazy().map_err(why)?;
+    let mut answer = message.send_lazy().map_err(explain)?;
     if answer.reason_phrase == NO_STATUS_LINE {
-        return Err("the server closed the connection, or speaks no HTTP".into());
+        return Err("the server closed the connection or does not speak HTTP".into());
     }
     let mut body = Vec::new();
     let is_empty = matches!(answer.status_code, 204 | 304);
     let read = if is_empty { Ok(0) } else { (&mut answer).take(BODY_LIMIT).read_to_end(&mut body) };
-    let is_long = body.len() as u64 >= BODY_LIMIT;
-    let cut = read.err().map(|error| why_io(&error)).or_else(|| is_long.then(|| "it is too long".into()));
+    let cut = match read {
+        Err(error) => Some(explain_io(&error)),
+        Ok(_) if body.len() as u64 >= BODY_LIMIT => Some("it is too long".into()),
+        Ok(_) => None,
+    };
     let headers = std::mem::take(&mut answer.headers);
     Ok(after_interim(Response { status: answer.status_code, headers, body, cut }))
 }
 
-/// Skips interim answers (1xx, RFC 9110 §15.2). minreq takes them for final and the real answer for their
-/// body.
+/// Skips interim answers (1xx, RFC 9110 §15.2), which minreq returns with the final answer as their body.
 fn after_interim(mut response: Response) -> Response {
     while (100..200).contains(&response.status) {
         let Some(next) = head(&response.body) else { break };
@@ -230,7 +232,7 @@ fn after_interim(mut response: Response) -> Response {
     response
 }
 
-/// Reads an answer's head; what follows it is the body (as it comes: chunks are not joined).
+/// Parses an answer. `None` if its head is incomplete or not HTTP. Chunks of its body are not joined.
 fn head(bytes: &[u8]) -> Option<Response> {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
     let mut lines = std::str::from_utf8(&bytes[..end]).ok()?.split("\r\n");
@@ -239,15 +241,15 @@ fn head(bytes: &[u8]) -> Option<Response> {
     Some(Response { status, headers: headers.collect(), body: bytes[end + 4..].into(), cut: None })
 }
 
-fn why(error: minreq::Error) -> String {
+fn explain(error: minreq::Error) -> String {
     match error {
-        minreq::Error::IoError(error) => why_io(&error),
+        minreq::Error::IoError(error) => explain_io(&error),
         minreq::Error::AddressNotFound => "the host's name has no address".into(),
         other => format!("{IMPROPER}: {other}"),
     }
 }
 
-fn why_io(error: &io::Error) -> String {
+fn explain_io(error: &io::Error) -> String {
     #[cfg(feature = "tls")]
     if let Some(what) = reasons::of_tls(error) {
         return what;
@@ -255,7 +257,7 @@ fn why_io(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => "no answer in time".into(),
         io::ErrorKind::UnexpectedEof => "the server closed the connection early".into(),
-        // minreq's complaints about the lengths of chunks.
+        // minreq reports bad chunk lengths so.
         io::ErrorKind::Other => format!("{IMPROPER}: {error}"),
         _ => error.to_string(),
     }

@@ -1,4 +1,4 @@
-//! Why TLS failed, in words that an operator can act on.
+//! Explains why TLS failed, with a remedy that an operator can act on.
 
 use std::io;
 
@@ -7,30 +7,31 @@ use rustls::{AlertDescription, CertificateError, InvalidMessage, PeerIncompatibl
 use crate::http::{NO_TLS, TLS_FAILED};
 use crate::text::Field;
 
-/// Describes a TLS error, with the remedy if there is one. `None`: it is another error.
+/// Explains a TLS error. `None` if the error has another cause.
 pub fn of_tls(error: &io::Error) -> Option<String> {
     error.get_ref()?.downcast_ref().map(explain)
 }
 
 fn explain(error: &rustls::Error) -> String {
     let why = match error {
-        rustls::Error::InvalidCertificate(why) => return format!("the server's certificate {}", doubt(why)),
-        // What isn't TLS looks like a message of no known kind, or like one that is far too long.
+        rustls::Error::InvalidCertificate(why) => {
+            return format!("the server's certificate {}", explain_certificate(why));
+        }
+        // Plain text looks like a TLS message of an unknown type or of an impossible length.
         rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType | InvalidMessage::MessageTooLarge) => {
             return format!("{TLS_FAILED}{NO_TLS}: correct the port, or write http:// instead of https://");
         }
         rustls::Error::AlertReceived(AlertDescription::ProtocolVersion)
         | rustls::Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13) => {
-            "the server knows neither TLS 1.2 nor 1.3"
+            "the server supports neither TLS 1.2 nor TLS 1.3"
         }
         rustls::Error::AlertReceived(AlertDescription::UnrecognisedName) => {
-            "the server knows no host of this name: check the address"
+            "the server does not know this host name: check the address"
         }
         rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => {
             "the server wants a client certificate, which this program does not have: let this host in without one"
         }
-        // The server accepts nothing that it was offered (RFC 8446 §6.2), or it demands a client
-        // certificate.
+        // The server supports none of our algorithms (RFC 8446 §6.2), or it wants a client certificate.
         rustls::Error::AlertReceived(
             alert @ (AlertDescription::HandshakeFailure
             | AlertDescription::InsufficientSecurity
@@ -46,10 +47,11 @@ fn explain(error: &rustls::Error) -> String {
     format!("{TLS_FAILED}{why}")
 }
 
-fn doubt(why: &CertificateError) -> String {
+/// Continues `the server's certificate …`.
+fn explain_certificate(why: &CertificateError) -> String {
     let what = match why {
         CertificateError::NotValidForNameContext { expected, presented } => {
-            return not_for(&expected.to_str(), presented);
+            return explain_names(&expected.to_str(), presented);
         }
         CertificateError::NotValidForName => "is not valid for its name",
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
@@ -59,16 +61,16 @@ fn doubt(why: &CertificateError) -> String {
             "is not yet valid: is this host's clock behind?"
         }
         CertificateError::UnknownIssuer => {
-            "is from an unknown authority: put that one into network.ca_file, renew this host's list (ca-certificates) \
-             if it is old, or let the server send its intermediate certificates too"
+            "is from an unknown authority: set network.ca_file to that authority's certificate, update \
+             ca-certificates on this host if it is old, or make the server send its intermediate certificates"
         }
-        // rustls can't do it, or can't do it with such a key: RSA with fewer than 2048 bits, for one.
+        // rustls lacks the algorithm, or refuses it with such a key, for example RSA below 2048 bits.
         CertificateError::UnsupportedSignatureAlgorithmContext { .. }
         | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
             "is signed with an algorithm that this program does not support"
         }
         CertificateError::BadSignature => {
-            "has a signature that does not fit, or one by a key that is too short (RSA needs 2048 bits): \
+            "has a wrong signature, or one by a key that is too short (RSA needs 2048 bits): \
              give the server a new certificate"
         }
         // Errors from webpki for which rustls has no variant.
@@ -76,7 +78,7 @@ fn doubt(why: &CertificateError) -> String {
             "is a self-signed authority certificate: give the server one that is signed by that authority"
         }
         CertificateError::Other(why) if why.to_string() == "UnsupportedCertVersion" => {
-            "is of an old kind (X.509 version 1): give the server a new one, of version 3"
+            "is of X.509 version 1, which is obsolete: give the server a new one, of version 3"
         }
         CertificateError::Other(why) => return format!("is refused: {why}"),
         other => return format!("is refused: {other}"),
@@ -84,8 +86,8 @@ fn doubt(why: &CertificateError) -> String {
     what.into()
 }
 
-/// What a certificate is for, when it isn't for the name that was asked for. The server chose those names.
-fn not_for(asked: &str, presented: &[String]) -> String {
+/// Names the hosts that a certificate is valid for. They are the server's choice, so they become a `Field`.
+fn explain_names(asked: &str, presented: &[String]) -> String {
     if presented.is_empty() {
         return format!(
             "names no host (it has no subjectAltName, and the common name no longer counts): \
@@ -107,32 +109,32 @@ mod tests {
 
     use super::*;
 
-    /// What no server here can be made to answer.
+    /// Errors that the test servers can't produce.
     #[test]
-    fn every_reason_says_what_is_wrong_and_most_what_to_do() {
-        let doubts = |why: CertificateError| explain(&Error::InvalidCertificate(why));
+    fn every_error_names_the_cause_and_most_name_a_remedy() {
+        let certificate = |why: CertificateError| explain(&Error::InvalidCertificate(why));
         let alert = |alert: AlertDescription| explain(&Error::AlertReceived(alert));
         let expected = "10.0.0.1".try_into().expect("an address");
         let presented = vec!["DnsName(\"a\u{1b}[31m.example\")".into(), "IpAddress(192.0.2.1)".into()];
-        for (said, part) in [
-            (doubts(CertificateError::Revoked), "the server's certificate is refused: "),
-            (doubts(CertificateError::BadSignature), "RSA needs 2048 bits"),
-            (doubts(CertificateError::UnknownIssuer), "let the server send its intermediate certificates too"),
+        for (explanation, part) in [
+            (certificate(CertificateError::Revoked), "the server's certificate is refused: "),
+            (certificate(CertificateError::BadSignature), "RSA needs 2048 bits"),
+            (certificate(CertificateError::UnknownIssuer), "make the server send its intermediate certificates"),
             (
-                doubts(CertificateError::NotValidForNameContext { expected, presented }),
+                certificate(CertificateError::NotValidForNameContext { expected, presented }),
                 "is not valid for its name, 10.0.0.1, but for a\u{fffd}[31m.example, IpAddress(192.0.2.1): write that",
             ),
             (
-                doubts(CertificateError::Other(OtherError(Arc::new(io::Error::other("Strange"))))),
+                certificate(CertificateError::Other(OtherError(Arc::new(io::Error::other("Strange"))))),
                 "the server's certificate is refused: Strange",
             ),
             (alert(AlertDescription::CertificateRequired), "wants a client certificate"),
             (alert(AlertDescription::BadCertificate), "(BadCertificate): perhaps"),
-            (alert(AlertDescription::UnrecognisedName), "knows no host of this name"),
+            (alert(AlertDescription::UnrecognisedName), "does not know this host name"),
             (alert(AlertDescription::InternalError), "TLS failed: received fatal alert: "),
-            (explain(&Error::InvalidMessage(InvalidMessage::MessageTooLarge)), "speaks no TLS on this port"),
+            (explain(&Error::InvalidMessage(InvalidMessage::MessageTooLarge)), "does not speak TLS on this port"),
         ] {
-            assert!(said.contains(part), "{said}");
+            assert!(explanation.contains(part), "{explanation}");
         }
         assert_eq!(of_tls(&io::Error::other("no TLS")), None);
     }

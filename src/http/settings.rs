@@ -1,5 +1,4 @@
-//! The settings of the network: how long a request may take, which authorities to trust, which monitor to
-//! call.
+//! The section `network` of the configuration: timeout, authorities, proxy, heartbeat.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,7 +6,7 @@ use std::time::Duration;
 use crate::http::Url;
 use crate::toml::{PathKind, Section};
 
-/// Seconds that one request may take, unless `network.timeout` says otherwise. A run has fifty.
+/// The default of `network.timeout`, in seconds. A run has fifty.
 const TIMEOUT: i64 = 10;
 
 /// The section `network`.
@@ -17,14 +16,14 @@ pub struct Settings {
     pub timeout: Duration,
     /// The only authorities to trust, instead of the system's.
     pub ca_file: Option<PathBuf>,
-    /// Whom every connection goes through that isn't to this host.
+    /// The proxy for every connection to another host.
     pub proxy: Option<Url>,
     /// The monitor to call after a run that left nothing overdue.
     pub heartbeat_url: Option<Url>,
 }
 
 impl Settings {
-    /// Reads the section `network`.
+    /// Reads the section.
     pub fn configure(mut section: Section<'_>) -> Self {
         let timeout = section.integer("timeout", 1..=45).unwrap_or(TIMEOUT);
         let heartbeat = section.secret("heartbeat_url");
@@ -40,7 +39,7 @@ impl Settings {
             timeout: Duration::from_secs(timeout.unsigned_abs()),
             proxy,
             ca_file: section.path("ca_file", PathKind::Named),
-            // An empty one means none.
+            // An empty address means none.
             heartbeat_url: heartbeat
                 .filter(|found| !found.value.reveal().is_empty())
                 .and_then(|found| Url::configure(&section, "heartbeat_url", &found)),

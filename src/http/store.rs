@@ -1,6 +1,6 @@
-//! Authorities as hosts keep them: a file of certificates in PEM, or a directory of single files.
+//! Reads a host's store of authorities: a file of PEM certificates, or a directory of single files.
 //!
-//! A disk error or a power cut may have damaged a part. What can be read counts, and what can't is told.
+//! A disk error or a power cut may have damaged a part. The readable part is used; the rest is listed.
 
 use std::fs;
 use std::io;
@@ -16,27 +16,27 @@ use crate::files::{self, Links};
 /// Bytes read of a store. Mozilla's list, with comments, is a quarter of a megabyte.
 const LIMIT: u64 = 8 << 20;
 
-/// Files of a directory that are looked at. Debian has three for each authority.
+/// Files read of a directory. Debian has three for each authority.
 const MOST_FILES: usize = 2000;
 
-/// Bytes of an authority's name, key and constraints together; all real ones are below two thousand.
+/// Bytes in an authority's name, key and constraints together. All real ones are below two thousand.
 const LONGEST: usize = 32 * 1024;
 
-/// How a certificate in PEM begins (RFC 7468 §5.1).
+/// The first line of a PEM certificate (RFC 7468 §5.1).
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 
-/// How certificates in DER begin: a sequence with a length of two bytes (X.690 §8).
+/// The first bytes of a DER certificate: a sequence with a length of two bytes (X.690 §8).
 const DER: &[u8] = &[0x30, 0x82];
 
-/// What was read.
+/// The contents of a store.
 pub struct Store {
     /// The authorities, each once.
     pub anchors: Vec<TrustAnchor<'static>>,
-    /// Where certificates are that can't be read.
+    /// The place (`FILE` or `FILE:LINE`) of each unreadable certificate.
     pub damage: Vec<String>,
 }
 
-/// Reads a store. An error if it holds no certificate that can be read.
+/// Reads a store. Fails if it has no readable certificate.
 pub fn read(path: &Path) -> io::Result<Store> {
     let mut store = Store { anchors: Vec::new(), damage: Vec::new() };
     if path.is_dir() {
@@ -47,7 +47,7 @@ pub fn read(path: &Path) -> io::Result<Store> {
     match (store.anchors.is_empty(), store.damage.first()) {
         (false, _) => Ok(store),
         (true, None) => Err(io::Error::other("it holds no certificate")),
-        (true, Some(place)) => Err(io::Error::other(format!("it holds no certificate that is whole ({place})"))),
+        (true, Some(place)) => Err(io::Error::other(format!("it holds no readable certificate ({place})"))),
     }
 }
 
@@ -58,7 +58,7 @@ impl Store {
         paths.sort();
         let (mut seen, mut left) = (Vec::new(), LIMIT);
         for path in paths {
-            // Most files have several names.
+            // Most files have several names, by symbolic links.
             let Ok(metadata) = fs::metadata(&path) else { continue };
             let id = (metadata.dev(), metadata.ino());
             if !metadata.is_file() || seen.contains(&id) || files::check_for_root(&path).is_err() {
@@ -86,14 +86,14 @@ impl Store {
         while let Some(start) = starts.next() {
             line += text[counted..start].matches('\n').count();
             counted = start;
-            // Read alone, none that was cut takes the next one along.
+            // Parse each alone, so that a truncated one doesn't hide the next.
             let one = &text[start..starts.peek().copied().unwrap_or(text.len())];
             let certificate = CertificateDer::from_pem_slice(one.as_bytes()).ok();
             self.add(certificate, || format!("{}:{line}", path.display()));
         }
     }
 
-    /// Adds a certificate, or notes its place.
+    /// Adds a certificate. If it is unreadable, records its place.
     fn add(&mut self, certificate: Option<CertificateDer<'_>>, place: impl Fn() -> String) {
         let mut one = RootCertStore::empty();
         let is_read = certificate.is_some_and(|certificate| one.add(certificate).is_ok());
@@ -110,7 +110,7 @@ fn length(anchor: &TrustAnchor) -> usize {
     anchor.subject.len() + anchor.subject_public_key_info.len() + constraints
 }
 
-/// Whether a file is named as certificates are: `*.pem`, `*.crt`, or by OpenSSL's hash, as `5e98733a.0`.
+/// Whether a file has a certificate's name: `*.pem`, `*.crt`, or OpenSSL's hash, such as `5e98733a.0`.
 fn is_certificate(path: &Path) -> bool {
     let Some((name, ending)) = path.file_name().and_then(|name| name.to_str()?.rsplit_once('.')) else { return false };
     let is_hash = name.len() == 8 && name.bytes().all(|digit| digit.is_ascii_hexdigit());

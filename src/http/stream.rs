@@ -1,5 +1,5 @@
-//! A stream of bytes to a server, for protocols other than HTTP: a connection of ours, and TLS over it if it is asked
-//! for. Every read and every write ends at a deadline, and errors are sentences.
+//! A byte stream to a server for protocols other than HTTP, with or without TLS. Every read and write ends at a
+//! deadline, and errors are sentences.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -10,27 +10,25 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned, pki_types::ServerName}
 #[cfg(feature = "tls")]
 use rustls_platform_verifier::BuilderVerifierExt;
 
-use crate::http::why_io;
+use crate::http::explain_io;
 
 /// A connection, with or without TLS.
 pub enum Stream {
-    /// As it is.
     Plain(Timed),
-    /// Under TLS.
     #[cfg(feature = "tls")]
     Tls(Box<StreamOwned<ClientConnection, Timed>>),
 }
 
-/// A socket that waits for nothing beyond a deadline, however slowly the bytes come.
+/// A socket with a deadline, which holds however slowly the bytes arrive.
 pub struct Timed {
     socket: TcpStream,
-    ends: Instant,
+    deadline: Instant,
 }
 
 impl Timed {
-    /// Makes the socket wait no longer than what is left.
-    fn wait(&self) -> io::Result<()> {
-        let left = self.ends.saturating_duration_since(Instant::now());
+    /// Limits the next read or write to the time left.
+    fn set_timeouts(&self) -> io::Result<()> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(io::ErrorKind::TimedOut.into());
         }
@@ -40,14 +38,14 @@ impl Timed {
 
 impl Read for Timed {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.wait()?;
+        self.set_timeouts()?;
         self.socket.read(buffer)
     }
 }
 
 impl Write for Timed {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.wait()?;
+        self.set_timeouts()?;
         self.socket.write(bytes)
     }
 
@@ -57,13 +55,12 @@ impl Write for Timed {
 }
 
 impl Stream {
-    /// A connection without TLS.
-    pub fn new(socket: TcpStream, ends: Instant) -> Self {
-        Self::Plain(Timed { socket, ends })
+    /// Makes a stream without TLS.
+    pub fn new(socket: TcpStream, deadline: Instant) -> Self {
+        Self::Plain(Timed { socket, deadline })
     }
 
-    /// Begins TLS with a server of this name, whose certificate must be from an authority that this host trusts:
-    /// `http::trust` has chosen them.
+    /// Begins TLS with a server of this name. Its certificate must be from an authority that `http::trust` chose.
     #[cfg(feature = "tls")]
     pub fn secure(self, host: &str) -> Result<Self, String> {
         let Self::Plain(timed) = self else { return Ok(self) };
@@ -73,29 +70,29 @@ impl Stream {
             ClientConnection::new(config.with_no_client_auth().into(), name).map_err(|why| why.to_string())?;
         let mut stream = StreamOwned::new(session, timed);
         while stream.conn.is_handshaking() {
-            stream.conn.complete_io(&mut stream.sock).map_err(|why| why_io(&why))?;
+            stream.conn.complete_io(&mut stream.sock).map_err(|why| explain_io(&why))?;
         }
         Ok(Self::Tls(stream.into()))
     }
 
-    /// There is no TLS in this build; the configuration refuses it.
+    /// Fails: this build has no TLS. The configuration refuses settings that need it.
     #[cfg(not(feature = "tls"))]
-    #[expect(clippy::unused_self, reason = "with TLS it becomes another one")]
+    #[expect(clippy::unused_self, reason = "with TLS, it is consumed")]
     pub fn secure(self, _host: &str) -> Result<Self, String> {
         Err("this build has no TLS".into())
     }
 
-    /// From now on, nothing is waited for beyond this moment.
-    pub fn set_deadline(&mut self, ends: Instant) {
-        self.timed().ends = ends;
+    /// Sets when all further reads and writes must end.
+    pub fn set_deadline(&mut self, deadline: Instant) {
+        self.timed().deadline = deadline;
     }
 
-    /// This host's own address.
+    /// This host's own address on the connection.
     pub fn local_address(&mut self) -> Option<SocketAddr> {
         self.timed().socket.local_addr().ok()
     }
 
-    /// Adds what comes next to `bytes`, and says how much it was; 0 at the end.
+    /// Appends up to 1024 received bytes to `bytes` and returns their number: 0 at the end.
     pub fn read(&mut self, bytes: &mut Vec<u8>) -> Result<usize, String> {
         let mut part = [0; 1024];
         let read = match self {
@@ -103,19 +100,19 @@ impl Stream {
             #[cfg(feature = "tls")]
             Self::Tls(stream) => stream.read(&mut part),
         };
-        let length = read.map_err(|why| why_io(&why))?;
+        let length = read.map_err(|why| explain_io(&why))?;
         bytes.extend(&part[..length]);
         Ok(length)
     }
 
-    /// Writes everything.
+    /// Writes all bytes.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), String> {
         let written = match self {
             Self::Plain(stream) => stream.write_all(bytes),
             #[cfg(feature = "tls")]
             Self::Tls(stream) => stream.write_all(bytes).and_then(|()| stream.flush()),
         };
-        written.map_err(|why| why_io(&why))
+        written.map_err(|why| explain_io(&why))
     }
 
     fn timed(&mut self) -> &mut Timed {

@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn an_interim_answer_is_not_the_answer() {
+fn interim_answers_are_skipped() {
     let interim = |body: &str| Response { status: 100, body: body.into(), ..Response::default() };
     let response = after_interim(interim(
         "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 429 Slow down\r\nRetry-After: 7\r\n\r\nbody",

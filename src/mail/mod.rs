@@ -1,5 +1,5 @@
-//! Hands a mail over, to a server (`smtp`) or to a program of this host (`program`), and says what came back. What
-//! that means is decided by others.
+//! Hands a mail over to a server (`smtp`) or to a local program (`program`) and returns the reply. It never decides
+//! what a reply means; `notifier::email` does.
 
 mod program;
 mod reply;
@@ -12,40 +12,39 @@ use std::time::Duration;
 use crate::http::{Client, Url};
 use crate::text::{Field, Secret};
 
-/// How long handing over may take altogether. A server may look for viruses before it answers, and a mail is sent
-/// again if nobody waits for that answer. A run has fifty seconds.
+/// How long handing over may take in all. A server may scan for viruses before its last reply, and a mail without that
+/// reply is sent again. A run has fifty seconds.
 const LIMIT: Duration = Duration::from_secs(40);
 
-/// A mail, and how it is handed over.
+/// A mail and its transport.
 #[derive(Clone, Debug)]
-pub struct Letter {
-    /// How it is handed over.
-    pub way: Way,
-    /// Whether a server is never reached through a proxy.
+pub struct Mail {
+    pub transport: Transport,
+    /// Whether the proxy is bypassed.
     pub is_direct: bool,
-    /// What this host calls itself to a server: a domain. `None`: its address.
+    /// The domain in EHLO. `None`: this host's address.
     pub hello: Option<String>,
-    /// Whose mail it is: an address. `None`: the program knows.
+    /// The sender's address. `None`: the program chooses.
     pub from: Option<String>,
-    /// Who gets it: addresses. All do, or nobody does.
+    /// The recipients' addresses. If one is refused, none gets the mail.
     pub to: Vec<String>,
-    /// Headers and body in ASCII, each line ended by LF. `None`: it is only asked whether it would be taken.
+    /// Headers and body in ASCII, with LF after each line. `None`: a probe that sends no mail.
     pub text: Option<String>,
 }
 
 /// How a mail is handed over.
 #[derive(Clone, Debug)]
-pub enum Way {
+pub enum Transport {
     /// To a server, by message submission (RFC 6409).
     Server(Server),
-    /// To a program that takes sendmail's arguments.
+    /// To a program that accepts sendmail's arguments.
     Program(PathBuf),
 }
 
-/// A server that takes mail for others.
+/// A submission server.
 #[derive(Clone, Debug)]
 pub struct Server {
-    /// Its name and port.
+    /// Its host and port; the rest is ignored.
     pub address: Url,
     /// When TLS begins.
     pub tls: Encryption,
@@ -58,40 +57,40 @@ pub struct Server {
 pub enum Encryption {
     /// At once (RFC 8314 §3.3).
     Implicit,
-    /// After a command (RFC 3207), before anything else is said. Without it there is no mail.
+    /// After STARTTLS (RFC 3207), which the server must offer.
     StartTls,
     /// Never.
     None,
 }
 
-/// Why a mail was not taken.
+/// Why a mail was not accepted.
 #[derive(Debug)]
 pub enum Failure {
-    /// The conversation didn't come to an end: a sentence.
+    /// The conversation ended early: a sentence.
     Broken(String),
-    /// What the settings ask for is impossible there: a sentence with the remedy.
+    /// The server or program cannot do what the settings want: a sentence with the remedy.
     Impossible(String),
-    /// The server replied to a command with an error.
-    Said(Said),
-    /// The program ended with this status, or was ended, and wrote this.
+    /// The server replied with an error.
+    Refused(Refusal),
+    /// The program's exit status, if a signal didn't kill it, and its output.
     Exited(Option<i32>, Field),
 }
 
-/// A reply that is an error.
+/// An SMTP reply that is an error.
 #[derive(Debug)]
-pub struct Said {
-    /// To what.
+pub struct Refusal {
+    /// What it answers.
     pub stage: Stage,
-    /// Its code.
+    /// Its code, such as 550.
     pub code: u16,
-    /// Its text.
+    /// Its text, such as `5.1.1 no such user`.
     pub text: Field,
 }
 
-/// What a reply answers.
+/// A stage of an SMTP session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// The connection.
+    /// The connection, before the first command.
     Connection,
     /// EHLO
     Hello,
@@ -105,19 +104,19 @@ pub enum Stage {
     To(String),
     /// DATA
     Data,
-    /// The message.
+    /// The message, after DATA.
     Message,
 }
 
-/// Hands a mail over within `left`, and returns what is said of it.
-pub fn send(letter: &Letter, client: &Client<'_>, left: Duration) -> Result<Field, Failure> {
-    match &letter.way {
-        Way::Server(server) => smtp::submit(server, letter, client, left.min(LIMIT)),
-        Way::Program(path) => program::run(path, letter, left.min(LIMIT)),
+/// Hands a mail over within `left`, and returns the last reply or the program's output.
+pub fn send(mail: &Mail, client: &Client<'_>, left: Duration) -> Result<Field, Failure> {
+    match &mail.transport {
+        Transport::Server(server) => smtp::submit(server, mail, client, left.min(LIMIT)),
+        Transport::Program(path) => program::run(path, mail, left.min(LIMIT)),
     }
 }
 
-/// The command: `RCPT TO:<amanda@example.com>`
+/// The command, as in an error message: `RCPT TO:<amanda@example.com>`
 impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

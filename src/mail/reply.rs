@@ -1,11 +1,13 @@
-//! A server's replies (RFC 5321 §4.2), taken from the bytes that have come so far.
+//! Parses an SMTP server's replies (RFC 5321 §4.2) from the bytes that have arrived so far.
 
 use crate::text::Field;
 
-/// Bytes of a whole reply. A line has at most 512 (RFC 5321 §4.5.3.1.5), a reply a dozen lines or so.
-pub const LIMIT: usize = 8 * 1024;
+/// Bytes in a reply. A line has at most 512 (RFC 5321 §4.5.3.1.5), and a reply about a dozen lines.
+const LIMIT: usize = 8 * 1024;
 
-/// One reply, perhaps of several lines.
+const NOT_SMTP: &str = "the server does not speak SMTP";
+
+/// A reply of one or more lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
     /// Three digits.
@@ -15,14 +17,14 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// Takes a reply from the front of `bytes` when it is whole. `Ok(None)`: more must come.
+    /// Removes a complete reply from the front of `bytes`. `Ok(None)` if more bytes are needed.
     pub fn take(bytes: &mut Vec<u8>) -> Result<Option<Self>, &'static str> {
         let (mut reply, mut start) = (Self { code: 0, lines: Vec::new() }, 0);
         loop {
             let Some(length) = bytes[start..].iter().position(|byte| *byte == b'\n') else {
-                let begins_well = bytes[start..].iter().take(3).all(u8::is_ascii_digit);
+                let is_smtp = bytes[start..].iter().take(3).all(u8::is_ascii_digit);
                 return match bytes.len() {
-                    _ if !begins_well => Err("what answers speaks no SMTP"),
+                    _ if !is_smtp => Err(NOT_SMTP),
                     LIMIT.. => Err("the server's reply is too long"),
                     _ => Ok(None),
                 };
@@ -40,10 +42,10 @@ impl Reply {
         }
     }
 
-    /// Adds a line, and says whether it is the last one.
+    /// Adds a line. `true` if it is the last one.
     fn add(&mut self, line: &str) -> Result<bool, &'static str> {
         let (code, text) = line.split_at_checked(3).unwrap_or((line, ""));
-        let code = code.parse().ok().filter(|code| (200..600).contains(code)).ok_or("what answers speaks no SMTP")?;
+        let code = code.parse().ok().filter(|code| (200..600).contains(code)).ok_or(NOT_SMTP)?;
         if !self.lines.is_empty() && code != self.code {
             return Err("the lines of the server's reply have different codes");
         }
@@ -52,11 +54,11 @@ impl Reply {
         match text.bytes().next() {
             None | Some(b' ') => Ok(true),
             Some(b'-') => Ok(false),
-            Some(_) => Err("what answers speaks no SMTP"),
+            Some(_) => Err(NOT_SMTP),
         }
     }
 
-    /// All that it says, in one safe line: `5.1.1 no such user`
+    /// The texts of all lines, joined: `5.1.1 no such user`
     pub fn text(&self) -> Field {
         Field::new(self.lines.join(" ").as_bytes())
     }
@@ -74,28 +76,28 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_is_taken_when_it_is_whole_and_what_follows_is_left() {
+    fn a_complete_reply_is_removed_and_the_bytes_after_it_stay() {
         for (bytes, code, lines, left) in [
             (GOOD, 250, &["mail.example", "AUTH PLAIN LOGIN", "SIZE"][..], 0),
             (b"220 ready\r\n250 hidden\r\n", 220, &["ready"], 12),
             (b"354\n", 354, &[""], 0),
             (b"550 5.1.1 \xff\r\n", 550, &["5.1.1 \u{fffd}"], 0),
         ] {
-            let (reply, rest) = take(bytes).expect("it is one").expect("it is whole");
+            let (reply, rest) = take(bytes).expect("a reply").expect("a complete one");
             assert_eq!((reply.code, rest), (code, left));
             assert_eq!(reply.lines, lines);
         }
     }
 
     #[test]
-    fn every_beginning_of_a_reply_waits_for_more() {
+    fn every_truncated_reply_waits_for_more() {
         for length in 0..GOOD.len() {
             assert_eq!(take(&GOOD[..length]), Ok(None), "{length}");
         }
     }
 
     #[test]
-    fn a_flipped_bit_never_panics_nor_makes_a_reply_of_another_code_than_it_has() {
+    fn no_flipped_bit_panics_or_gives_a_code_that_the_reply_does_not_have() {
         for place in 0..GOOD.len() * 8 {
             let mut bytes = GOOD.to_vec();
             bytes[place / 8] ^= 1 << (place % 8);
@@ -106,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_reply_or_has_no_end_is_refused() {
+    fn other_protocols_and_endless_replies_are_refused() {
         let endless = b"250-".repeat(LIMIT);
         let lines = b"250-x\r\n".repeat(LIMIT);
         for bytes in

@@ -1,43 +1,43 @@
-//! Capacity: how much text one message of a service holds.
+//! How much text fits into one message of a service.
 
-/// How much text fits into one message.
+/// The size of a service's messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capacity {
-    /// The service's limit.
+    /// The service's limit, in units.
     pub limit: usize,
     /// What the service counts.
     pub unit: Unit,
-    /// What stands around all lines, in units.
+    /// Units around all lines, such as a code block's fence.
     pub around: usize,
-    /// What each line costs beyond itself, in units.
+    /// Units for each line beyond its text, such as a line break.
     pub per_line: usize,
 }
 
-/// What a length is counted in.
+/// A unit of length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
     /// UTF-16 units: two for a character beyond U+FFFF.
     Utf16,
     /// Bytes of UTF-8.
     Bytes,
-    /// Characters, whichever they are.
-    #[cfg_attr(not(any(feature = "pushover", feature = "rocketchat")), expect(dead_code, reason = "of few services"))]
+    /// Unicode code points.
+    #[cfg_attr(not(any(feature = "pushover", feature = "rocketchat")), expect(dead_code, reason = "few services"))]
     Characters,
-    /// UTF-16 units, once `&`, `<` and `>` have become `&amp;`, `&lt;` and `&gt;`.
-    #[cfg_attr(not(feature = "slack"), expect(dead_code, reason = "only Slack's"))]
+    /// UTF-16 units after `&`, `<` and `>` are escaped as `&amp;`, `&lt;` and `&gt;`.
+    #[cfg_attr(not(feature = "slack"), expect(dead_code, reason = "only Slack"))]
     Entities,
 }
 
-/// What is left of a capacity while a message is put together.
+/// The space left in a message while lines are added.
 #[derive(Clone, Debug)]
 pub struct Room {
     capacity: Capacity,
-    /// Units in use; `None` before the first line.
+    /// Units in use. `None` before the first line.
     used: Option<usize>,
 }
 
 impl Capacity {
-    /// Whether a line of so many characters fits, whichever characters they are.
+    /// Whether a line of any `characters` fits, even if each is as long as possible.
     pub const fn holds(self, characters: usize) -> bool {
         let most = match self.unit {
             Unit::Utf16 => 2,
@@ -48,7 +48,7 @@ impl Capacity {
         self.around + self.per_line + characters * most <= self.limit
     }
 
-    /// How long a line is, in units.
+    /// The length of a text in units.
     pub fn length(self, line: &str) -> usize {
         match self.unit {
             Unit::Utf16 => line.encode_utf16().count(),
@@ -58,14 +58,14 @@ impl Capacity {
         }
     }
 
-    /// The room in a message without lines.
+    /// The space in an empty message.
     pub fn room(self) -> Room {
         Room { capacity: self, used: None }
     }
 }
 
 impl Room {
-    /// Takes a line if it fits, and says whether it did. The first line is always taken: every notice fits
+    /// Adds a line if it fits, and returns whether it did. The first line is always added, because every notice fits
     /// into every service's message.
     pub fn take(&mut self, line: &str) -> bool {
         let Capacity { limit, around, per_line, .. } = self.capacity;
@@ -77,7 +77,7 @@ impl Room {
         fits
     }
 
-    /// Puts another line in the place of one that was taken, if it fits, and says whether it did.
+    /// Replaces a line that was added if the new one fits, and returns whether it did.
     pub fn replace(&mut self, old: &str, new: &str) -> bool {
         let used = self.used.unwrap_or_default() + self.capacity.length(new) - self.capacity.length(old);
         let fits = used <= self.capacity.limit;
@@ -103,7 +103,7 @@ mod tests {
     const SMALL: Capacity = Capacity { limit: 20, unit: Unit::Utf16, around: 6, per_line: 3 };
 
     #[test]
-    fn as_many_lines_as_the_service_can_count_share_a_message() {
+    fn lines_are_added_until_the_next_one_would_exceed_the_limit() {
         let fitting = |capacity: Capacity, lines: &[&str]| {
             let mut room = capacity.room();
             lines.iter().take_while(|line| room.take(line)).count()
@@ -124,14 +124,14 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_replaced_by_one_that_fits() {
+    fn a_line_is_replaced_only_by_one_that_fits() {
         let mut room = SMALL.room();
         assert!(room.take("aaaa") && !room.replace("aaaa", "aaaaaaaaaaaa") && room.replace("aaaa", "aaaaaaaaaaa"));
         assert!(!room.take("") && room.replace("aaaaaaaaaaa", "") && room.take("aaaaaaaa"));
     }
 
     #[test]
-    fn a_number_of_characters_is_counted_as_if_each_were_as_long_as_can_be() {
+    fn holds_assumes_the_longest_characters() {
         let bytes = Capacity { unit: Unit::Bytes, ..SMALL };
         for (capacity, most) in [(SMALL, 5), (bytes, 2)] {
             assert!(capacity.holds(most) && !capacity.holds(most + 1), "{capacity:?}");

@@ -1,4 +1,4 @@
-//! Discord: a webhook's address (docs.discord.com, Execute Webhook).
+//! Discord: a webhook (docs.discord.com, Execute Webhook).
 
 use std::time::Duration;
 
@@ -10,9 +10,8 @@ use crate::rules::Urgency;
 use crate::text::{Field, Secret};
 use crate::toml::Section;
 
-/// A message holds 2000 characters; the code block's fence takes six, `- ` and the line break three.
-/// Discord has said that it counts code points (discord-api-docs, issue 1315); its clients count
-/// UTF-16 units, of which there are never fewer. A message that is within both is always taken.
+/// A message holds 2000 characters. The code block's fence takes six, `- ` and the line break three. Discord counts
+/// code points (discord-api-docs, issue 1315), its clients UTF-16 units, of which there are never fewer.
 pub const CAPACITY: Capacity = Capacity { limit: 2000, unit: Unit::Utf16, around: 6, per_line: 3 };
 
 /// Hosts that serve webhooks.
@@ -21,27 +20,26 @@ const HOSTS: [&str; 4] = ["discord.com", "canary.discord.com", "ptb.discord.com"
 /// RFC 9110 §4.2.2
 const HTTPS_PORT: u16 = 443;
 
-/// Length of a webhook's user name, counted like a message's.
+/// UTF-16 units in a webhook's user name.
 const USERNAME_LIMIT: usize = 80;
 
-/// Code of an invalid form; which field it is stands in `errors`.
+/// The error code of an invalid form. `errors` names the field.
 const INVALID_FORM: u32 = 50_035;
 
-/// Codes that are about the message: it can't be sent to everybody, is too large, is no JSON, is blocked by
-/// automatic moderation or for a link in it.
+/// Error codes about the message: explicit content, too large, not JSON, blocked by moderation, a harmful link.
 const ABOUT_MESSAGE: [u32; 5] = [20_009, 40_005, 50_109, 200_000, 240_000];
 
-/// What to do about the codes that are about the target.
+/// Error codes about the target, each with its remedy.
 const REMEDIES: [(&[u32], &str); 6] = [
     (&[10_003, 10_015, 50_027], "the webhook or its channel is gone: make a new webhook and set its address"),
     (&[220_001], "the channel is a forum: add ?thread_id=NUMBER to the address"),
-    (&[220_003], "only a forum has such threads: take thread_id and thread_name out of the address"),
-    (&[50_083, 160_005], "the thread is archived or locked: open it again, or take another"),
-    (&[50_001, 50_013], "the webhook may not post there: look at the channel's permissions"),
-    (&[50_006], "the address must end with the webhook's token: take off what follows it, such as /slack"),
+    (&[220_003], "the channel is not a forum: remove thread_id and thread_name from the address"),
+    (&[50_083, 160_005], "the thread is archived or locked: open it again, or use another"),
+    (&[50_001, 50_013], "the webhook may not post there: check the channel's permissions"),
+    (&[50_006], "the address must end with the webhook's token: remove the part after it, such as /slack"),
 ];
 
-/// The message makes no sound (`SUPPRESS_NOTIFICATIONS`).
+/// The flag of a message without sound (`SUPPRESS_NOTIFICATIONS`).
 const SILENT: u32 = 1 << 12;
 
 /// Reads `webhook_url`.
@@ -55,17 +53,17 @@ pub fn configure(section: &mut Section<'_>) -> Option<Setup> {
         }
         token(url.path())
     })?;
-    // It lets anybody post.
+    // The token is all that it takes to post.
     let secrets = vec![Secret::new(token)];
     let joint = if url.query().is_empty() { "" } else { "&" };
-    // Without wait=true Discord answers before it has the message, and reports nothing if it is lost.
+    // Without wait=true, Discord answers before it saves the message, and doesn't report its loss.
     let path = url.path().trim_end_matches('/');
     let address = url.with_path(&format!("{path}?{}{joint}wait=true", url.query()));
     Some(Setup::new(Service::Discord, Some(address), secrets))
 }
 
-/// Finds the token in `/api/webhooks/NUMBER/TOKEN`; a version may stand before `webhooks`. The Go program took
-/// anything that began so.
+/// Finds the token in `/api/webhooks/NUMBER/TOKEN`, or with a version in `/api/v10/webhooks/NUMBER/TOKEN`. The number
+/// may be missing, because the Go program accepted any path that began like this.
 fn token(path: &str) -> Result<&str, &'static str> {
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let rest = path.strip_prefix("/api/").unwrap_or("");
@@ -75,12 +73,12 @@ fn token(path: &str) -> Result<&str, &'static str> {
     let token =
         rest.trim_end_matches('/').trim_start_matches(|digit: char| digit.is_ascii_digit()).trim_start_matches('/');
     if token.ends_with("/slack") || token.ends_with("/github") {
-        return Err("must end with the webhook's token: take off what follows it, such as /slack");
+        return Err("must end with the webhook's token: remove the part after it, such as /slack");
     }
     Ok(token)
 }
 
-/// Writes a code block, in which Discord formats and mentions nothing, one line a notice.
+/// Writes a code block with one line for each notice. Discord formats and mentions nothing in it.
 pub fn render(digest: &Digest<'_>) -> String {
     let content = format!("```{}```", digest.lines("- ").replace('`', ""));
     let flags = match digest.urgency() {
@@ -94,36 +92,36 @@ pub fn render(digest: &Digest<'_>) -> String {
     )
 }
 
-/// Discord answers a message that it saved with that message, which has an `id`. Its errors have a `code`
-/// (docs.discord.com, JSON Error Codes).
+/// Reads Discord's answer: the saved message, which has an `id`, or an error with a `code` (docs.discord.com, JSON
+/// Error Codes).
 pub fn read(response: &Response) -> Reading {
-    let member = |name| json::field(&response.body, name);
+    let member = |name| json::member(&response.body, name);
     let errors = member("errors").unwrap_or("");
     let code = member("code").and_then(|code| code.parse().ok()).unwrap_or(0);
     let is_invalid = code == INVALID_FORM;
-    let said = match (member("message"), json::first(errors, "message")) {
-        (Some(_), Some(why)) if is_invalid => format!("{}: {why}", json::key(errors)),
-        (said, _) => said.unwrap_or("").into(),
+    let error_text = match (member("message"), json::first_string(errors, "message")) {
+        (Some(_), Some(why)) if is_invalid => format!("{}: {why}", json::first_key(errors)),
+        (message, _) => message.unwrap_or("").into(),
     };
     Reading {
-        is_taken: response.status == 204 || member("id").is_some(),
-        spent: spent(response),
+        is_accepted: response.status == 204 || member("id").is_some(),
+        limit_reset: limit_reset(response),
         pause: member("retry_after").and_then(outcome::seconds),
         // A form's other fields (thread_id, username) come from the settings.
-        is_about_message: ABOUT_MESSAGE.contains(&code) || is_invalid && json::key(errors) == "content",
-        said: Field::new(said.as_bytes()),
+        is_about_message: ABOUT_MESSAGE.contains(&code) || is_invalid && json::first_key(errors) == "content",
+        error_text: Field::new(error_text.as_bytes()),
         remedy: REMEDIES.iter().find(|(codes, _)| codes.contains(&code)).map_or("", |(_, remedy)| remedy),
         hint: None,
     }
 }
 
-/// How long to wait before the next message when this one was the last that the limit allowed.
-fn spent(response: &Response) -> Option<Duration> {
+/// How long to wait before the next message if this one used up the rate limit.
+fn limit_reset(response: &Response) -> Option<Duration> {
     let is_spent = response.header("x-ratelimit-remaining")? == "0";
     outcome::seconds(response.header("x-ratelimit-reset-after")?).filter(|_| is_spent)
 }
 
-/// A user name that Discord accepts: 1 to 80 characters, none of its reserved words or signs.
+/// Turns a host's name into a user name that Discord accepts: 1 to 80 characters, without its reserved words and signs.
 fn username(host: &str) -> String {
     let mut name = host.replace('`', "").replace(['@', '#', ':'], "-");
     for (word, split) in [("discord", 4), ("clyde", 3)] {
@@ -151,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_host_is_named_as_discord_allows() {
+    fn the_user_name_is_one_that_discord_accepts() {
         let (long, longer) = ("é".repeat(200), "\u{1f512}".repeat(80));
         let padded = format!("{} b", "a".repeat(79));
         let rows = [

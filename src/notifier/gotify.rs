@@ -1,4 +1,4 @@
-//! Gotify: an application of somebody's own server (gotify.net/api-docs, createMessage).
+//! Gotify: an application on a self-hosted server (gotify.net/api-docs, createMessage).
 
 use crate::http::Response;
 use crate::json;
@@ -8,7 +8,7 @@ use crate::rules::Urgency;
 use crate::text::Field;
 use crate::toml::Section;
 
-/// Gotify states no limit. This is as much as somebody reads on a telephone.
+/// Gotify documents no limit. This is as much as a person reads on a telephone.
 pub const CAPACITY: Capacity = Capacity { limit: 8192, unit: Unit::Bytes, around: 0, per_line: 1 };
 
 /// Reads `server_url` and `token`.
@@ -21,8 +21,8 @@ pub fn configure(section: &mut Section<'_>) -> Option<Setup> {
     Some(Setup { headers, ..Setup::new(Service::Gotify, Some(address), vec![token]) })
 }
 
-/// Writes a message with the host as its title. Gotify shows it as plain text: from 4 on it makes a sound, from 8 on
-/// it vibrates.
+/// Writes a message with the host as its title. Gotify shows it as plain text. A priority of 4 or more makes a sound,
+/// 8 or more vibrates.
 pub fn render(digest: &Digest<'_>) -> String {
     let priority = match digest.urgency() {
         Urgency::Quiet => 2,
@@ -33,19 +33,19 @@ pub fn render(digest: &Digest<'_>) -> String {
     format!(r#"{{"title":{title},"message":{message},"priority":{priority}}}"#)
 }
 
-/// Gotify answers a message that it took with that message, which has an `appid`; an error has an `errorCode`. The
-/// settings are never the reason for a 400.
+/// Reads Gotify's answer: the saved message, which has an `appid`, or an error with an `errorCode`. A 400 is never
+/// about the settings.
 pub fn read(response: &Response) -> Reading {
-    let member = |name| json::field(&response.body, name);
+    let member = |name| json::member(&response.body, name);
     let is_own_error = member("errorCode").is_some();
     let remedy = match response.status {
-        401 | 403 if is_own_error => "Gotify does not accept the token: set that of an application, not of a client",
+        401 | 403 if is_own_error => "Gotify does not accept the token: set an application's token, not a client's",
         _ => "",
     };
     Reading {
-        is_taken: member("appid").is_some(),
+        is_accepted: member("appid").is_some(),
         is_about_message: is_own_error,
-        said: Field::new(member("errorDescription").or(member("error")).unwrap_or("").as_bytes()),
+        error_text: Field::new(member("errorDescription").or(member("error")).unwrap_or("").as_bytes()),
         remedy,
         ..Reading::default()
     }
@@ -59,7 +59,7 @@ mod tests {
     const TARGET: &str = "server_url = 'http://gotify.lan/push/'\ntoken = 'AbC.dEf_123'";
 
     #[test]
-    fn urgency_is_a_priority_and_what_strangers_choose_is_plain_text() {
+    fn urgency_sets_the_priority_and_strangers_text_is_not_formatted() {
         let text = "<!channel> & `@everyone` [x](y) שרת <b>";
         for (urgency, priority) in [(Urgency::Quiet, 2), (Urgency::Normal, 5), (Urgency::Urgent, 8)] {
             let request = request_of(&target("gotify", TARGET), &[text, "b"], urgency, "");
@@ -72,7 +72,7 @@ mod tests {
 
     /// P4
     #[test]
-    fn each_documented_answer_has_its_outcome_and_its_remedy() {
+    fn each_documented_answer_has_its_outcome_and_remedy() {
         for (status, body, expected) in [
             (200, r#"{"id":25,"appid":5,"message":"x"}"#, "D"),
             (400, r#"{"error":"Bad Request","errorCode":400,"errorDescription":"Field 'message' is required"}"#, "X"),

@@ -1,4 +1,4 @@
-//! Matrix: a user of a homeserver writes into a room (spec.matrix.org, client-server API, Send events).
+//! Matrix: a user of a homeserver writes to a room (spec.matrix.org, client-server API, Sending events to a room).
 
 use std::time::Duration;
 
@@ -10,22 +10,22 @@ use crate::rules::Urgency;
 use crate::text::{Field, percent_encoded};
 use crate::toml::Section;
 
-/// An event holds 65,536 bytes, and JSON can double a text's length. This is as much as somebody reads.
+/// An event holds 65,536 bytes, and JSON can double a text's length. This is as much as a person reads.
 pub const CAPACITY: Capacity = Capacity { limit: 16_384, unit: Unit::Bytes, around: 0, per_line: 1 };
 
-/// Bytes of a room's identifier.
+/// Bytes in a room's ID.
 const ROOM_LIMIT: usize = 255;
 
-/// Errors about the message.
+/// Error codes about the message.
 const ABOUT_MESSAGE: [&str; 3] = ["M_TOO_LARGE", "M_BAD_JSON", "M_NOT_JSON"];
 
-/// What to do about the errors that are about the target.
+/// Error codes about the target, each with its remedy.
 const REMEDIES: [(&[&str], &str); 5] = [
     (&["M_UNKNOWN_TOKEN", "M_MISSING_TOKEN"], "the server does not know the token: log in again and set the new one"),
     (&["M_FORBIDDEN"], "let the user join the room, and give it the right to write there"),
     (&["M_USER_DEACTIVATED", "M_USER_LOCKED", "M_USER_SUSPENDED"], "the user's account is closed: use another one"),
     (&["M_NOT_FOUND", "M_INVALID_PARAM"], "there is no such room: check `room`"),
-    (&["M_UNRECOGNIZED"], "check `server_url`: it is what /.well-known/matrix/client names, without a path"),
+    (&["M_UNRECOGNIZED"], "check `server_url`: it is the address in /.well-known/matrix/client, without a path"),
 ];
 
 /// Reads `server_url`, `room` and `token`.
@@ -44,12 +44,12 @@ pub fn configure(section: &mut Section<'_>) -> Option<Setup> {
     Some(Setup { bearer: Some(token), method: Method::Put, ..Setup::new(Service::Matrix, Some(address), Vec::new()) })
 }
 
-/// Where a message is put. The transaction ID lets the server recognise a second copy.
-pub fn place(room: &Url, key: u64) -> Url {
+/// The address for one message. It ends with the transaction ID, by which the server recognises a retry.
+pub fn event_url(room: &Url, key: u64) -> Url {
     room.with_path(&format!("{}/{key:016x}", room.path()))
 }
 
-/// Writes plain text that mentions nobody. By default a notice makes no sound.
+/// Writes plain text without mentions. By default, clients make no sound for an `m.notice`.
 pub fn render(digest: &Digest<'_>) -> String {
     let kind = match digest.urgency() {
         Urgency::Quiet => "m.notice",
@@ -58,16 +58,16 @@ pub fn render(digest: &Digest<'_>) -> String {
     format!(r#"{{"msgtype":"{kind}","body":{},"m.mentions":{{}}}}"#, json::string(&digest.lines("")))
 }
 
-/// A server answers an event that it took with its `event_id`, and everything else with an `errcode`.
+/// Reads the server's answer: the event's `event_id`, or an error with an `errcode`.
 pub fn read(response: &Response) -> Reading {
-    let member = |name| json::field(&response.body, name);
+    let member = |name| json::member(&response.body, name);
     let code = member("errcode").unwrap_or("");
     let pause = member("retry_after_ms").and_then(|pause| pause.parse().ok()).map(Duration::from_millis);
     Reading {
-        is_taken: member("event_id").is_some(),
+        is_accepted: member("event_id").is_some(),
         pause,
         is_about_message: ABOUT_MESSAGE.contains(&code),
-        said: Field::new(member("error").unwrap_or(code).as_bytes()),
+        error_text: Field::new(member("error").unwrap_or(code).as_bytes()),
         remedy: REMEDIES.iter().find(|(codes, _)| codes.contains(&code)).map_or("", |(_, remedy)| remedy),
         ..Reading::default()
     }
@@ -81,7 +81,7 @@ mod tests {
     const TARGET: &str = "server_url = 'http://matrix.lan'\nroom = '!aB/c:matrix.lan'\ntoken = 'syt_s3cret'";
 
     #[test]
-    fn what_strangers_choose_mentions_nobody_and_a_quiet_notice_makes_no_sound() {
+    fn strangers_text_mentions_nobody_and_a_quiet_notice_makes_no_sound() {
         let text = "@room <!channel> <b>&amp;</b> `@everyone` [x](y) שרת";
         for (urgency, kind) in [(Urgency::Quiet, "m.notice"), (Urgency::Normal, "m.text")] {
             let body = request_of(&target("matrix", TARGET), &[text], urgency, "").body;
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_notices_have_the_same_transaction_and_one_more_makes_another() {
+    fn the_same_notices_have_the_same_transaction_id_and_others_have_another() {
         let target = target("matrix", TARGET);
         let url = |texts: &[&str]| request_of(&target, texts, Urgency::Normal, "").url.reveal().to_owned();
         assert!(
@@ -104,7 +104,7 @@ mod tests {
 
     /// P4
     #[test]
-    fn each_documented_answer_has_its_outcome_and_its_remedy() {
+    fn each_documented_answer_has_its_outcome_and_remedy() {
         let error = |code: &str| format!(r#"{{"errcode":"{code}","error":"said","retry_after_ms":2500}}"#);
         for (status, body, expected) in [
             (200, r#"{"event_id":"$YUwRidLecu:example.com"}"#.into(), "D"),

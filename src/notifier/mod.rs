@@ -48,9 +48,9 @@ use std::cmp::Reverse;
 
 use crate::http::{Method, Request, Response, Url};
 #[cfg(feature = "email")]
-use crate::mail::Letter;
+use crate::mail::Mail;
 use crate::notice::LONGEST;
-use crate::notifier::outcome::{Asked, Reading};
+use crate::notifier::outcome::{Reading, Sent};
 use crate::rules::Filter;
 use crate::text::Secret;
 use crate::toml::Section;
@@ -132,7 +132,7 @@ pub enum Message {
     Post(Request),
     /// To be mailed.
     #[cfg(feature = "email")]
-    Mail(Letter),
+    Mail(Mail),
     /// To be printed.
     Print(String),
 }
@@ -226,7 +226,7 @@ impl Notifier {
             Service::Gotify => (gotify::render(digest), None),
             #[cfg(feature = "matrix")]
             Service::Matrix => {
-                (matrix::render(digest), self.setup.address.as_ref().map(|room| matrix::place(room, key)))
+                (matrix::render(digest), self.setup.address.as_ref().map(|room| matrix::event_url(room, key)))
             }
             #[cfg(feature = "pushover")]
             Service::Pushover(keys) => (pushover::render(digest, keys), None),
@@ -272,7 +272,7 @@ impl Notifier {
         };
         let has_token = self.setup.bearer.is_some() || !self.setup.headers.is_empty() || url.user().is_some();
         let shown = format!("{}{}", url.origin(), self.path_without_secrets(url));
-        outcome::judge(&response, reading, Asked { method: self.setup.method, url, shown: &shown, has_token })
+        outcome::judge(&response, reading, Sent { method: self.setup.method, url, shown: &shown, has_token })
     }
 
     /// What is wrong with the settings, although they work; with the remedy.

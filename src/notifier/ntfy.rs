@@ -1,4 +1,5 @@
-//! ntfy: a topic, published to as JSON, in which any host name survives (docs.ntfy.sh, Publish as JSON).
+//! ntfy: a topic, to which notices are published as JSON, because headers can't hold every host name (docs.ntfy.sh,
+//! Publish as JSON).
 
 use std::time::Duration;
 
@@ -10,48 +11,47 @@ use crate::rules::Urgency;
 use crate::text::{Field, Secret, percent_encoded};
 use crate::toml::Section;
 
-/// A message that has 4096 bytes or more becomes an attachment (ntfy's `util.Peek`). A line break is
-/// counted for the last line too, so that none has more than 4095.
+/// A message of 4096 bytes or more becomes an attachment (ntfy's `util.Peek`). The last line has no line break, so a
+/// full message has 4095.
 pub const CAPACITY: Capacity = Capacity { limit: 4096, unit: Unit::Bytes, around: 0, per_line: 1 };
 
-/// ntfy gives one more message every five seconds when its burst of sixty is used up.
+/// After a burst of sixty messages, ntfy accepts one every five seconds.
 const BURST_PAUSE: Duration = Duration::from_secs(6);
 
-/// The daily quota is reset at midnight in UTC; asking each hour is early enough.
+/// ntfy resets the daily quota at midnight in UTC. A retry each hour is soon enough.
 const QUOTA_PAUSE: Duration = Duration::from_hours(1);
 
-/// Characters of a topic: ntfy's own rule.
+/// Characters in a topic: ntfy's own limit.
 const TOPIC_LIMIT: usize = 64;
 
-/// What ntfy serves below a topic.
+/// Paths that ntfy serves below a topic.
 const ENDPOINTS: [&str; 8] = ["publish", "send", "trigger", "json", "sse", "raw", "ws", "auth"];
 
-/// The hint that a server takes messages at the topic's own path, where a proxy lets nothing else through.
+/// The hint to post to the topic's own path, because a proxy lets nothing else through.
 const BY_PATH: &str = "by path";
 
-/// Codes of ntfy's errors (docs.ntfy.sh lists them) that are about the message: it isn't UTF-8, isn't JSON, is
-/// too large.
+/// ntfy's error codes (docs.ntfy.sh lists them) about the message: not UTF-8, not JSON, too large.
 const ABOUT_MESSAGE: [&str; 4] = ["40011", "40017", "41301", "41303"];
 
-/// What to do about the codes that are about the target.
+/// Error codes about the target, each with its remedy.
 const REMEDIES: [(&[&str], &str); 3] = [
-    (&["40009", "40010"], "ntfy allows no topic of this name: choose another"),
+    (&["40009", "40010"], "ntfy does not allow a topic of this name: choose another"),
     (&["40101"], "ntfy does not accept the token, or the name and password: set the right ones"),
-    (&["40301"], "who posts here may not write to this topic: set a token whose user may, or choose another topic"),
+    (&["40301"], "ntfy does not allow writing to this topic: set the token of a user who may, or choose another topic"),
 ];
 
 /// A topic on a server.
 #[derive(Clone, Debug)]
 pub struct Topic {
     name: Secret,
-    /// Where it is read and, by path, written.
+    /// The topic's own address.
     own: Url,
-    /// Whether ntfy could not take it as the name of a topic: some other server serves this path.
+    /// Whether ntfy would refuse its name, so that another server must serve this path.
     is_foreign: bool,
 }
 
 impl Topic {
-    /// Where ntfy tells whether somebody may use the topic.
+    /// The address at which ntfy answers whether the caller may read the topic.
     pub fn access(&self) -> Url {
         let query = if self.own.query().is_empty() { String::new() } else { format!("?{}", self.own.query()) };
         self.own.with_path(&format!("{}/auth{query}", self.own.path()))
@@ -73,14 +73,14 @@ pub fn configure(section: &mut Section<'_>) -> Option<Setup> {
     section.check("topic_url", &found, |_| match name {
         "" => Err("must end with a topic, such as https://ntfy.sh/mytopic".into()),
         endpoint if !base.is_empty() && ENDPOINTS.contains(&endpoint) => {
-            Err(format!("ends with /{endpoint}, which is not the topic: take that off"))
+            Err(format!("ends with /{endpoint}, which is not the topic: remove that"))
         }
         _ => Ok(()),
     })?;
     let is_topic =
         name.len() <= TOPIC_LIMIT && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
     let name = Secret::new(name);
-    // Whoever knows the topic or what is in the query (`auth=`) can read or post.
+    // The topic, or a value in the query (`auth=`), is all that it takes to read or post.
     let values = url.query().split('&').filter_map(|part| part.split_once('=')).map(|(_, value)| Secret::new(value));
     let password = url.user().and_then(|user| user.reveal().split_once(':')).map(|(_, password)| Secret::new(password));
     let secrets = values.chain([name.clone()]).chain(password).collect();
@@ -90,7 +90,7 @@ pub fn configure(section: &mut Section<'_>) -> Option<Setup> {
     Some(Setup { bearer, ..Setup::new(Service::Ntfy(topic), Some(address), secrets) })
 }
 
-/// Writes a message with the host as its title; and its own address, if it isn't to be posted as JSON.
+/// Writes a message with the host as its title. Also returns the address, if the message can't be posted as JSON.
 pub fn render(digest: &Digest<'_>, topic: &Topic, hint: &str) -> (String, Option<Url>) {
     let priority = match digest.urgency() {
         Urgency::Quiet => 2,
@@ -113,32 +113,40 @@ pub fn render(digest: &Digest<'_>, topic: &Topic, hint: &str) -> (String, Option
     (body, None)
 }
 
-/// ntfy answers a message that it took with its `id`; an error has a `code`, which in a 429 says which limit was
-/// hit. What isn't ntfy's own may be a proxy's that lets only the topic's path through.
+/// Reads ntfy's answer: the message's `id`, or an error with a `code`, which in a 429 says which limit was reached. An
+/// error without a code may come from a proxy that lets only the topic's path through.
 pub fn read(response: &Response, hint: &str) -> Reading {
-    let code = json::field(&response.body, "code");
+    let code = json::member(&response.body, "code");
     let is_among = |codes: &[&str]| code.is_some_and(|code| codes.contains(&code));
-    let is_fenced = matches!(response.status, 401 | 403 | 404 | 405) && code.is_none() && hint.is_empty();
-    let pause = if is_among(&["42901"]) { Some(BURST_PAUSE) } else { None };
+    let is_blocked = matches!(response.status, 401 | 403 | 404 | 405) && code.is_none() && hint.is_empty();
+    let pause = match code {
+        Some("42901") => Some(BURST_PAUSE),
+        Some("42908" | "42909") => Some(QUOTA_PAUSE),
+        _ => None,
+    };
     Reading {
-        is_taken: json::field(&response.body, "id").is_some(),
-        pause: pause.or(is_among(&["42908", "42909"]).then_some(QUOTA_PAUSE)),
+        is_accepted: json::member(&response.body, "id").is_some(),
+        pause,
         is_about_message: is_among(&ABOUT_MESSAGE),
-        hint: is_fenced.then(|| BY_PATH.into()),
-        said: json::field(&response.body, "error").map(|said| Field::new(said.as_bytes())).unwrap_or_default(),
+        hint: is_blocked.then(|| BY_PATH.into()),
+        error_text: json::member(&response.body, "error").map(|text| Field::new(text.as_bytes())).unwrap_or_default(),
         remedy: REMEDIES.iter().find(|(codes, _)| is_among(codes)).map_or("", |(_, remedy)| remedy),
         ..Reading::default()
     }
 }
 
-/// The access token, or `user:password`; an empty one means none. It becomes a header, and so must be one word.
+/// Reads the access token or `user:password`. An empty one means none.
 fn token(section: &mut Section<'_>) -> Option<Secret> {
     let found = section.secret("token").filter(|found| !found.value.reveal().is_empty())?;
     section.check("token", &found, |token| {
-        // A name and a password are encoded.
-        let token_text = token.reveal();
-        let is_pair = token_text.contains(':') && !token_text.contains(char::is_control);
-        let is_word = is_pair || token_text.bytes().all(|byte| byte.is_ascii_graphic());
-        is_word.then(|| token.clone()).ok_or("must be one word of ASCII characters, or name:password")
+        // A token becomes a header as it is; a name and a password are encoded as base64.
+        let text = token.reveal();
+        let is_pair = text.contains(':') && !text.contains(char::is_control);
+        let is_word = text.bytes().all(|byte| byte.is_ascii_graphic());
+        if is_pair || is_word {
+            Ok(token.clone())
+        } else {
+            Err("must be one word of ASCII characters, or name:password")
+        }
     })
 }

@@ -10,22 +10,24 @@ use crate::rules::Urgency;
 use crate::text::{Field, Secret};
 use crate::toml::Section;
 
-/// A message holds 1024 characters of up to four bytes; a line break is counted for the last line too.
+/// A message holds 1024 characters of up to four bytes.
 pub const CAPACITY: Capacity = Capacity { limit: 1024, unit: Unit::Characters, around: 0, per_line: 1 };
 
-/// Where Pushover takes requests; a setting can name a relay instead.
+/// Pushover's API. A setting can name a relay instead.
 const API: &str = "https://api.pushover.net";
 
-/// Characters of a title.
+/// Characters in a title.
 const TITLE_WIDTH: usize = 250;
 
-/// A 429 says that the month's quota is used up; asking each hour is early enough.
+/// A 429 means that the month's quota is used up. A retry each hour is soon enough.
 const QUOTA_PAUSE: Duration = Duration::from_hours(1);
 
-/// Who sends, and who reads.
+/// The sending application and the receiving user.
 #[derive(Clone, Debug)]
 pub struct Keys {
+    /// The application's API token.
     token: Secret,
+    /// The user key, or a group's.
     user: Secret,
 }
 
@@ -55,22 +57,22 @@ pub fn render(digest: &Digest<'_>, keys: &Keys) -> String {
     )
 }
 
-/// Pushover answers what it took with `"status": 1`. An error has a list `errors`, and a member for what is wrong,
-/// such as `"token": "invalid"`.
+/// Reads Pushover's answer: `"status": 1`, or an error with a list `errors` and a member for each wrong parameter, such
+/// as `"token": "invalid"`.
 pub fn read(response: &Response) -> Reading {
-    let member = |name| json::field(&response.body, name);
+    let member = |name| json::member(&response.body, name);
     let is_own_error = member("status").is_some_and(|status| status != "1");
     let remedy = match (member("token"), member("user")) {
         (Some(_), _) => "Pushover does not know the token: set the application's API token",
         (_, Some(_)) => "Pushover does not know the user: set the user key (or a group's), and check its devices",
         (None, None) => "",
     };
-    let said = member("errors").unwrap_or("").trim_matches(['[', ']', '"']);
+    let error_text = member("errors").unwrap_or("").trim_matches(['[', ']', '"']);
     Reading {
-        is_taken: member("status") == Some("1"),
+        is_accepted: member("status") == Some("1"),
         pause: Some(QUOTA_PAUSE),
         is_about_message: is_own_error && member("message").is_some(),
-        said: Field::new(said.as_bytes()),
+        error_text: Field::new(error_text.as_bytes()),
         remedy,
         ..Reading::default()
     }
@@ -84,7 +86,7 @@ mod tests {
     const TARGET: &str = "api_base = 'http://127.0.0.1'\ntoken = 'azGDORePK8gMaC0'\nuser = 'uQiRzpo4DXghDm'";
 
     #[test]
-    fn urgency_is_a_priority_and_what_strangers_choose_is_plain_text() {
+    fn urgency_sets_the_priority_and_strangers_text_is_not_formatted() {
         let text = "<b>&amp; `@everyone` [x](y) \u{1f512} שרת";
         for (urgency, priority) in [(Urgency::Quiet, -1), (Urgency::Normal, 0), (Urgency::Urgent, 1)] {
             let body = request_of(&target("pushover", TARGET), &[text], urgency, "").body;
@@ -96,7 +98,7 @@ mod tests {
 
     /// P4
     #[test]
-    fn each_documented_answer_has_its_outcome_and_its_remedy() {
+    fn each_documented_answer_has_its_outcome_and_remedy() {
         for (status, body, expected) in [
             (200, r#"{"status":1,"request":"647d2300-702c"}"#, "D"),
             (400, r#"{"token":"invalid","errors":["application token is invalid"],"status":0}"#, "R Pushover does not"),

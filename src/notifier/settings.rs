@@ -1,10 +1,10 @@
-//! Settings that several services have.
+//! Readers for settings that several services have. Each returns `None` after a mistake.
 
 use crate::http::Url;
 use crate::text::Secret;
 use crate::toml::Section;
 
-/// A webhook's whole address, and what in it lets anybody post: its last part, and the values in its query.
+/// Reads a webhook's address. Also returns its secrets: the last part of its path, and the values in its query.
 #[cfg(any(feature = "slack", feature = "teams"))]
 pub fn webhook(section: &mut Section<'_>, key: &str) -> Option<(Url, Vec<Secret>)> {
     let found = section.required(key, Section::secret)?;
@@ -17,7 +17,7 @@ pub fn webhook(section: &mut Section<'_>, key: &str) -> Option<(Url, Vec<Secret>
     Some((url, secrets))
 }
 
-/// A word that becomes a header or stands in a body.
+/// Reads a secret that must be safe in a header: one word of ASCII.
 #[cfg(any(feature = "gotify", feature = "matrix", feature = "pushover"))]
 pub fn word(section: &mut Section<'_>, key: &str) -> Option<Secret> {
     let found = section.required(key, Section::secret)?;
@@ -27,7 +27,7 @@ pub fn word(section: &mut Section<'_>, key: &str) -> Option<Secret> {
     })
 }
 
-/// The address of somebody's own server. Paths go behind it.
+/// Reads the address of a self-hosted server, to which paths are appended.
 #[cfg(any(feature = "gotify", feature = "matrix"))]
 pub fn server(section: &mut Section<'_>, key: &str) -> Option<Url> {
     let found = section.required(key, Section::secret)?;
@@ -35,7 +35,7 @@ pub fn server(section: &mut Section<'_>, key: &str) -> Option<Url> {
     section.check(key, &found, |_| if url.query().is_empty() { Ok(url.clone()) } else { Err("must have no query") })
 }
 
-/// The address of a service's interface: the setting `key`, or the public one. Paths go behind it.
+/// Reads the address of a service's API, to which paths are appended. The default is `public`.
 #[cfg(any(feature = "pushover", feature = "telegram"))]
 pub fn base(section: &mut Section<'_>, key: &str, public: &str) -> Option<Url> {
     let Some(found) = section.secret(key).filter(|found| !found.value.reveal().is_empty()) else {

@@ -1,5 +1,5 @@
 //! Slack: an incoming webhook (docs.slack.dev, Sending messages using incoming webhooks). Mattermost and Rocket.Chat
-//! have the same, with other rules for the text.
+//! have compatible webhooks, with other rules for the text.
 
 use crate::http::Response;
 use crate::json;
@@ -8,59 +8,59 @@ use crate::notifier::{Capacity, Digest, Service, Setup, Unit, settings};
 use crate::text::Field;
 use crate::toml::Section;
 
-/// Slack advises 4000 characters and cuts at 40,000. This holds a notice of 900 characters that are all escaped. The
-/// code block's fence takes six, a line break one.
+/// Slack recommends up to 4000 characters and truncates at 40,000. This fits a notice of 900 characters even if all of
+/// them are escaped. The code block's fence takes six, a line break one.
 pub const CAPACITY: Capacity = Capacity { limit: 4600, unit: Unit::Entities, around: 6, per_line: 1 };
 
-/// Mattermost splits a message behind 16,383 characters, or 4000 if its database is old.
+/// Mattermost splits a message after 16,383 characters, or after 4000 with an old database.
 #[cfg(feature = "mattermost")]
 pub const MATTERMOST: Capacity = Capacity { limit: 4000, unit: Unit::Utf16, around: 8, per_line: 1 };
 
-/// Rocket.Chat takes 1000 characters in practice, 5000 as it is set at first.
+/// Rocket.Chat accepts 5000 characters by default, often 1000 in practice.
 #[cfg(feature = "rocketchat")]
 pub const ROCKETCHAT: Capacity = Capacity { limit: 1000, unit: Unit::Characters, around: 8, per_line: 1 };
 
-/// What is said of a message that is wrong by itself.
+/// Errors about the message.
 const ABOUT_MESSAGE: [&str; 4] = ["invalid_payload", "no_text", "msg_too_long", "error-message-size-exceeded"];
 
-/// What is said of a target that is wrong, and what to do about it.
+/// Errors about the target, each with its remedy.
 const REMEDIES: [(&str, &str); 9] = [
     ("no_service", "the webhook is gone or switched off: make a new one and set its address"),
     ("no_team", "the workspace is gone: check the address"),
     ("no_active_hooks", "the webhook is switched off: switch it on"),
-    ("invalid_token", "the address is not whole: copy it again"),
+    ("invalid_token", "the address is incomplete: copy it again"),
     ("channel_not_found", "the channel is gone: make a webhook for another"),
-    ("channel_is_archived", "the channel is archived: take it out of the archive, or make a webhook for another"),
+    ("channel_is_archived", "the channel is archived: unarchive it, or make a webhook for another"),
     ("action_prohibited", "an administrator of the workspace forbids it"),
     ("posting_to_general_channel_denied", "an administrator forbids it in this channel: make a webhook for another"),
     ("Invalid webhook", "the webhook is gone: make a new one and set its address"),
 ];
 
-/// Which rules the text follows.
+/// The rules for a message's text.
 #[derive(Clone, Copy, Debug)]
 pub enum Dialect {
     /// `&`, `<` and `>` are escaped.
     Slack,
-    /// Nothing can be escaped. Nothing in a code block is a mention.
+    /// There are no escapes, and no mentions in a code block.
     #[cfg(feature = "mattermost")]
     Mattermost,
-    /// Nothing can be escaped. A code block still mentions people.
+    /// There are no escapes, and a code block can mention people.
     #[cfg(feature = "rocketchat")]
     RocketChat,
 }
 
-/// Reads `webhook_url`.
+/// Reads `webhook_url` for Slack.
 pub fn configure(section: &mut Section<'_>) -> Option<Setup> {
     setup(section, Dialect::Slack)
 }
 
-/// The same.
+/// Reads `webhook_url` for Mattermost.
 #[cfg(feature = "mattermost")]
 pub fn configure_mattermost(section: &mut Section<'_>) -> Option<Setup> {
     setup(section, Dialect::Mattermost)
 }
 
-/// The same.
+/// Reads `webhook_url` for Rocket.Chat.
 #[cfg(feature = "rocketchat")]
 pub fn configure_rocketchat(section: &mut Section<'_>) -> Option<Setup> {
     setup(section, Dialect::RocketChat)
@@ -71,9 +71,9 @@ fn setup(section: &mut Section<'_>, dialect: Dialect) -> Option<Setup> {
     Some(Setup::new(Service::Slack(dialect), Some(url), secrets))
 }
 
-/// Writes a code block, in which nothing is formatted, one line a notice.
+/// Writes a code block, in which nothing is formatted, with one line for each notice.
 pub fn render(digest: &Digest<'_>, dialect: Dialect) -> String {
-    // No text of a notice may end the block.
+    // A backquote in a notice could end the block.
     let lines = digest.lines("").replace('`', "'");
     let text = match dialect {
         Dialect::Slack => {
@@ -88,18 +88,18 @@ pub fn render(digest: &Digest<'_>, dialect: Dialect) -> String {
     format!(r#"{{"text":{}}}"#, json::string(&text))
 }
 
-/// Slack and Mattermost answer what they took with the word `ok`, Rocket.Chat with `"success": true`. Slack's errors
-/// are a word, Mattermost's have a `message`, Rocket.Chat's an `error`.
+/// Reads an answer. Success is the word `ok`, or `"success": true` from Rocket.Chat. An error is a word from Slack, and
+/// has a `message` from Mattermost or an `error` from Rocket.Chat.
 pub fn read(response: &Response) -> Reading {
-    let member = |name| json::field(&response.body, name);
+    let member = |name| json::member(&response.body, name);
     let text = str::from_utf8(&response.body).unwrap_or("").trim();
     let is_word = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_lowercase() || b"_-".contains(&byte));
-    let said = if is_word { text } else { member("message").or(member("error")).unwrap_or("") };
+    let error = if is_word { text } else { member("message").or(member("error")).unwrap_or("") };
     Reading {
-        is_taken: text == "ok" || member("success") == Some("true"),
-        is_about_message: ABOUT_MESSAGE.iter().any(|word| said.contains(word)),
-        said: Field::new(said.as_bytes()),
-        remedy: REMEDIES.iter().find(|(words, _)| said.contains(words)).map_or("", |(_, remedy)| remedy),
+        is_accepted: text == "ok" || member("success") == Some("true"),
+        is_about_message: ABOUT_MESSAGE.iter().any(|word| error.contains(word)),
+        error_text: Field::new(error.as_bytes()),
+        remedy: REMEDIES.iter().find(|(words, _)| error.contains(words)).map_or("", |(_, remedy)| remedy),
         ..Reading::default()
     }
 }
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn what_strangers_choose_is_neither_a_mention_nor_a_link_nor_formatting() {
+    fn strangers_text_makes_no_mention_link_or_formatting() {
         for (given, expected) in [
             ("<!channel> & <@U1>", "```&lt;!channel&gt; &amp; &lt;@U1&gt;```"),
             ("``` @everyone *x* ```", "```''' @everyone *x* '''```"),
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn escapes_count_for_the_length_of_a_message() {
+    fn escapes_count_towards_the_length_of_a_message() {
         let mut room = target("slack", TARGET).capacity.room();
         let line = "&".repeat(100);
         let count = (0..100).take_while(|_| room.take(&line)).count();
@@ -143,7 +143,7 @@ mod tests {
 
     /// P4
     #[test]
-    fn each_documented_answer_has_its_outcome_and_its_remedy() {
+    fn each_documented_answer_has_its_outcome_and_remedy() {
         for (status, body, expected) in [
             (200, "ok", "D"),
             (200, r#"{"success":true}"#, "D"),
@@ -157,7 +157,7 @@ mod tests {
                 "R the webhook is",
             ),
             (403, "action_prohibited", "R an administrator of the workspace"),
-            (403, "invalid_token", "R the address is not whole"),
+            (403, "invalid_token", "R the address is incomplete"),
             (404, "no_service", "R the webhook is gone"),
             (404, "channel_not_found", "R the channel is gone"),
             (410, "channel_is_archived", "R the channel is archived"),

@@ -1,4 +1,4 @@
-//! Targets: the section `notification`, which lists them by name, and one section for each.
+//! Reads the targets: the section `notification`, which lists their names, and the section of each.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use crate::notifier::{Notifier, OPTIONAL, Row, SERVICES};
 use crate::rules::Filter;
 use crate::toml::Section;
 
-/// Characters of a target's name.
+/// Characters in a target's name.
 const NAME_LIMIT: usize = 32;
 
 /// A target's name: 1 to 32 of a-z, 0-9, `_` and `-`.
@@ -14,7 +14,7 @@ const NAME_LIMIT: usize = 32;
 pub struct Name(String);
 
 impl Name {
-    /// Takes a name if it is one.
+    /// Checks a name.
     pub fn parse(text: &str) -> Option<Self> {
         let is_name = (1..=NAME_LIMIT).contains(&text.len())
             && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte));
@@ -33,8 +33,8 @@ impl fmt::Display for Name {
     }
 }
 
-/// Reads the section `notification`: the targets that `service` lists, as far as they are complete. A section
-/// that it does not list must be right all the same.
+/// Reads the section `notification`, and returns the targets that `service` lists and that have no mistakes. Sections
+/// of other targets are checked too.
 pub fn configure(mut section: Section<'_>) -> Vec<Notifier> {
     let listed = listed(&mut section);
     let targets = listed.iter().filter_map(|name| target(&mut section, name.clone())).collect();
@@ -49,10 +49,10 @@ pub fn configure(mut section: Section<'_>) -> Vec<Notifier> {
     targets
 }
 
-/// The names in `service`: each is a service or has a section.
+/// Reads the names in `service`. Each must be a service or have a section.
 fn listed(section: &mut Section<'_>) -> Vec<Name> {
     let mut names = Vec::new();
-    // Before anything is configured, there is nothing to say.
+    // A new configuration without targets is not a mistake.
     let is_bare = !section.has("service") && section.tables().is_empty();
     let found = if is_bare { None } else { section.required("service", Section::strings) };
     let is_target = |name: &Name| service(name.as_str()).is_some() || section.tables().contains(&name.as_str());
@@ -78,7 +78,7 @@ fn target(parent: &mut Section<'_>, name: Name) -> Option<Notifier> {
     Some(Notifier { name, service, filter, capacity: *capacity, detail: *detail, is_direct, setup: setup? })
 }
 
-/// The service that a target uses: the one that it is named after, or the one that its section names.
+/// Finds the service of a target: the one that it is named after, or the one that its section names.
 fn service_of(section: &mut Section<'_>, name: &Name) -> Option<&'static Row> {
     let own = service(name.as_str());
     if own.is_none() && !section.has("service") {
@@ -101,21 +101,24 @@ fn service(name: &str) -> Option<&'static Row> {
     SERVICES.iter().find(|row| row.name == name)
 }
 
-/// Says so if a service is one that this build was made without.
+/// Explains that this build lacks a service. `None` if it has it, or if no build does.
 fn lacking(name: &str) -> Option<String> {
     let is_lacking = OPTIONAL.contains(&name) && service(name).is_none();
     is_lacking.then(|| format!("is a service that this build lacks: use a build with the feature `{name}`"))
 }
 
-/// `it can be "discord", "ntfy" or "stdout"`
+/// Lists the services: `it can be "discord", "ntfy" or "stdout"`
 pub fn choice() -> String {
     let names: Vec<String> = SERVICES.iter().map(|row| format!("{:?}", row.name)).collect();
     let (last, others) = names.split_last().expect("there are services");
     format!("it can be {} or {last}", others.join(", "))
 }
 
-/// Says what was given instead of a service, but not if it may be an address in the wrong place, a secret.
+/// Explains that a text is not a service. It isn't shown if it may be an address, which is a secret.
 fn no_service(given: &str) -> String {
-    let is_wrong = || if given.contains('/') { choice() } else { format!("is {given:?}; {}", choice()) };
-    lacking(given).unwrap_or_else(is_wrong)
+    match lacking(given) {
+        Some(why) => why,
+        None if given.contains('/') => choice(),
+        None => format!("is {given:?}; {}", choice()),
+    }
 }

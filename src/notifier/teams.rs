@@ -1,5 +1,5 @@
-//! Microsoft Teams: a workflow that posts an adaptive card when a webhook request is received. Its address is on
-//! whichever host Microsoft uses this year.
+//! Microsoft Teams: a workflow that posts an adaptive card when it receives a webhook request. Microsoft has changed
+//! the host of such addresses, so any host is accepted.
 
 use crate::http::Response;
 use crate::json;
@@ -8,20 +8,19 @@ use crate::notifier::{Capacity, Digest, Service, Setup, Unit, settings};
 use crate::text::Field;
 use crate::toml::Section;
 
-/// A message holds 28 KB, in practice 21. JSON can double a text's length; the rest is for the card, and for the
-/// block that each line is.
+/// A message holds 28 KB, in practice 21. JSON can double a text's length, and the card and its blocks need the rest.
 pub const CAPACITY: Capacity = Capacity { limit: 10_000, unit: Unit::Bytes, around: 400, per_line: 70 };
 
-/// What to do about errors of Azure, by a part of their codes.
+/// Parts of Azure's error codes, each with a remedy. The first that matches counts.
 const REMEDIES: [(&str, &str); 7] = [
-    // Azure says this of a deleted one, too.
+    // Azure reports this for a deleted workflow too.
     ("NotEnabled", "the workflow is switched off or gone: switch it on, or make a new one and set its address"),
     ("Disabled", "the workflow is switched off: switch it on in Teams"),
-    ("Suspended", "the workflow is suspended: look at it in Power Automate"),
+    ("Suspended", "the workflow is suspended: check it in Power Automate"),
     ("NotFound", "the workflow is gone: make a new one and set its address"),
-    ("Signature", "the address is not whole, or its signature was renewed: copy it from the workflow again"),
-    ("Authori", "the address is not whole, or its signature was renewed: copy it from the workflow again"),
-    ("Authentication", "the workflow must let anyone trigger it, and the address must be whole: copy it again"),
+    ("Signature", "the address is incomplete, or its signature was renewed: copy it from the workflow again"),
+    ("Authori", "the address is incomplete, or its signature was renewed: copy it from the workflow again"),
+    ("Authentication", "the workflow must let anyone trigger it, and the address must be complete: copy it again"),
 ];
 
 /// Reads `webhook_url`.
@@ -30,7 +29,7 @@ pub fn configure(section: &mut Section<'_>) -> Option<Setup> {
     Some(Setup::new(Service::Teams, Some(url), secrets))
 }
 
-/// Writes an adaptive card, one block a notice. In a `TextRun` nothing is Markdown (adaptivecards.io).
+/// Writes an adaptive card with a block for each notice. A `TextRun` has no Markdown (adaptivecards.io).
 pub fn render(digest: &Digest<'_>) -> String {
     let block = |text: &str| {
         let text = json::string(text);
@@ -47,16 +46,16 @@ pub fn render(digest: &Digest<'_>) -> String {
     )
 }
 
-/// Teams accepts a message with 202 before it is posted, and offers nothing better. An error is
+/// Reads Azure's answer: 202 before the message is posted, the only confirmation there is, or an error
 /// `{"error": {"code": …, "message": …}}`.
 pub fn read(response: &Response) -> Reading {
-    let error = json::field(&response.body, "error").unwrap_or("");
-    let member = |name| json::field(error.as_bytes(), name).unwrap_or("");
+    let error = json::member(&response.body, "error").unwrap_or("");
+    let member = |name| json::member(error.as_bytes(), name).unwrap_or("");
     let code = member("code");
     Reading {
-        is_taken: response.status == 202,
+        is_accepted: response.status == 202,
         is_about_message: code == "RequestEntityTooLarge",
-        said: Field::new(member("message").as_bytes()),
+        error_text: Field::new(member("message").as_bytes()),
         remedy: REMEDIES.iter().find(|(part, _)| code.contains(part)).map_or("", |(_, remedy)| remedy),
         ..Reading::default()
     }
@@ -70,7 +69,7 @@ mod tests {
     const TARGET: &str = "webhook_url = 'http://127.0.0.1/workflows/abc/triggers/manual/paths/invoke?sig=s3cret-sig'";
 
     #[test]
-    fn what_strangers_choose_is_not_markdown_and_each_notice_is_a_block() {
+    fn strangers_text_is_not_markdown_and_each_notice_is_a_block() {
         let texts = ["<at>all</at> **x** & `y` @everyone", "[x](https://y.example) שרת"];
         let body = request_of(&target("teams", TARGET), &texts, Urgency::Normal, "").body;
         let json: serde_json::Value = serde_json::from_str(&body).expect("JSON");
@@ -84,7 +83,7 @@ mod tests {
 
     /// P4
     #[test]
-    fn each_known_answer_has_its_outcome_and_its_remedy() {
+    fn each_known_answer_has_its_outcome_and_remedy() {
         let error = |code: &str| format!(r#"{{"error":{{"code":"{code}","message":"said"}}}}"#);
         for (status, body, expected) in [
             (202, String::new(), "D"),
@@ -92,10 +91,10 @@ mod tests {
             (200, "<html>".into(), "F"),
             (400, error("WorkflowTriggerIsNotEnabled"), "R the workflow is switched off or gone"),
             (400, error("TriggerInputSchemaMismatch"), "R check the settings"),
-            (401, error("DirectApiAuthorizationRequired"), "R the address is not whole"),
+            (401, error("DirectApiAuthorizationRequired"), "R the address is incomplete"),
             (404, error("WorkflowNotFound"), "R the workflow is gone"),
             (413, error("RequestEntityTooLarge"), "X"),
-            (413, String::new(), "R a server on the way"),
+            (413, String::new(), "R a server in between"),
             (429, error("WorkflowTriggerThrottled"), "T60"),
             (503, String::new(), "F"),
         ] {

@@ -1,4 +1,4 @@
-//! Telegram: a bot writes into a chat (core.telegram.org/bots/api, sendMessage).
+//! Telegram: a bot writes to a chat (core.telegram.org/bots/api, sendMessage).
 
 use crate::http::Response;
 use crate::json;
@@ -8,20 +8,20 @@ use crate::rules::Urgency;
 use crate::text::{Field, Secret};
 use crate::toml::Section;
 
-/// A message holds 4096 UTF-16 units; a line break is counted for the last line too.
+/// A message holds 4096 UTF-16 units.
 pub const CAPACITY: Capacity = Capacity { limit: 4096, unit: Unit::Utf16, around: 0, per_line: 1 };
 
-/// Where Telegram takes requests. Some countries block it, and some people run a server of their own.
+/// Telegram's API. Some countries block it, and it can be self-hosted, so a setting can name another.
 const API: &str = "https://api.telegram.org";
 
-/// A topic's number is that of its first message.
+/// The largest number of a topic, which is that of its first message.
 const LAST_THREAD: i64 = i32::MAX as i64;
 
-/// What Telegram says of a message that is wrong by itself.
+/// Errors about the message.
 const ABOUT_MESSAGE: [&str; 4] =
     ["message is too long", "text is too long", "text is empty", "must be encoded in UTF-8"];
 
-/// What Telegram says of a target that is wrong, and what to do about it.
+/// Errors about the target, each with its remedy. The first that matches counts.
 const REMEDIES: [(&str, &str); 13] = [
     ("Unauthorized", "Telegram does not know the token: set the one that @BotFather shows"),
     ("Not Found", "Telegram does not know the token: set the one that @BotFather shows"),
@@ -31,25 +31,25 @@ const REMEDIES: [(&str, &str); 13] = [
     ("TOPIC_DELETED", "the topic is gone: set another `thread`"),
     ("upgraded to a supergroup", "the group has become a supergroup, which has another number: set that as `chat`"),
     ("blocked by the user", "unblock the bot in Telegram"),
-    ("initiate conversation", "write to the bot first: it may not begin a conversation"),
+    ("initiate conversation", "write to the bot first: it may not start a conversation"),
     ("can't send messages to bots", "`chat` is a bot: set the number of a person, a group or a channel"),
     ("user is deactivated", "that person's account is gone: set another `chat`"),
     ("deactivated", "the group is gone: set another `chat`"),
-    ("bot", "let the bot into the chat again"),
+    ("bot", "add the bot to the chat again"),
 ];
 
-/// What Telegram says when a bot may not write.
+/// Errors of a bot that may not write.
 const NO_RIGHTS: [&str; 4] =
     ["not enough rights", "have no rights", "need administrator rights", "CHAT_WRITE_FORBIDDEN"];
 
-/// Where in Telegram a message goes.
+/// A chat, and how messages are posted to it.
 #[derive(Clone, Debug)]
 pub struct Chat {
     /// A number, or the `@name` of a channel or a public group.
     id: String,
-    /// A topic of a forum.
+    /// A topic in a forum.
     thread: Option<i64>,
-    /// Whether nothing ever makes a sound.
+    /// Whether even urgent messages make no sound.
     is_silent: bool,
 }
 
@@ -78,13 +78,11 @@ fn is_chat(text: &str) -> bool {
     text.parse::<i64>().is_ok() || text.strip_prefix('@').is_some_and(is_word)
 }
 
-/// `NUMBER:LETTERS`; it becomes a part of the path.
+/// Whether a token is `NUMBER:LETTERS`, and so safe as a part of the path.
 fn is_token(token: &Secret) -> bool {
     let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
-    token
-        .reveal()
-        .split_once(':')
-        .is_some_and(|(number, rest)| number.parse::<u64>().is_ok() && !rest.is_empty() && rest.bytes().all(is_part))
+    let Some((number, rest)) = token.reveal().split_once(':') else { return false };
+    number.parse::<u64>().is_ok() && !rest.is_empty() && rest.bytes().all(is_part)
 }
 
 /// Writes one block of preformatted text, in which Telegram finds no mention, link or command. `hint` may have the
@@ -108,30 +106,29 @@ pub fn render(digest: &Digest<'_>, chat: &Chat, hint: &str) -> String {
     )
 }
 
-/// Telegram answers what it took with `"ok": true`, and everything else with a `description`.
+/// Reads Telegram's answer: `"ok": true`, or an error with a `description`.
 pub fn read(response: &Response, chat: &Chat) -> Reading {
-    let member = |name| json::field(&response.body, name);
-    let parameter = |name| member("parameters").and_then(|object| json::field(object.as_bytes(), name));
-    let said = member("description").unwrap_or("");
-    let has_no_rights = NO_RIGHTS.iter().any(|words| said.contains(words));
-    let remedy = REMEDIES.iter().find(|(words, _)| said.contains(words)).map_or("", |(_, remedy)| remedy);
+    let member = |name| json::member(&response.body, name);
+    let parameter = |name| member("parameters").and_then(|object| json::member(object.as_bytes(), name));
+    let description = member("description").unwrap_or("");
+    let remedy = if NO_RIGHTS.iter().any(|words| description.contains(words)) {
+        "let the bot write there: give it the right, or make it an administrator"
+    } else {
+        REMEDIES.iter().find(|(words, _)| description.contains(words)).map_or("", |(_, remedy)| remedy)
+    };
     let number = parameter("migrate_to_chat_id").filter(|number| number.parse::<i64>().is_ok());
     Reading {
-        is_taken: member("ok") == Some("true"),
+        is_accepted: member("ok") == Some("true"),
         pause: parameter("retry_after").and_then(outcome::seconds),
-        is_about_message: ABOUT_MESSAGE.iter().any(|words| said.contains(words)),
+        is_about_message: ABOUT_MESSAGE.iter().any(|words| description.contains(words)),
         hint: number.map(|number| format!("chat {number} instead of {}", chat.id)),
-        said: Field::new(said.as_bytes()),
-        remedy: if has_no_rights {
-            "let the bot write there: give it the right, or make it an administrator"
-        } else {
-            remedy
-        },
-        spent: None,
+        error_text: Field::new(description.as_bytes()),
+        remedy,
+        limit_reset: None,
     }
 }
 
-/// The number in `chat NEW instead of OLD`, as long as the configuration has the old one.
+/// Reads the number in `chat NEW instead of OLD`. `None` if the configuration no longer has the old one.
 fn new_number<'h>(hint: &'h str, chat: &Chat) -> Option<&'h str> {
     let (new, old) = hint.strip_prefix("chat ")?.split_once(" instead of ")?;
     (old == chat.id).then_some(new)
@@ -150,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_strangers_choose_is_neither_a_mention_nor_a_link_nor_formatting() {
+    fn strangers_text_makes_no_mention_link_or_formatting() {
         for text in
             ["<!channel> & <b>x</b>", "```@everyone``` @victim", "[x](https://y.example) /start #tag", "שרת \u{1f512}"]
         {
@@ -163,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_topic_and_silence_are_asked_for_and_a_quiet_notice_is_silent_anyway() {
+    fn topic_and_silence_follow_the_settings_and_a_quiet_notice_is_always_silent() {
         let all = format!("{TARGET}thread = 7\nsilent = true");
         for (settings, urgency, thread, is_silent) in [
             (TARGET, Urgency::Normal, None, false),
@@ -177,9 +174,10 @@ mod tests {
     }
 
     #[test]
-    fn a_group_that_became_a_supergroup_is_followed_until_the_setting_changes() {
+    fn a_supergroups_new_number_is_used_until_the_setting_changes() {
         let answer = concat!(
-            r#"{"ok":false,"error_code":400,"description":"Bad Request: group chat was upgraded to a supergroup chat","#,
+            r#"{"ok":false,"error_code":400,"#,
+            r#""description":"Bad Request: group chat was upgraded to a supergroup chat","#,
             r#""parameters":{"migrate_to_chat_id":-10023}}"#
         );
         let moved = outcome_of(&target("telegram", TARGET), 400, answer);
@@ -195,7 +193,7 @@ mod tests {
 
     /// P4
     #[test]
-    fn each_documented_answer_has_its_outcome_and_its_remedy() {
+    fn each_documented_answer_has_its_outcome_and_remedy() {
         let rows = [
             (200, "", "D"),
             (400, "Bad Request: message is too long", "X"),
@@ -213,18 +211,16 @@ mod tests {
             (403, "Forbidden: bot can't send messages to bots", "R `chat` is a bot"),
             (403, "Forbidden: user is deactivated", "R that person's account"),
             (403, "Forbidden: the group chat was deactivated", "R the group is gone"),
-            (403, "Forbidden: bot was kicked from the supergroup chat", "R let the bot into"),
-            (403, "Forbidden: bot is not a member of the channel chat", "R let the bot into"),
+            (403, "Forbidden: bot was kicked from the supergroup chat", "R add the bot to"),
+            (403, "Forbidden: bot is not a member of the channel chat", "R add the bot to"),
             (429, "Too Many Requests: retry after 35", "T35"),
             (502, "Bad Gateway", "F"),
         ];
-        for (status, said, expected) in rows {
-            let answer = format!(
-                r#"{{"ok":{},"error_code":{status},"description":"{said}","parameters":{{"retry_after":35}}}}"#,
-                status == 200
-            );
+        for (status, description, expected) in rows {
+            let (is_ok, rest) = (status == 200, r#""parameters":{"retry_after":35}"#);
+            let answer = format!(r#"{{"ok":{is_ok},"error_code":{status},"description":"{description}",{rest}}}"#);
             let outcome = outcome_of(&target("telegram", TARGET), status, &answer);
-            crate::notifier::tests::assert_outcome(&outcome, expected, said);
+            crate::notifier::tests::assert_outcome(&outcome, expected, description);
         }
     }
 

@@ -51,7 +51,7 @@ fn several_targets_of_one_service_are_reached_each_in_its_own_way() {
     let urls: Vec<&str> = requests.iter().map(|request| request.url.reveal()).collect();
     let webhook = |rest: &str| format!("http://127.0.0.1/api/webhooks/{rest}?wait=true");
     assert_eq!(urls, ["http://127.0.0.1/", "http://127.0.0.1/", &webhook("1/secret-one"), &webhook("2/secret-two")]);
-    let topics = requests.iter().map(|request| json::field(request.body.as_bytes(), "topic"));
+    let topics = requests.iter().map(|request| json::member(request.body.as_bytes(), "topic"));
     assert_eq!(topics.collect::<Vec<_>>(), [Some("topic-one"), Some("topic-one-two"), None, None]);
     let tokens = requests.iter().map(|request| request.bearer.as_ref().map(Secret::reveal));
     assert_eq!(tokens.collect::<Vec<_>>(), [None, Some("tk_phone"), None, None]);
@@ -85,8 +85,8 @@ fn a_digest_of_quiet_notices_makes_no_sound_and_one_other_notice_changes_that() 
         (&[Normal], "5", None),
     ] {
         let body = |place: usize| request(&targets[place], urgencies).body;
-        assert_eq!(json::field(body(0).as_bytes(), "priority"), Some(priority), "{urgencies:?}");
-        assert_eq!(json::field(body(2).as_bytes(), "flags"), flags, "{urgencies:?}");
+        assert_eq!(json::member(body(0).as_bytes(), "priority"), Some(priority), "{urgencies:?}");
+        assert_eq!(json::member(body(2).as_bytes(), "flags"), flags, "{urgencies:?}");
     }
 }
 
@@ -236,7 +236,7 @@ fn an_answer_to_a_targets_own_request_has_an_outcome_and_a_remedy() {
     let target = target("ntfy", "topic_url = 'http://127.0.0.1/mytopic'");
     for (status, body, expected) in [
         (200, r#"{"id":"1"}"#, "D"),
-        (403, r#"{"code":40301,"error":"forbidden"}"#, "R who posts here may not write"),
+        (403, r#"{"code":40301,"error":"forbidden"}"#, "R ntfy does not allow writing"),
         (413, r#"{"code":41303,"error":"too large"}"#, "X"),
     ] {
         assert_outcome(&outcome_of(&target, status, body), expected, body);

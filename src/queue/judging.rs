@@ -1,6 +1,7 @@
 //! Judging: each new event gets its verdict once, before it is delivered to anybody.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
+use std::ops::ControlFlow;
 
 use rusqlite::params;
 
@@ -8,10 +9,10 @@ use crate::clock::Stamp;
 use crate::error::Error;
 use crate::event::Uid;
 use crate::queue::cursors::{judged, newest, set_judged};
-use crate::queue::known;
 use crate::queue::sessions::{self, Context};
-use crate::queue::sql::{every, execute, value};
+use crate::queue::sql::{each, every, execute, value};
 use crate::queue::{Queue, Row, row};
+use crate::queue::{known, lately};
 use crate::rules::{New, Verdict};
 
 /// Events among which the first copy of one is looked for: a login that was late leaves one in the spool, and may
@@ -49,6 +50,7 @@ impl Queue {
                     }
                 }
                 sessions::forget(connection, now)?;
+                lately::remember(connection, &new)?;
                 set_judged(connection, last)
             })?;
         }
@@ -59,6 +61,21 @@ impl Queue {
         let sql = "SELECT count(*) FROM event WHERE kind = 0 AND utc_ms > ? AND service = ?";
         let count = |service| self.read(|connection| value::<i64>(connection, sql, params![since, service]));
         services.iter().try_fold(0, |sum, service| Ok(sum + count(service)?))
+    }
+
+    /// How many events each rule decided about since a moment, in UTC milliseconds.
+    pub fn count_ruled(&self, since: i64) -> Result<BTreeMap<u16, u64>, Error> {
+        let sql = "SELECT judged FROM event WHERE utc_ms > ? AND judged LIKE '%rule %'";
+        let mut counts = BTreeMap::new();
+        self.read(|connection| {
+            each(connection, sql, params![since], &mut |row| {
+                if let Some(place) = Verdict::parse(&row::text(row, 0)?).rule {
+                    *counts.entry(place).or_default() += 1;
+                }
+                Ok(ControlFlow::Continue(()))
+            })
+        })?;
+        Ok(counts)
     }
 
     /// Whether there are events to judge.

@@ -3,11 +3,11 @@
 use std::net::IpAddr;
 use std::path::Path;
 
-use nix::sys::statfs::{FsType, TMPFS_MAGIC, statfs};
 use rusqlite::{Connection, params};
 
 use crate::clock::{EARLIEST_MS, Stamp};
 use crate::event::{Event, REMOTE_HOST, SERVICE, USER, authentication};
+use crate::files;
 use crate::queue::sql::{SqlResult, every, execute};
 use crate::queue::{EventId, row};
 use crate::rules::New;
@@ -20,9 +20,6 @@ const LEARNING_MS: i64 = 7 * 24 * 60 * 60 * 1000;
 
 /// The service whose keys are learned. What other programs' users have in `SSH_AUTH_INFO_0` is their own invention.
 const WITH_KEYS: &str = "sshd";
-
-/// `RAMFS_MAGIC` of linux/magic.h.
-const RAMFS_MAGIC: FsType = FsType(0x8584_58f6);
 
 /// Looks up what a proven login came with, and learns it. A user's first address and first key are not new, nor is
 /// anything before the queue has learned for a week.
@@ -45,8 +42,7 @@ pub fn learn(connection: &Connection, id: EventId, event: &Event) -> SqlResult<N
 
 /// Whether a queue is forgotten with the host's memory: then nothing is ever new.
 pub fn is_in_memory(path: &Path) -> bool {
-    let in_memory: [FsType; 2] = [TMPFS_MAGIC, RAMFS_MAGIC];
-    path.parent().and_then(|home| statfs(home).ok()).is_some_and(|fs| in_memory.contains(&fs.filesystem_type()))
+    path.parent().is_some_and(files::is_in_memory)
 }
 
 /// Remembers a value, and whether there were others and not this one.

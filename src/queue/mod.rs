@@ -42,12 +42,12 @@ use rusqlite::{Connection, TransactionBehavior};
 
 pub use backlog::Due;
 pub use connection::Role;
-pub use dead_letters::Loss;
+pub use dead_letters::{DeadLetter, Loss};
 pub use deliveries::{Batch, Cause, Failure, Take};
 pub use history::{Exceptional, Progress};
 pub use noted::Noted;
 pub use row::{EventId, Row};
-pub use sessions::{OpenSession, are_twins, session_key};
+pub use sessions::{Context, OpenSession, are_twins, session_key};
 pub use settings::{Limits, ORPHANS, Paths};
 pub use targets::{Counts, TargetState, Wait};
 pub use trouble::{disk_trouble, trouble};

@@ -41,7 +41,7 @@ const MISSING: &str = "missing";
 const OPEN: &str = "(SELECT session AS key, event AS opening, closed FROM open) JOIN event ON event.id = opening";
 
 /// What a session's event is in the light of the earlier ones.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Context {
     /// The same event was recorded before: by the same call of the hook, or by a second one in one stack.
     pub is_copy: bool,
@@ -52,6 +52,8 @@ pub struct Context {
     /// It ends, but its login was never recorded, though it should have been: its process started at this moment, in
     /// UTC milliseconds.
     pub unopened_ms: Option<i64>,
+    /// The login of the session that it ends, with the verdict on that.
+    pub login: Option<Row>,
 }
 
 /// A session that is open, as far as is known.
@@ -61,6 +63,8 @@ pub struct OpenSession {
     pub event: Event,
     /// Its process.
     pub process: Process,
+    /// Whether nobody was told of it.
+    pub is_silenced: bool,
     /// Since when the process has been missing.
     pub missing: Option<Stamp>,
     key: String,
@@ -84,11 +88,12 @@ impl Queue {
             every(connection, &sql, &[], |row| {
                 let (key, state) = key_and_state(row)?;
                 let missing = state.strip_prefix(MISSING).map(|moment| Stamp::parse(moment.trim()));
-                Ok((row::read(row)?.event, key, missing))
+                Ok((row::read(row)?, key, missing))
             })
         })?;
-        let with_process = |(event, key, missing): (Event, String, Option<Stamp>)| {
-            Some(OpenSession { process: Process::parse(event.facts[SESSION].as_str())?, event, missing, key })
+        let with_process = |(Row { event, verdict, .. }, key, missing): (Row, String, Option<Stamp>)| {
+            let process = Process::parse(event.facts[SESSION].as_str())?;
+            Some(OpenSession { event, process, is_silenced: verdict.is_silenced, missing, key })
         };
         Ok(sessions.into_iter().filter_map(with_process).collect())
     }
@@ -120,9 +125,11 @@ pub fn place(connection: &Connection, row: &Row) -> SqlResult<Context> {
     match (row.event.action(), process) {
         (Some(Action::Open), Some(_)) if is_proven => opened(connection, row),
         // The sender has ended the session before it recorded this.
-        (Some(Action::Close), Some(process)) if is_proven && facts[ENDED].is_empty() => {
-            closed(connection, &row.event, process)
+        (Some(Action::Close), Some(_)) if is_proven && !facts[ENDED].is_empty() => {
+            let login = newest(connection, &key(&row.event))?.map(|(_, _, login)| login);
+            Ok(Context { login, ..Context::default() })
         }
+        (Some(Action::Close), Some(process)) if is_proven => closed(connection, &row.event, process),
         _ => Ok(Context::default()),
     }
 }
@@ -169,7 +176,8 @@ fn closed(connection: &Connection, event: &Event, process: Process) -> SqlResult
         _ => {
             set_state(connection, &key, &format!("{CLOSED} {}", event.at))?;
             execute(connection, "INSERT OR IGNORE INTO meta VALUES (?, '')", params![is_paired])?;
-            Ok(Context { after_ms: Some((event.at.boot_ms - open.event.at.boot_ms).max(0)), ..context })
+            let after_ms = Some((event.at.boot_ms - open.event.at.boot_ms).max(0));
+            Ok(Context { after_ms, login: Some(open), ..context })
         }
     }
 }

@@ -82,6 +82,16 @@ pub fn count(directory: &Path) -> Result<usize, Error> {
     paths(directory).map(|paths| paths.len())
 }
 
+/// When the oldest event in the spool happened, in UTC milliseconds, by the name of its file; `None` where no name
+/// tells.
+pub fn oldest_ms(directory: &Path) -> Option<i64> {
+    let moment = |path: &PathBuf| -> Option<i64> {
+        let name = path.file_name()?.to_str()?;
+        name.trim_start_matches('.').strip_prefix(PREFIX)?.split('-').next()?.parse().ok()
+    };
+    paths(directory).ok()?.iter().filter_map(moment).min()
+}
+
 /// The events in the spool, oldest first, each with its file, and what couldn't be read. A file that isn't
 /// one of ours is left alone; one that is but can't be read stays too.
 pub fn read(directory: &Path) -> (Vec<(PathBuf, Event)>, Vec<Error>) {

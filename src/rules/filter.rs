@@ -27,10 +27,8 @@ impl Filter {
         let mut filter = Self::default();
         if section.has("events") {
             let found = section.required("events", Section::strings);
-            let action = |event: &String| match event.as_str() {
-                "open" => Ok(Action::Open),
-                "close" => Ok(Action::Close),
-                other => Err(format!("has {other:?}, not \"open\" or \"close\"")),
+            let action = |event: &String| {
+                Action::parse(event).ok_or_else(|| format!("has {event:?}, not \"open\" or \"close\""))
             };
             let events = found.iter().flat_map(|found| &found.value);
             let actions: Vec<Action> = events.filter_map(|event| section.check("events", event, action)).collect();
@@ -51,7 +49,7 @@ impl Filter {
             Some(Action::Close) => self.closes,
             None => return true,
         };
-        wants_action && !verdict.is_copy && verdict.urgency >= self.least
+        wants_action && !verdict.is_copy && !verdict.is_silenced && verdict.urgency >= self.least
     }
 }
 
@@ -66,7 +64,10 @@ mod tests {
         let urgent = Filter { least: Urgency::Urgent, ..all };
         let normal = Verdict::default();
         let copy = Verdict { is_copy: true, ..Verdict::default() };
+        let silenced = Verdict { is_silenced: true, ..Verdict::default() };
         let rows = [
+            (all, Some(Action::Open), &silenced, false),
+            (all, Some(Action::Close), &silenced, false),
             (all, Some(Action::Close), &normal, true),
             (opens, Some(Action::Open), &normal, true),
             (opens, Some(Action::Close), &normal, false),

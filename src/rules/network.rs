@@ -35,6 +35,11 @@ impl Network {
         (prefix <= u128::BITS).then_some(Self { address: bits(address), prefix })
     }
 
+    /// Whether every address of another network is one of this.
+    pub fn covers(self, other: Self) -> bool {
+        self.prefix <= other.prefix && self.contains(other.address)
+    }
+
     /// Whether the address with these [`bits`] is one of the network.
     pub fn contains(self, address: u128) -> bool {
         let difference = (self.address ^ address).checked_shr(u128::BITS - self.prefix).unwrap_or(0);

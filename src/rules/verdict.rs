@@ -14,6 +14,9 @@ pub enum Urgency {
     Urgent,
 }
 
+/// Stands in an urgency's place if nobody gets the notice.
+const SILENCED: &str = "never";
+
 /// What of a login is new for its user.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct New {
@@ -29,6 +32,10 @@ pub struct New {
 pub struct Verdict {
     /// How urgent the notice is.
     pub urgency: Urgency,
+    /// Whether a rule says that nobody gets it.
+    pub is_silenced: bool,
+    /// The place of the rule that decided this.
+    pub rule: Option<u16>,
     /// Whether this is the second copy of an event. Copies are not reported.
     pub is_copy: bool,
     /// What is new for the user.
@@ -64,6 +71,8 @@ impl Verdict {
         let mut verdict = Self::default();
         for line in text.lines() {
             match line.split_once(' ').unwrap_or((line, "")) {
+                ("urgency", SILENCED) => (verdict.urgency, verdict.is_silenced) = (Urgency::Quiet, true),
+                ("rule", place) => verdict.rule = place.parse().ok(),
                 ("urgency", name) => verdict.urgency = Urgency::parse(name).unwrap_or(verdict.urgency),
                 ("copy", _) => verdict.is_copy = true,
                 ("new", "address") => verdict.new.is_address = true,
@@ -80,8 +89,13 @@ impl Verdict {
 /// What the column `judged` holds.
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.urgency != Urgency::default() {
+        if self.is_silenced {
+            writeln!(f, "urgency {SILENCED}")?;
+        } else if self.urgency != Urgency::default() {
             writeln!(f, "urgency {}", self.urgency.name())?;
+        }
+        if let Some(place) = self.rule {
+            writeln!(f, "rule {place}")?;
         }
         for (word, is_new) in [("address", self.new.is_address), ("key", self.new.is_key)] {
             if is_new {
@@ -109,10 +123,15 @@ mod tests {
             for is_copy in [false, true] {
                 let after_ms = is_copy.then_some(7000);
                 let new = New { is_address: is_copy, is_key: is_copy };
-                let verdict = Verdict { urgency, is_copy, new, after_ms, is_unopened: is_copy };
+                let rule = is_copy.then_some(200);
+                let verdict =
+                    Verdict { urgency, is_copy, new, after_ms, is_unopened: is_copy, rule, ..Verdict::default() };
                 assert_eq!(Verdict::parse(&verdict.to_string()), verdict);
             }
         }
-        assert_eq!(Verdict::parse("urgency loud\nlater 1\n"), Verdict::default());
+        let silenced = Verdict { urgency: Urgency::Quiet, is_silenced: true, rule: Some(2), ..Verdict::default() };
+        assert_eq!(silenced.to_string(), "urgency never\nrule 2\n");
+        assert_eq!(Verdict::parse(&silenced.to_string()), silenced);
+        assert_eq!(Verdict::parse("urgency loud\nrule -1\nlater 1\n"), Verdict::default());
     }
 }

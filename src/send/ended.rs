@@ -58,8 +58,9 @@ pub fn run(queue: &mut Queue, now: &Stamp) -> Result<(), Error> {
         queue.end_sessions(&gone, &notices, now)?;
     }
     if !restarted.is_empty() {
-        let notice = Event::notice(&list(&restarted));
-        queue.end_sessions(&restarted, &[notice], now)?;
+        let told: Vec<&OpenSession> = restarted.iter().filter(|session| !session.is_silenced).collect();
+        let notice = (!told.is_empty()).then(|| Event::notice(&list(&told)));
+        queue.end_sessions(&restarted, notice.as_slice(), now)?;
     }
     Ok(())
 }
@@ -108,7 +109,7 @@ fn end(open: &Event) -> Event {
 
 /// `the host was restarted, which ended 2 sessions: 'amanda' (192.0.2.7, sshd), 'root' (su)`, as far as a notice
 /// goes.
-fn list(sessions: &[OpenSession]) -> String {
+fn list(sessions: &[&OpenSession]) -> String {
     let count = if sessions.len() == 1 { "1 session".into() } else { format!("{} sessions", sessions.len()) };
     let mut text = format!("the host was restarted, which ended {count}:");
     for session in sessions {

@@ -11,19 +11,19 @@ use crate::send::deadline::{Deadline, SHORTEST_REQUEST};
 use crate::send::limits;
 use crate::text::Field;
 
-/// Calls the monitor, if there is one and nothing is overdue. The log says why that failed, but not the
-/// address, which lets anybody call.
-pub fn ping(config: &Config, deadline: &Deadline<'_>) -> Result<Health, Error> {
-    let Some(url) = &config.network.heartbeat_url else { return Ok(Health::Well) };
+/// Calls the monitor, if there is one and nothing is overdue; `None` if it was not called. The log says why that
+/// failed, but not the address, which lets anybody call.
+pub fn ping(config: &Config, deadline: &Deadline<'_>) -> Result<Option<Health>, Error> {
+    let Some(url) = &config.network.heartbeat_url else { return Ok(None) };
     if let Some(queue) = Queue::open_to_read(&config.paths.database)?
         && queue.work(&config.target_names(), &config.limits, &Stamp::now())?.is_failing
     {
-        return Ok(Health::Well);
+        return Ok(None);
     }
     let timeout = config.network.timeout.min(deadline.left());
     // With less time left, the next run calls.
     if timeout < SHORTEST_REQUEST {
-        return Ok(Health::Well);
+        return Ok(None);
     }
     if url.is_secure() {
         http::trust(&config.network, &config.paths.spool)?;
@@ -48,7 +48,7 @@ pub fn ping(config: &Config, deadline: &Deadline<'_>) -> Result<Health, Error> {
         answer => answer,
     };
     let why = match answer {
-        Ok(Response { status: 200..300, .. }) => return Ok(Health::Well),
+        Ok(Response { status: 200..300, .. }) => return Ok(Some(Health::Well)),
         Ok(response) if (300..400).contains(&response.status) => {
             let to = Field::new(response.header("location").unwrap_or_default().as_bytes());
             format!("HTTP {}: redirects are not followed; this one leads to {to}", response.status)
@@ -56,6 +56,7 @@ pub fn ping(config: &Config, deadline: &Deadline<'_>) -> Result<Health, Error> {
         Ok(Response { status, .. }) => format!("HTTP {status}: check the address"),
         Err(why) => why,
     };
-    log::write(Level::Warning, &format!("network.heartbeat_url: {why}"));
-    Ok(Health::Failed)
+    let text = format!("network.heartbeat_url: {why}");
+    log::write(Level::Warning, &text);
+    Ok(Some(Health::Failed(text)))
 }

@@ -4,8 +4,8 @@ use crate::clock::{Stamp, milliseconds};
 use crate::config::Config;
 use crate::error::Error;
 use crate::event::{ADDRESS, Action, Event, REMOTE_HOST, SERVICE};
-use crate::queue::Queue;
-use crate::rules::{Items, New, SCHEDULERS, Urgency, Verdict};
+use crate::queue::{Context, Queue, Row};
+use crate::rules::{Items, New, Notify, Part, Rules, Ruling, SCHEDULERS, Session, Urgency, Verdict};
 use crate::send::reminder::{DAY, daily};
 
 /// Judges what is new.
@@ -19,12 +19,12 @@ pub fn run(queue: &mut Queue, config: &Config, now: &Stamp) -> Result<(), Error>
         is_scheduled |= event.action() == Some(Action::Open) && SCHEDULERS.contains(&event.facts[SERVICE].as_str());
         unmatched = unmatched.take().or_else(|| unmatched_name(config, event));
         Verdict {
-            urgency: if context.new == New::default() { Urgency::Normal } else { Urgency::Urgent },
             is_copy: context.is_copy,
             new: context.new,
             after_ms: context.after_ms,
             // The allowlist may have covered the login, before somebody changed the configuration.
             is_unopened: context.unopened_ms.is_some_and(|start| start > config.changed_ms),
+            ..ruling(&config.rules, row, &context, now).verdict()
         }
     })?;
     if is_scheduled {
@@ -35,6 +35,31 @@ pub fn run(queue: &mut Queue, config: &Config, now: &Stamp) -> Result<(), Error>
         daily(config, ".said-name", &text);
     }
     Ok(())
+}
+
+/// What the rules make of an event. What is new about a login is urgent unless one of them says otherwise, and a
+/// logout is judged as its login was: what it says of itself can be forged.
+fn ruling(rules: &Rules, row: &Row, context: &Context, now: &Stamp) -> Ruling {
+    let event = &row.event;
+    let at = event.at.corrected(now);
+    let is_uncertain = now.is_uncertain(now.utc_ms) || event.at.is_uncertain(at);
+    let at_ms = (!is_uncertain).then_some(at);
+    let urgency = if context.new == New::default() { Urgency::Normal } else { Urgency::Urgent };
+    let base = Ruling { notify: Notify::At(urgency), rule: None };
+    match (event.action(), &context.login) {
+        (None, _) => base,
+        (Some(_), _) if context.is_copy => base,
+        (Some(Action::Open), _) => {
+            rules.judge(&Session { facts: &event.facts, part: Part::Login, new: context.new, at_ms }, base)
+        }
+        (Some(Action::Close), Some(login)) => {
+            let session = Session { facts: &login.event.facts, part: Part::Logout, new: login.verdict.new, at_ms };
+            rules.judge(&session, Ruling::of(&login.verdict))
+        }
+        (Some(Action::Close), None) => {
+            rules.judge(&Session { facts: &event.facts, part: Part::LoneLogout, new: New::default(), at_ms }, base)
+        }
+    }
 }
 
 /// What to do about a hook in the stack of a scheduler, which made so many sessions in a day.

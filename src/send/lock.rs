@@ -4,6 +4,7 @@
 //! which others can tell that it may hold the first one for long.
 
 use std::fs::{File, Metadata, TryLockError};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -29,7 +30,7 @@ impl Lock {
     /// Whether the file is still the one that others would lock: its directory may have been replaced.
     pub fn is_current(&self) -> bool {
         let place = |file: &File| file.metadata().map(|file: Metadata| (file.dev(), file.ino()));
-        let there = open(&self.paths).ok().and_then(|(file, _)| place(&file).ok());
+        let there = open(&self.paths, locks::open).ok().and_then(|(file, _)| place(&file).ok());
         there.is_some_and(|there| place(&self.file).is_ok_and(|here| here == there))
     }
 
@@ -42,7 +43,7 @@ impl Lock {
 /// Locks out every other sender. `None`: there is one, and it does the work. If that one is stuck, this is an
 /// error.
 pub fn take(config: &Config) -> Result<Option<Lock>, Error> {
-    let (file, path) = open(&config.paths)?;
+    let (file, path) = open(&config.paths, locks::open)?;
     match file.try_lock() {
         Ok(()) => Ok(Some(Lock { file, paths: config.paths.clone() })),
         Err(TryLockError::WouldBlock) if is_resident(&file) => Ok(None),
@@ -51,13 +52,18 @@ pub fn take(config: &Config) -> Result<Option<Lock>, Error> {
     }
 }
 
+/// Whether a sender that stays is at work. Creates nothing.
+pub fn is_watching(config: &Config) -> bool {
+    open(&config.paths, locks::open_existing).is_ok_and(|(file, _)| is_resident(&file))
+}
+
 /// Opens what senders lock: a file; the directory of the database where there can be none; or the spool where that
 /// directory is missing.
-fn open(paths: &Paths) -> Result<(File, PathBuf), Error> {
+fn open(paths: &Paths, file: fn(&Path) -> io::Result<File>) -> Result<(File, PathBuf), Error> {
     let mut name = paths.database.clone().into_os_string();
     name.push(".lock");
     let path = PathBuf::from(name);
-    let why = match locks::open(&path) {
+    let why = match file(&path) {
         Ok(file) => return Ok((file, path)),
         Err(why) => why,
     };

@@ -7,6 +7,7 @@ mod ended;
 mod heartbeat;
 mod import;
 mod judge;
+pub mod last_run;
 mod limits;
 mod lock;
 mod memory;
@@ -17,6 +18,7 @@ mod watch;
 
 pub use import::directories as spools;
 pub use judge::scheduled;
+pub use lock::is_watching;
 pub use reminder::DAY;
 pub use run::{now, once};
 pub use watch::run as watch;

@@ -11,6 +11,7 @@ use crate::event::Event;
 use crate::log::{self, Level};
 use crate::queue::{self, Due, Queue, Role};
 use crate::send::deadline::{Deadline, RUN_LIMIT};
+use crate::send::last_run::{self, Mode};
 use crate::send::lock::{self, Lock};
 use crate::send::notes::{self, Need};
 use crate::send::reminder::daily;
@@ -22,24 +23,29 @@ const HOLD_LIMIT: Duration = Duration::from_secs(10);
 /// How often the sender looks whether it is still the same process that has the queue.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
-/// Delivers what is due, once, and calls the monitor. Does nothing while another sender works.
+/// Delivers what is due, once, calls the monitor, and records the run. Does nothing while another sender works.
 pub fn once(config: &Config) -> Result<Health, Error> {
     let deadline = Deadline::new(RUN_LIMIT, None);
+    let Some(result) = try_once(config, &deadline).transpose() else { return Ok(Health::Well) };
+    let called = if matches!(result, Ok(Health::Well)) { heartbeat::ping(config, &deadline) } else { Ok(None) };
+    let failed = |why: &Error| Health::Failed(why.to_string());
+    let health = result.as_ref().map_or_else(failed, Health::clone);
+    let call = called.as_ref().map_or_else(|why| Some(failed(why)), Option::clone);
+    last_run::record(config, Mode::Once, &health, call.as_ref());
+    Ok(result?.and(called?.unwrap_or(Health::Well)))
+}
+
+/// `None`: another sender works.
+fn try_once(config: &Config, deadline: &Deadline<'_>) -> Result<Option<Health>, Error> {
     if config.targets.is_empty() {
         let text = format!("no service is configured yet, so nobody is told: edit {}", config.file.display());
         daily(config, ".said-no-service", &text);
-        return Ok(Health::Well);
+        return Ok(Some(Health::Well));
     }
-    let health = if has_nothing(config) {
-        Health::Well
-    } else {
-        let Some(lock) = lock::take(config)? else { return Ok(Health::Well) };
-        run(config, &lock, &deadline)?
-    };
-    match health {
-        Health::Well => heartbeat::ping(config, &deadline),
-        Health::Failed => Ok(Health::Failed),
+    if has_nothing(config) {
+        return Ok(Some(Health::Well));
     }
+    lock::take(config)?.map(|lock| run(config, &lock, deadline)).transpose()
 }
 
 /// The same, but waits for nothing but what a service asked for.
@@ -90,9 +96,9 @@ fn on_disk(config: &Config, deadline: &Deadline<'_>) -> Result<Health, Error> {
         Err(damaged) => {
             let Kind::Damaged { path, why } = damaged.kind() else { return Err(damaged) };
             let (mut queue, report) = Queue::repair(path, why)?;
-            log::write(Level::Error, &report);
+            let repaired = log::error(report.clone());
             queue.append(&[Event::notice(&report)])?;
-            deliver(config, Ok(queue), deadline).map(|_| Health::Failed)
+            deliver(config, Ok(queue), deadline).map(|delivered| repaired.and(delivered))
         }
         well => well,
     }

@@ -14,6 +14,7 @@ use crate::error::{Error, Health, Kind};
 use crate::log::{self, Level};
 use crate::queue::{Due, Queue};
 use crate::send::deadline::{Deadline, RUN_LIMIT};
+use crate::send::last_run::{self, Mode};
 use crate::send::lock::{self, Lock};
 use crate::send::{heartbeat, import, run};
 use crate::watchdog;
@@ -72,10 +73,12 @@ pub fn run(first: &Config) -> Result<Health, Error> {
         // What could not be done will not be possible a second later either.
         let longest = if result.is_ok() { sleep(config) } else { LONGEST_SLEEP };
         let health = result.unwrap_or_else(|why| log::failed(&why));
+        let mut called = None;
         if health == Health::Well && last_ping.is_none_or(|ping: Instant| ping.elapsed() >= HEARTBEAT) {
-            let _ = heartbeat::ping(config, &deadline).unwrap_or_else(|why| log::failed(&why));
+            called = heartbeat::ping(config, &deadline).unwrap_or_else(|why| Some(log::failed(&why)));
             last_ping = Some(Instant::now());
         }
+        last_run::record(config, Mode::Watch, &health, called.as_ref());
         let gather = if health == Health::Well { GATHER } else { REST };
         watchdog::stop();
         if wait(&signals, changes.as_ref(), longest)? == Woken::ToEnd || wait(&signals, None, gather)? == Woken::ToEnd {

@@ -1,4 +1,4 @@
-//! Days and dates of the proleptic Gregorian calendar, for any year that a second can be in.
+//! Conversions between days and dates of the proleptic Gregorian calendar, for any 64-bit second.
 
 /// Days in 400 years, after which the calendar repeats.
 const ERA_DAYS: i64 = 146_097;
@@ -6,16 +6,16 @@ const ERA_DAYS: i64 = 146_097;
 /// Days from 0000-03-01 to 1970-01-01.
 const EPOCH: i64 = 719_468;
 
-/// Days from 1970-01-01 to a date; `month` is 1 to 12, or 13 for the
-/// next January, and any `day` counts on from the month's first.
+/// Counts the days from 1970-01-01 to a date. `month` is 1 to 12, or 13 for the next January; `day` may
+/// be outside the month.
 pub fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
-    // Years begin in March here, so that a leap day is a year's last.
+    // Years begin in March here, so a leap day is the last day of its year.
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let (era, year) = (year.div_euclid(400), year.rem_euclid(400));
     era * ERA_DAYS + year * 365 + year / 4 - year / 100 + (153 * month + 2) / 5 + day - 1 - EPOCH
 }
 
-/// The date that is so many days after 1970-01-01: year, month 1 to 12, day 1 to 31.
+/// Converts days since 1970-01-01 to a date: year, month 1 to 12, day 1 to 31.
 pub fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let days = days + EPOCH;
     let (era, day) = (days.div_euclid(ERA_DAYS), days.rem_euclid(ERA_DAYS));

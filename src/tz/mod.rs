@@ -1,10 +1,9 @@
-//! Time zones, by our own look-up over zoneinfo: a name goes in, a local time comes out.
+//! Time zones without the C library: turns a zone's name into a [`Zone`], which formats local time.
 //!
-//! The C library's look-up believes the environment (`TZ`, `TZDIR`), musl's knows no version 4 files,
-//! and neither says what is wrong with a name. Here a name is looked for in the places where systems
-//! keep zoneinfo. Where they don't have it, a built-in table does: routers have no zoneinfo or only
-//! their own country's, and Debian keeps old names in a package of their own. What isn't there either
-//! is a mistake, unless it is a POSIX TZ string, which is taken at its word.
+//! The C library trusts the environment (`TZ`, `TZDIR`), musl cannot read version 4 files, and neither
+//! reports a bad name. Here a name is looked up in the usual zoneinfo directories, then in a built-in
+//! table, because routers have no zoneinfo or only their own country's, and Debian keeps old names in
+//! a separate package. A name found in neither must be a POSIX TZ string.
 
 mod civil;
 mod posix;
@@ -12,28 +11,30 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod tzif;
+mod written;
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
 pub use civil::days_from_civil;
+pub use written::Written;
 
 use crate::files::{self, Links};
 use crate::tz::civil::civil_from_days;
 use crate::tz::posix::Rule;
 use crate::tz::tzif::{History, Malformed};
 
-/// Where systems keep zoneinfo, the commonest first. The variable TZDIR is ignored.
+/// Where systems keep zoneinfo, the most common place first. `TZDIR` is ignored.
 const DIRECTORIES: [&str; 4] = ["/usr/share/zoneinfo", "/usr/lib/zoneinfo", "/usr/share/lib/zoneinfo", "/etc/zoneinfo"];
 
-/// Where the host's own zone is: in `localtime`, else in `TZ`.
+/// Holds the host's own zone, in the file `localtime` or else in the file `TZ`.
 const ETC: &str = "/etc";
 
-/// Bytes of a file. The largest in tzdata has less than 4 KiB, and in its `right` variants 6.
+/// Bytes in a file. tzdata's largest has less than 4 KiB, or 6 KiB under `right/`.
 const FILE_LIMIT: u64 = 1 << 20;
 
-/// Bytes of a name. The longest, `America/Argentina/ComodRivadavia`, has 32.
+/// Bytes in a name. The longest, `America/Argentina/ComodRivadavia`, has 32.
 const NAME_LIMIT: usize = 128;
 
 const DAY: i64 = 86_400;
@@ -42,25 +43,25 @@ const DAY: i64 = 86_400;
 #[derive(Clone, Debug)]
 pub struct Zone(History);
 
-/// Why there is no such zone.
+/// Why a zone cannot be used.
 #[derive(Debug)]
 pub enum Error {
-    /// Neither a file, nor in the table, nor a rule.
+    /// The name has no file and no row in the table, and is not a POSIX TZ string.
     Unknown(String),
-    /// There is a file, and it can't be read.
+    /// The zone's file cannot be read.
     File(PathBuf, io::Error),
-    /// There is a file, and it is no zone.
+    /// The zone's file has the wrong format.
     Malformed(PathBuf, Malformed),
 }
 
 impl Zone {
-    /// UTC, for which nothing need be looked up.
+    /// UTC, without any look-up.
     pub fn utc() -> Self {
         Self(History::new(0, Vec::new(), None))
     }
 
-    /// Finds a zone by what `host.timezone` may say: an IANA name; `local`; a POSIX TZ string.
-    /// The empty name is UTC and `Local` is `local`, as they were for the Go program.
+    /// Finds a zone by an IANA name, `local`, or a POSIX TZ string, as `host.timezone` has it.
+    /// An empty name means UTC, and `Local` means `local`; the Go program had both.
     pub fn open(name: &str) -> Result<Self, Error> {
         Self::open_in(name, &DIRECTORIES.map(Path::new), Path::new(ETC))
     }
@@ -72,7 +73,7 @@ impl Zone {
         }
     }
 
-    /// The host's own zone. Where it states none, that is UTC; the C library says so too.
+    /// Finds the host's own zone: UTC if it has none, as in the C library.
     fn local(directories: &[&Path], etc: &Path) -> Result<Self, Error> {
         if let Some(bytes) = read(&etc.join("localtime"))? {
             return Self::parse(&etc.join("localtime"), &bytes);
@@ -82,7 +83,9 @@ impl Zone {
         let bytes = read(&path)?.unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes);
         Self::named(text.lines().next().unwrap_or_default().trim(), directories).map_err(|why| match why {
-            Error::Unknown(_) => Error::Malformed(path, Malformed("it is no zone's name and no POSIX TZ string")),
+            Error::Unknown(_) => {
+                Error::Malformed(path, Malformed("its first line is neither a zone's name nor a POSIX TZ string"))
+            }
             Error::File(..) | Error::Malformed(..) => why,
         })
     }
@@ -109,13 +112,13 @@ impl Zone {
         History::parse(bytes).map(Self).map_err(|why| Error::Malformed(path.into(), why))
     }
 
-    /// Seconds east of UTC at an instant (seconds since 1970).
+    /// Returns the seconds east of UTC at an instant (seconds since 1970).
     pub fn offset_at(&self, instant: i64) -> i32 {
         self.0.offset_at(instant)
     }
 
-    /// The first instant (seconds since 1970) at which the clock on the wall shows this, as seconds from 1970-01-01
-    /// 00:00. A time that the clocks leave out counts as if they did not.
+    /// Finds the first instant (seconds since 1970) at which local time is `wall` (seconds from 1970-01-01 00:00 in
+    /// local time). A time that the clock skips is taken with the offset before the change.
     pub fn instant_at(&self, wall: i64) -> i64 {
         let with = |offset: i32| wall - i64::from(offset);
         let (before, after) = (with(self.offset_at(wall - DAY)), with(self.offset_at(wall + DAY)));
@@ -123,8 +126,8 @@ impl Zone {
         [before.min(after), before.max(after)].into_iter().find(is_shown).unwrap_or(before)
     }
 
-    /// Writes an instant (milliseconds since 1970 in UTC) as the clock on the wall has it:
-    /// `2026-04-25 10:00:00+12:00`. Like Go's layout, it cuts off an offset's seconds.
+    /// Formats an instant (milliseconds since 1970 in UTC) as local time: `2026-04-25 10:00:00+12:00`.
+    /// An offset's seconds are cut off, as Go does.
     pub fn format(&self, utc_ms: i64) -> String {
         let instant = utc_ms.div_euclid(1000);
         let offset = self.offset_at(instant);
@@ -141,8 +144,8 @@ impl Zone {
     }
 }
 
-/// Writes an instant (milliseconds since 1970 in UTC) as RFC 3339 has it: `2026-04-24T22:00:00.123Z`. `None` for a
-/// year that doesn't have four digits.
+/// Formats an instant (milliseconds since 1970 in UTC) as in RFC 3339: `2026-04-24T22:00:00.123Z`. `None` for a year
+/// that doesn't have four digits.
 pub fn rfc3339(utc_ms: i64) -> Option<String> {
     let (day, ms) = (utc_ms.div_euclid(DAY * 1000), utc_ms.rem_euclid(DAY * 1000));
     let (year, month, day) = civil_from_days(day);
@@ -151,7 +154,7 @@ pub fn rfc3339(utc_ms: i64) -> Option<String> {
     is_short.then(|| format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z"))
 }
 
-/// Whether a name stays within the directory that it is looked for in.
+/// Whether a name is a path that stays inside a zoneinfo directory.
 fn is_name(name: &str) -> bool {
     let is_part = |part: &str| {
         !part.is_empty()
@@ -161,7 +164,7 @@ fn is_name(name: &str) -> bool {
     name.len() <= NAME_LIMIT && name.split('/').all(is_part)
 }
 
-/// Reads a small file; `None` if there is none (a directory of zones is none).
+/// Reads a small file. `None` if it does not exist or is a directory, such as `Europe`.
 fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
     match files::read(path, FILE_LIMIT, Links::Follow) {
         Ok((bytes, _)) => Ok(Some(bytes)),
@@ -175,12 +178,15 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unknown(name) => {
-                let places = DIRECTORIES.join(", ");
+                let directories = DIRECTORIES.join(", ");
                 write!(
                     f,
-                    "{name:?} is not a zone that this host has (in {places}) or that IANA knows, nor a POSIX TZ string"
+                    "unknown time zone {name:?}: not found in {directories}, not an IANA name, not a POSIX TZ string"
                 )?;
-                table::near(name).map_or(Ok(()), |near| write!(f, "; did you mean {near:?}?"))
+                match table::near(name) {
+                    Some(near) => write!(f, "; did you mean {near:?}?"),
+                    None => Ok(()),
+                }
             }
             Self::File(path, why) => write!(f, "cannot read {}: {why}", path.display()),
             Self::Malformed(path, Malformed(what)) => write!(f, "{} is malformed: {what}", path.display()),

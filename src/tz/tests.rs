@@ -7,8 +7,8 @@ use super::*;
 
 pub const ZONEINFO: &str = "/usr/share/zoneinfo";
 
-/// Prints every zone's name, and offsets at many instants: every 15 days from 1900 to 2400, and
-/// around each change that lies between two of these.
+/// Prints every zone's name and its offsets at many instants: every 15 days from 1900 to 2400, and
+/// around each change between two of these.
 const PYTHON: &str = r#"
 import struct, sys, zoneinfo
 from datetime import datetime
@@ -51,10 +51,10 @@ pub fn skip(test: &str, why: &str) {
 fn every_zone_agrees_with_cpython_from_1900_to_2400() {
     let test = "every_zone_agrees_with_cpython_from_1900_to_2400";
     if !Path::new(ZONEINFO).is_dir() {
-        return skip(test, "there is no /usr/share/zoneinfo (Debian's tzdata)");
+        return skip(test, "no /usr/share/zoneinfo (Debian's tzdata)");
     }
     let spawned = Command::new("python3").args(["-c", PYTHON]).stdout(Stdio::piped()).spawn();
-    let Ok(mut python) = spawned else { return skip(test, "there is no python3") };
+    let Ok(mut python) = spawned else { return skip(test, "no python3") };
     let mut reader = BufReader::new(python.stdout.take().expect("it is piped"));
     let (mut zones, mut instants) = (0_u32, 0_u64);
     let mut head = [0; 6];
@@ -78,7 +78,7 @@ fn every_zone_agrees_with_cpython_from_1900_to_2400() {
     assert!(zones > 300 && instants > 3_000_000, "{zones} zones, {instants} instants");
 }
 
-/// When an offset changes, and to what: what is found by looking every so many seconds, to the second.
+/// Lists when a zone's offset changes, to the second, and to what. Compares offsets every `step` seconds.
 pub fn changes(zone: &Zone, instants: Range<i64>, step: i64) -> Vec<(i64, i32)> {
     let mut found = vec![(instants.start, zone.offset_at(instants.start))];
     let mut at = instants.start;
@@ -97,26 +97,28 @@ pub fn changes(zone: &Zone, instants: Range<i64>, step: i64) -> Vec<(i64, i32)> 
     found
 }
 
-/// Files under `right/` count leap seconds in their transitions. The instants here don't.
+/// Files under `right/` count leap seconds in their transitions; our instants don't.
 #[test]
-fn a_file_that_counts_leap_seconds_changes_when_its_twin_does() {
+fn a_file_that_counts_leap_seconds_has_the_transitions_of_the_plain_one() {
     let mut compared = 0;
     for name in ["Europe/Lisbon", "Asia/Pyongyang", "Pacific/Auckland", "America/Caracas", "Etc/UTC"] {
         let names = [name.to_owned(), format!("right/{name}")];
         let [Ok(plain), Ok(right)] = names.map(|name| Zone::open(&name)) else { continue };
-        // From 1900 to 2025, since the list of leap seconds has an end, and some of these files end there.
+        // From 1900 to 2025: some of these files end where the list of leap seconds does.
         let [plain, right] = [plain, right].map(|zone| changes(&zone, -2_208_988_800..1_735_689_600, 5 * DAY));
         assert_eq!(right, plain, "{name}");
         compared += 1;
     }
     if compared == 0 {
-        skip("a_file_that_counts_leap_seconds_changes_when_its_twin_does", "there is no zoneinfo/right");
+        skip("a_file_that_counts_leap_seconds_has_the_transitions_of_the_plain_one", "no zoneinfo/right");
     }
 }
 
-/// Some real files, and a few instants to try on whatever became of them.
+/// Real files to damage.
 const SAMPLES: [&str; 6] =
     ["Etc/UTC", "Pacific/Auckland", "Africa/Casablanca", "America/Godthab", "Africa/Monrovia", "right/Europe/Lisbon"];
+
+/// Instants to try on a damaged file that still parses.
 const INSTANTS: [i64; 9] =
     [i64::MIN, -62_135_596_800, -2_208_988_800, -1, 0, 1_777_068_000, 4_102_444_800, 253_402_300_800, i64::MAX];
 
@@ -131,7 +133,7 @@ fn try_all(bytes: &[u8]) {
 }
 
 #[test]
-fn no_truncated_file_is_taken_and_no_flipped_bit_panics() {
+fn every_truncated_file_is_refused_and_no_flipped_bit_panics() {
     let mut tried = 0;
     for name in SAMPLES {
         let Ok(whole) = fs::read(Path::new(ZONEINFO).join(name)) else { continue };
@@ -148,12 +150,12 @@ fn no_truncated_file_is_taken_and_no_flipped_bit_panics() {
         tried += 1;
     }
     if tried == 0 {
-        skip("no_truncated_file_is_taken_and_no_flipped_bit_panics", "there is no zoneinfo");
+        skip("every_truncated_file_is_refused_and_no_flipped_bit_panics", "no zoneinfo");
     }
 }
 
 #[test]
-fn counts_that_promise_more_than_there_is_take_no_memory() {
+fn a_file_with_counts_beyond_its_length_is_refused() {
     let mut bytes = [0; 44];
     bytes[..4].copy_from_slice(b"TZif");
     for version in [0, b'2'] {
@@ -190,13 +192,13 @@ fn a_posix_string_is_a_zone() {
     }
 }
 
-/// An end that leaves no room for standard time is none, as in the C library (POSIX.1-2024 §8.3).
+/// As in the C library (POSIX.1-2024 §8.3).
 #[test]
-fn daylight_saving_that_ends_when_or_after_it_begins_anew_lasts_all_year() {
+fn daylight_saving_that_ends_at_its_next_start_or_later_lasts_all_year() {
     let rows = [
         ("EST5EDT4,0/0,J365/25", -14_400),
         ("XXX3EDT4,0/0,J365/23", -14_400),
-        // Day 365 is a day after December 31, but for leap years.
+        // Day 365 is the day after December 31, except in leap years.
         ("EST5EDT4,0/0,365/25", -14_400),
         ("EST5EDT,0/0,J365/167", -14_400),
         ("AAA-1BBB-2,J1/-100,J365/30", 7200),
@@ -211,7 +213,7 @@ fn daylight_saving_that_ends_when_or_after_it_begins_anew_lasts_all_year() {
 }
 
 #[test]
-fn changes_a_week_into_the_next_year_count_until_then() {
+fn a_change_up_to_a_week_into_the_next_year_is_found() {
     // Daylight saving ends on January 5 and begins again on January 6, at 23:00.
     let rule = Rule::parse("AAA0BBB,J365/167,J364/160").expect("a rule");
     // 2026-01-02, 2026-01-06 at 18:00, 2026-01-08 and 2026-12-31.
@@ -220,7 +222,7 @@ fn changes_a_week_into_the_next_year_count_until_then() {
 }
 
 #[test]
-fn what_is_neither_a_zone_nor_a_rule_is_refused() {
+fn text_that_is_neither_a_name_nor_a_posix_string_is_refused() {
     for name in [
         "Nowhere/Land",
         "/etc/passwd",
@@ -262,21 +264,21 @@ fn what_is_neither_a_zone_nor_a_rule_is_refused() {
     assert!(Zone::open("Etc").is_err() && Zone::open("../../../etc/localtime").is_err());
 }
 
-/// A directory of a test's own.
+/// Makes a temporary directory for one test.
 fn scratch(name: &str) -> PathBuf {
     let directory = std::env::temp_dir().join(format!("ssn-tz-{name}-{}", std::process::id()));
     fs::create_dir_all(&directory).expect("a temporary directory");
     directory
 }
 
-/// A file that has a rule and no past (RFC 9636 §3).
+/// A `TZif` file that has a rule and no transitions (RFC 9636 §3).
 fn tzif(rule: &str) -> Vec<u8> {
     let block = [b"TZif2".as_slice(), &[0; 31], &[0, 0, 0, 1, 0, 0, 0, 1], &[0; 7]].concat();
     [&block, &block, b"\n".as_slice(), rule.as_bytes(), b"\n"].concat()
 }
 
 #[test]
-fn a_files_zone_comes_before_a_rule_of_the_same_name() {
+fn a_file_takes_precedence_over_a_posix_string_of_the_same_name() {
     let directory = scratch("file");
     fs::write(directory.join("EST5"), tzif("AAA-12")).expect("a file");
     fs::write(directory.join("Broken"), "TZif").expect("a file");
@@ -289,9 +291,9 @@ fn a_files_zone_comes_before_a_rule_of_the_same_name() {
 }
 
 #[test]
-fn local_is_the_hosts_own_zone_and_utc_where_it_has_none() {
+fn local_is_the_hosts_own_zone_and_utc_if_it_has_none() {
     let etc = scratch("local");
-    // `Local` is what the Go program called it.
+    // The Go program called it `Local`.
     let hours = || {
         let [ours, gos] = ["local", "Local"].map(|name| Zone::open_in(name, &[], &etc));
         let [ours, gos] = [ours?, gos?].map(|zone| zone.offset_at(0));
@@ -318,11 +320,11 @@ fn local_is_the_hosts_own_zone_and_utc_where_it_has_none() {
     for content in ["local\n", "Nowhere/Land", "EST5EDT5", "../localtime", "\u{0}", "\u{fffd}"] {
         write("TZ", content.as_bytes());
         let why = hours().expect_err(content).to_string();
-        assert!(why.ends_with("TZ is malformed: it is no zone's name and no POSIX TZ string"), "{why}");
+        assert!(why.ends_with("its first line is neither a zone's name nor a POSIX TZ string"), "{why}");
     }
     write("TZ", b"UTC\xff0");
     assert!(hours().is_err());
-    // With the file that others have, nobody asks for it.
+    // A localtime file takes precedence over TZ.
     fs::remove_file(etc.join("localtime")).expect("it is there");
     write("localtime", &tzif("AAA-9"));
     assert_eq!(hours().expect("a file"), 9);
@@ -330,10 +332,10 @@ fn local_is_the_hosts_own_zone_and_utc_where_it_has_none() {
 }
 
 #[test]
-fn a_name_that_has_no_file_is_looked_up_in_the_table() {
+fn a_name_without_a_file_is_looked_up_in_the_table() {
     let directory = scratch("part");
     fs::create_dir_all(directory.join("Europe")).expect("a temporary directory");
-    // A router that has its own country's package alone, and Debian without the old names.
+    // Like a router with only its own country's package, or Debian without the old names.
     fs::write(directory.join("Europe/Berlin"), tzif("AAA-5")).expect("a file");
     // 2026-07-15 at noon.
     let hours = |name: &str, directories: &[&Path]| {
@@ -361,7 +363,7 @@ fn a_name_that_has_no_file_is_looked_up_in_the_table() {
 }
 
 #[test]
-fn a_time_is_written_as_go_wrote_it() {
+fn a_time_is_formatted_as_the_go_program_did() {
     let rule = |text: &str| Zone::named(text, &[]).unwrap_or_else(|why| panic!("{why}"));
     let rows = [
         (Zone::utc(), 0, "1970-01-01 00:00:00+00:00"),

@@ -6,6 +6,7 @@ mod limits;
 mod links;
 mod login;
 mod privileges;
+mod rules;
 mod sessions;
 mod signals;
 mod stacks;

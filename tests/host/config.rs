@@ -125,7 +125,8 @@ fn the_orphans_of_a_configuration_that_cannot_be_believed_are_sent_once_it_is_co
             output.when(place).exits(0).says(&format!("the event waits in {place}: 'amanda' (192.0.2.7) logged"));
             home.configure(STDOUT);
             let status = home.command_in_own_dev(&own, &["status"]).output().expect("it starts");
-            status.succeeds().prints(&format!("1 in {place}, which the next `send` imports\n"));
+            let orphans = "recorded while the configuration was broken";
+            status.succeeds().prints(&format!("1 orphan in {place} ({orphans}), which the next `send` imports\n"));
             let send = || home.command_in_own_dev(&own, &["send"]).output().expect("it starts");
             send().succeeds().prints_first("'amanda' (192.0.2.7) logged in to host.example");
             send().succeeds().prints_only("");

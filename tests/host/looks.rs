@@ -153,7 +153,7 @@ fn a_look_makes_no_directory() {
         for directory in missing {
             fs::remove_dir(home.at(directory)).expect("it is empty");
         }
-        home.run(&["status"]).when(missing[0]).succeeds().prints_only(SILENT);
+        home.run(&["status"]).when(missing[0]).succeeds().prints_first(SILENT);
         for directory in missing {
             assert!(!home.at(directory).exists(), "{directory} of {missing:?}");
         }

@@ -1,6 +1,7 @@
 //! The program on a host: installation, configuration, clock and zones, static builds, and what it costs.
 
 mod check;
+mod check_rules;
 mod clock;
 mod config;
 mod cost;
@@ -22,6 +23,8 @@ mod sendmail;
 #[cfg(feature = "tls")]
 mod static_build;
 mod status;
+mod status_json;
+mod status_problems;
 #[path = "../support/mod.rs"]
 mod support;
 mod zones;

@@ -118,7 +118,10 @@ fn a_sender_that_stays_root_reads_no_secret_that_others_could_have_put_there() {
     let theirs = home.at("token");
     fs::write(&theirs, "tk_theirs\n").expect("it is ours");
     with_token(&home, &server, &theirs);
-    let said = format!("cannot read {}: root reads it only if it and all above it are root's alone", theirs.display());
+    let said = format!(
+        "cannot read {}: root reads it only if no other user can change it or a directory above it",
+        theirs.display()
+    );
     home.send().fails().says(&said);
     assert_eq!(server.requests().len(), 0);
     with_token(&home, &server, &token);
@@ -140,7 +143,7 @@ fn a_sender_that_stays_root_trusts_no_authorities_that_others_could_have_put_the
     let target = "[notification]\nservice = \"ntfy\"\n[notification.ntfy]\ntopic_url = \"https://127.0.0.1:9/topic\"\n";
     home.configure(&format!("{target}[network]\nca_file = \"{}\"\n", theirs.display()));
     home.login("amanda");
-    home.send().fails().says("root reads it only if it and all above it are root's alone");
+    home.send().fails().says("root reads it only if no other user can change it or a directory above it");
 }
 
 /// P8

@@ -29,6 +29,31 @@ fn status_names_each_service_with_its_last_session_newest_first() {
     assert_eq!(services, ["sshd", "su"], "{before}");
 }
 
+/// Rows of the history go after `history_days`; that the hook worked is known all the same.
+#[test]
+fn status_knows_each_services_last_session_when_its_events_are_gone() {
+    let home = Home::new(STDOUT);
+    for service in ["su", "sshd"] {
+        home.hook(&[("PAM_SERVICE", service), ("PAM_USER", "amanda"), ("PAM_TYPE", "open_session")]).succeeds();
+    }
+    home.sent();
+    let before = recorded(&home);
+    assert!(before.contains("su at 20") && before.contains("sshd at 20"), "{before}");
+    home.queue().forget_history();
+    assert_eq!(recorded(&home), before);
+    // A program that calls the hook with ever new names makes it forget no more than it must.
+    for number in 0..20 {
+        let service = format!("service{number}");
+        home.hook(&[("PAM_SERVICE", service.as_str()), ("PAM_USER", "amanda"), ("PAM_TYPE", "open_session")])
+            .succeeds();
+    }
+    home.sent();
+    home.queue().forget_history();
+    let line = recorded(&home);
+    assert_eq!(line.matches(" at 20").count(), 16, "{line}");
+    assert!(line.contains("service19 at") && !line.contains("su at"), "{line}");
+}
+
 #[test]
 fn status_says_where_to_look_if_the_hook_recorded_no_session() {
     let home = Home::new(STDOUT);

@@ -73,9 +73,9 @@ fn damage_in_a_store_leaves_the_rest_usable_and_is_reported_once() {
     // Valid Base 64 of an invalid certificate.
     let garbled = "-----BEGIN CERTIFICATE-----\nMIIBAAAA\n-----END CERTIFICATE-----\n";
     let all_of = |count: usize, line: usize| {
-        format!("certificates in /etc/{BUNDLE} that cannot be read: {count}, the first at /etc/{BUNDLE}:{line}; ")
+        format!("cannot read {count} of the certificates in /etc/{BUNDLE}, the first at /etc/{BUNDLE}:{line}; ")
     };
-    let unusable = |why: &str| format!("cannot use the authorities in /etc/{BUNDLE}: {why}; others are used");
+    let unusable = |why: &str| format!("cannot use the authorities in /etc/{BUNDLE}: {why}; using others");
     let lines = |text: &str| text.lines().count();
     let rows: [(&[(&str, &str)], String); 7] = [
         (&[(BUNDLE, &(cut(&other) + "\n" + &good))], all_of(1, 1)),
@@ -85,7 +85,7 @@ fn damage_in_a_store_leaves_the_rest_usable_and_is_reported_once() {
         (&[(BUNDLE, &format!("\u{feff}{}", good.replace('\n', "\r\n")))], String::new()),
         (
             &[(BUNDLE, &cut(&good)), ("ssl/cert.pem", &good)],
-            unusable(&format!("it holds no certificate that is whole (/etc/{BUNDLE}:1)")),
+            unusable(&format!("it holds no readable certificate (/etc/{BUNDLE}:1)")),
         ),
         (&[(BUNDLE, ""), ("pki/tls/certs/ca-bundle.crt", &good)], unusable("it holds no certificate")),
         (&[(BUNDLE, "\0\0\0\0"), ("ssl/certs/5e98733a.0", &good)], unusable("it holds no certificate")),
@@ -133,7 +133,7 @@ fn a_directory_of_single_files_is_a_store() {
     // A damaged file leaves the others usable.
     home.queue().end_waits();
     let output = send_with_stores(&home, &[("ssl/certs/0.crt", &cut(&other)), ("ssl/certs/1.crt", &good)]);
-    output.exits(0).says("certificates in /etc/ssl/certs that cannot be read: 1, the first at /etc/ssl/certs/0.crt:1;");
+    output.exits(0).says("cannot read 1 of the certificates in /etc/ssl/certs, the first at /etc/ssl/certs/0.crt:1;");
 }
 
 #[track_caller]
@@ -196,7 +196,7 @@ fn a_server_must_send_its_intermediate_certificates_but_a_trusted_authority_may_
     home.configure(&ntfy("localhost", nginx.ports[0], &trusting(&root)));
     let output = home.send();
     assert_kept(&home, &output, UNKNOWN);
-    output.says("or let the server send its intermediate certificates too");
+    output.says("or make the server send its intermediate certificates");
     home.configure(&ntfy("localhost", nginx.ports[1], &trusting(&root)));
     home.send().succeeds();
     // Only the key counts: authorities in an old store have often been renewed with the same one.

@@ -140,9 +140,17 @@ fn each_refusal_keeps_everything_and_the_error_names_the_command_and_the_remedy(
             "SMTP 535 to AUTH: 5.7.8 Authentication credentials invalid; it does not accept",
         ),
         (&["auth=PLAIN"], "", "SMTP 530 to MAIL FROM: 5.7.0 Authentication required; it wants a login: set `user`"),
-        (&[], LOGIN, "the server offers no way to log in"),
-        (&["from=553 5.7.1 not owned"], "", "SMTP 553 to MAIL FROM: 5.7.1 not owned; it takes no mail from that"),
-        (&["to=550 5.1.1 unknown"], "", "SMTP 550 to RCPT TO:<bob@host.example>: 5.1.1 unknown; it takes no mail for"),
+        (&[], LOGIN, "the server offers no log-in mechanism"),
+        (
+            &["from=553 5.7.1 not owned"],
+            "",
+            "SMTP 553 to MAIL FROM: 5.7.1 not owned; it does not accept mail from that",
+        ),
+        (
+            &["to=550 5.1.1 unknown"],
+            "",
+            "SMTP 550 to RCPT TO:<bob@host.example>: 5.1.1 unknown; it does not accept mail for",
+        ),
         (&["to=451 4.7.1 greylisted"], "", "SMTP 451 to RCPT TO:<bob@host.example>: 4.7.1 greylisted; everything"),
         (
             &["data=554 5.7.1 looks like spam"],
@@ -202,7 +210,7 @@ fn a_mail_without_an_answer_is_repeated_with_the_same_id_and_no_event_is_lost() 
     }
     let (home, server) = scene(&["lose=2"], "");
     for _ in 0..2 {
-        home.send().fails().says("the mail was sent, but whether the server has it is unknown: the server closed");
+        home.send().fails().says("the mail was sent, but the server may or may not have it: the server closed");
         home.queue().forget_failures();
     }
     home.login("bob");
@@ -235,7 +243,7 @@ fn check_asks_whether_the_server_would_accept_a_mail_and_test_sends_one() {
     let config = fs::read_to_string(home.at("config.toml")).expect("a configuration");
     fs::write(home.at("config.toml"), config.replace(", \"bob@host.example\"", "")).expect("written");
     let check = home.run(&["check", "--network"]);
-    check.prints("network: email: it would take a mail");
+    check.prints("network: email: the server would accept a mail");
     home.run(&["test"])
         .exits(0)
         .prints("email: the mail was accepted for amanda@host.example: 2.0.0 Ok: queued as 4711");

@@ -160,7 +160,7 @@ fn exim_accepts_mail_over_starttls_and_tls_from_nobody_without_the_password() {
         .says("SMTP 535 to AUTH: Incorrect authentication data; it does not");
     send(starttls.clone()).fails().says("SMTP 550 to RCPT TO:<amanda@host.example>: relaying is not allowed here; it");
     let plain = format!("server = \"localhost:{port}\"\ntls = \"none\"\n");
-    send(plain + &login("right")).fails().says("the server offers no way to log in");
+    send(plain + &login("right")).fails().says("the server offers no log-in mechanism");
     assert_eq!(over.mails(), "");
     send(starttls + &login("right")).succeeds();
     home.login("bob");
@@ -196,7 +196,7 @@ fn exims_sendmail_accepts_a_mail_from_the_service_user() {
     // A program in a directory that others can write to is not run.
     fs::set_permissions(home.at("usr/sbin"), Permissions::from_mode(0o777)).expect("it is ours");
     home.login("bob");
-    over.send().fails().says("email: /usr/sbin/sendmail is not run, because it, or something above it, is not root's");
+    over.send().fails().says("email: /usr/sbin/sendmail is not run, because users other than root can change it");
 }
 
 #[test]
@@ -220,7 +220,7 @@ fn msmtp_as_sendmail_accepts_a_mail_and_its_errors_are_reported() {
         fs::write(home.at("etc/msmtprc"), lines).expect("a file");
     };
     home.login("amanda");
-    over.send().fails().says("email: sendmail ended with status 78: msmtp: account default not found");
+    over.send().fails().says("email: sendmail exited with status 78: msmtp: account default not found");
     account(server.port);
     home.queue().forget_failures();
     over.send().succeeds();
@@ -251,7 +251,7 @@ fn a_sendmail_that_cannot_be_killed_is_left_behind() {
     fs::set_permissions(&path, Permissions::from_mode(0o4755)).expect("it is ours");
     home.login("amanda");
     let start = Instant::now();
-    over.send().fails().says("email: /usr/sbin/sendmail did not end in time");
+    over.send().fails().says("email: /usr/sbin/sendmail did not finish in time");
     assert!(start.elapsed() < Duration::from_secs(50), "{:?}", start.elapsed());
     assert!(home.status().starts_with("email: 1 waiting, 0 dead"), "{}", home.status());
 }

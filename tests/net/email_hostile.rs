@@ -83,10 +83,10 @@ fn an_attacker_on_the_way_can_neither_strip_tls_nor_inject_replies_before_it() {
     let early: &'static [(&str, &[u8])] =
         &[("", b"220 mail.example\r\n250 STARTTLS\r\n220 go ahead\r\n235 welcome\r\n"), ("EHLO ", b"")];
     for (script, why) in [
-        (stripped, "the server offers no STARTTLS, or somebody on the way hides it, so nothing was sent"),
+        (stripped, "the server does not offer STARTTLS, or somebody in between hides it, so nothing was sent"),
         (refused, "SMTP 454 to STARTTLS: 4.7.0 TLS not available"),
-        (injected, "somebody on the way put words before TLS, so nothing was sent"),
-        (early, "the server says more than it was asked"),
+        (injected, "somebody in between injected a reply before TLS, so nothing was sent"),
+        (early, "the server sent an unexpected reply"),
     ] {
         let (stderr, received, _) = send(script, &format!("tls = \"starttls\"\n{LOGIN}"));
         assert!(stderr.contains(&format!("email: {why}")), "{stderr}");
@@ -99,7 +99,10 @@ fn an_attacker_on_the_way_can_neither_strip_tls_nor_inject_replies_before_it() {
 #[test]
 fn a_port_without_implicit_tls_is_named_as_the_cause() {
     let (stderr, received, _) = send(&[("", b"220 mail.example\r\n")], &format!("tls = \"implicit\"\n{LOGIN}"));
-    assert!(stderr.contains("no TLS on this port: correct the port, or set tls = \"starttls\""), "{stderr}");
+    assert!(
+        stderr.contains("does not speak TLS on this port: correct the port, or set tls = \"starttls\""),
+        "{stderr}"
+    );
     assert!(!received.contains("EHLO"), "{received}");
 }
 
@@ -142,21 +145,21 @@ fn silent_endless_and_other_than_smtp_servers_are_given_up_in_time_with_the_caus
     let line: &'static [u8] = Box::leak([&b"220 "[..], &b"x".repeat(1_000_000)].concat().into_boxed_slice());
     for (script, why) in [
         (leak(&[]), "no greeting: no answer in time; if this port wants TLS at once, set tls = \"implicit\""),
-        (leak(&[("", b"HTTP/1.1 400 Bad Request\r\n\r\n")]), "no greeting: what answers speaks no SMTP"),
-        (leak(&[("", b"SSH-2.0-OpenSSH_9.2\r\n")]), "no greeting: what answers speaks no SMTP"),
+        (leak(&[("", b"HTTP/1.1 400 Bad Request\r\n\r\n")]), "no greeting: the server does not speak SMTP"),
+        (leak(&[("", b"SSH-2.0-OpenSSH_9.2\r\n")]), "no greeting: the server does not speak SMTP"),
         (leak(&[("", endless)]), "no greeting: the server's reply is too long"),
         (leak(&[("", line)]), "no greeting: the server's reply is too long"),
         (
             leak(&[("", b"554 5.7.1 not you\x1b[31m\r\n")]),
-            "SMTP 554 to the connection: 5.7.1 not you\u{fffd}[31m; it does not",
+            "SMTP 554 to the connection: 5.7.1 not you\u{fffd}[31m; it refuses",
         ),
         (leak(&[("", b"421 busy\r\n")]), "SMTP 421 to the connection: busy; everything"),
         (leak(&[greeting]), "no answer to EHLO: no answer in time"),
-        (leak(&[greeting, ("EHLO ", b"502 no EHLO here\r\n")]), "SMTP 502 to EHLO: no EHLO here; it does not talk"),
+        (leak(&[greeting, ("EHLO ", b"502 no EHLO here\r\n")]), "SMTP 502 to EHLO: no EHLO here; it refuses to talk"),
         (leak(&[greeting, hello]), "no answer to MAIL FROM: no answer in time"),
         (
             leak(&[greeting, hello, ("MAIL FROM:<router@host.example>", b"250 ok\r\n250 ok\r\n250 ok\r\n")]),
-            "the server says more than it was asked",
+            "the server sent an unexpected reply",
         ),
         (
             leak(&[

@@ -37,7 +37,7 @@ fn rows(upstream: u16, silent: u16) -> Vec<Row> {
         row(
             "https",
             &well,
-            "TLS failed: the server speaks no TLS on this port: correct the port, or write http:// instead of https:// \
+            "TLS failed: the server does not speak TLS on this port: correct the port, or write http:// instead of https:// \
              (POST https://HOST)",
         ),
         row(
@@ -49,13 +49,13 @@ fn rows(upstream: u16, silent: u16) -> Vec<Row> {
         row(
             "https",
             "TLS ssl_reject_handshake on;",
-            "TLS failed: the server knows no host of this name: check the address (POST https://HOST)",
+            "TLS failed: the server does not know this host name: check the address (POST https://HOST)",
         ),
         row(
             "http",
             &with("client_max_body_size 10;"),
-            "HTTP 413 (POST http://HOST/); a server on the way takes no message of this size: raise its limit (nginx: \
-             client_max_body_size)",
+            "HTTP 413 (POST http://HOST/); a server in between does not accept a message of this size: raise its \
+             limit (nginx: client_max_body_size)",
         ),
         row(
             "http",
@@ -71,32 +71,32 @@ fn rows(upstream: u16, silent: u16) -> Vec<Row> {
         row(
             "http",
             &locked,
-            "HTTP 401 (POST http://HOST/…); it wants a token, or a name and a password, and none is set",
+            "HTTP 401 (POST http://HOST/…); it wants a token, or a name and a password, but none is set",
         ),
         Row { token: "anna:wr0ng", ..row("http", &locked, wrong) },
         Row { token: "tk_wr0ng", ..row("http", &locked, wrong) },
-        row("http", &with("deny all;"), "HTTP 403 (POST http://HOST/…); it lets nobody post there without a token"),
+        row("http", &with("deny all;"), "HTTP 403 (POST http://HOST/…); it does not allow posting without a token"),
         Row {
             token: "tk_1",
             ..row("http", &with("deny all;"), "the token is not allowed to post there: check its rights")
         },
         row("http", "location / { return 404; }", "HTTP 404 (POST http://HOST/…); nothing is there: check the address"),
-        row("http", "root ROOT;", "HTTP 405 (POST http://HOST/…); nobody can post there: check the address"),
+        row("http", "root ROOT;", "HTTP 405 (POST http://HOST/…); that address does not accept messages: check it"),
         row("http", "location / { return 429; }", "HTTP 429; everything is kept, and tried again in 1 min"),
         row(
             "http",
             "location / { return 444; }",
-            "the server closed the connection, or speaks no HTTP (POST http://HOST)",
+            "the server closed the connection or does not speak HTTP (POST http://HOST)",
         ),
         row(
             "http",
             "location / { proxy_pass http://127.0.0.1:9; }",
-            "HTTP 502 (POST http://HOST/); what is behind that server does not answer: wait, or see to it",
+            "HTTP 502 (POST http://HOST/); the server behind that one does not answer: wait, or check it",
         ),
         row(
             "http",
             &format!("location / {{ proxy_pass http://127.0.0.1:{silent}; }}"),
-            "no answer in time: the server has accepted the connection, and then nothing more came (POST http://HOST)",
+            "no answer in time: the server accepted the connection, then sent nothing more (POST http://HOST)",
         ),
     ]
 }

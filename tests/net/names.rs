@@ -55,7 +55,7 @@ fn an_ipv6_address_is_refused_with_the_remedy() {
     home.configure(
         "[notification]\nservice = \"ntfy\"\n[notification.ntfy]\ntopic_url = \"http://[::1]:8080/mytopic\"\n",
     );
-    home.send().fails().says("topic_url has an IPv6 address, which is not possible: use a name for it");
+    home.send().fails().says("topic_url has an IPv6 address, which is not supported: use a host name");
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn an_unknown_name_keeps_the_event() {
     output.fails();
     assert!(output.stderr().starts_with("ssh-session-notifier: ntfy: "), "{output:?}");
     // The C libraries report this differently.
-    let is_known = ["there is no address for the name nowhere.invalid", "answer about the name nowhere.invalid"];
+    let is_known = ["no address for the name nowhere.invalid", "answer about the name nowhere.invalid"];
     assert!(is_known.iter().any(|words| output.stderr().contains(words)), "{output:?}");
     assert!(home.status().starts_with("ntfy: 1 waiting"));
 }
@@ -117,7 +117,7 @@ fn a_name_server_that_never_answers_times_out() {
     let output = send_with_names(&home, "127.0.0.1 localhost\n", Some("127.53.53.53"));
     let took = start.elapsed();
     assert!(took < Duration::from_secs(3), "{took:?}");
-    output.fails().says("ntfy: no answer about the name ntfy.example (asked: 127.53.53.53, of /etc/resolv.conf)");
+    output.fails().says("ntfy: no answer about the name ntfy.example (asked 127.53.53.53, from /etc/resolv.conf)");
     let mut question = [0; 512];
     silent.set_nonblocking(true).expect("a socket can be non-blocking");
     let length = silent.recv(&mut question).expect("it was asked");

@@ -142,7 +142,7 @@ fn refusals_of_tinyproxy_and_squid_are_reported_with_the_remedy_and_keep_the_eve
     if !is_possible() {
         return skip(test, NEEDS);
     }
-    let wants = "wants a name and a password (HTTP 407): write http://NAME:PASSWORD@HOST:PORT as network.proxy";
+    let wants = "wants a name and a password (HTTP 407): set network.proxy to http://NAME:PASSWORD@HOST:PORT";
     let refuses = "does not accept the name and the password in network.proxy (HTTP 40";
     let forbids = "(HTTP 403): allow it in the proxy's settings";
     for (rule, user, host, error) in [
@@ -223,7 +223,7 @@ fn a_host_without_loopback_sends_directly_but_never_bypasses_its_proxy() {
         };
         // The server gets a CONNECT and nothing else.
         home.configure(&target(&format!("proxy = \"http://{GATEWAY}:{}\"", server.port)));
-        home.send().fails().says("ntfy: the proxy needs this host's loopback (127.0.0.1)");
+        home.send().fails().says("ntfy: network.proxy needs this host's loopback interface (127.0.0.1), which is down");
         let requests = server.requests();
         assert!(requests.iter().all(|request| request.method() == "CONNECT"), "{requests:?}");
         home.queue().end_waits();

@@ -50,7 +50,7 @@ fn a_refusal_of_the_proxy_is_reported_without_the_password() {
         (407, "does not accept the name and the password in network.proxy (HTTP 407)"),
         (403, "does not allow a connection to ntfy.invalid:80 (HTTP 403)"),
         (502, "cannot reach ntfy.invalid:80 itself (HTTP 502)"),
-        (405, "is it a proxy that knows CONNECT?"),
+        (405, "is it a proxy that supports CONNECT?"),
         (0, "does not speak HTTP: is network.proxy the address of a proxy?"),
     ] {
         let proxy = Server::new(move |_, _, stream| match status {

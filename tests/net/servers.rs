@@ -169,7 +169,7 @@ fn endless_headers_keep_the_event_however_long_each_line_is() {
 fn a_connection_closed_before_the_answer_is_reported_as_such() {
     let rows: [&[u8]; 3] = [b"", b"HTTP/1.1", b"SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u3\r\n"];
     for row in rows {
-        assert_survives("the server closed the connection, or speaks no HTTP", |stream| only(stream, row));
+        assert_survives("the server closed the connection or does not speak HTTP", |stream| only(stream, row));
     }
 }
 

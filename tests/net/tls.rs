@@ -20,7 +20,7 @@ use crate::support::tls::{
 };
 
 pub const GOOD: &str = "DNS:localhost,IP:127.0.0.1";
-pub const UNKNOWN: &str = "the server's certificate is from an unknown authority: put that one into network.ca_file";
+pub const UNKNOWN: &str = "the server's certificate is from an unknown authority: set network.ca_file";
 const SELF_SIGNED: &str = "the server's certificate is a self-signed authority certificate: \
     give the server one that is signed by that authority";
 
@@ -93,7 +93,7 @@ fn tls_1_1_is_refused() {
         return support::skip("tls_1_1_is_refused", "this OpenSSL can't do TLS 1.1 itself");
     }
     home.configure(&ntfy("localhost", port, &trusting(&authority)));
-    assert_kept(&home, &home.send(), "TLS failed: the server knows neither TLS 1.2 nor 1.3");
+    assert_kept(&home, &home.send(), "TLS failed: the server supports neither TLS 1.2 nor TLS 1.3");
     assert!(server.requests().is_empty());
 }
 
@@ -113,7 +113,7 @@ fn an_invalid_certificate_is_refused_with_the_reason_and_the_event_is_kept() {
         ),
         (
             authority.issue_with("short", RSA_1024, GOOD, PAST, END),
-            "the server's certificate has a signature that does not fit, or one by a key that is too short",
+            "the server's certificate has a wrong signature, or one by a key that is too short",
         ),
         (
             authority.issue("name", "DNS:elsewhere.example,IP:192.0.2.1", PAST, END),
@@ -135,7 +135,8 @@ fn an_invalid_certificate_is_refused_with_the_reason_and_the_event_is_kept() {
         (other.self_signed("self", "basicConstraints=CA:FALSE"), UNKNOWN),
         (other.self_signed("self-authority", "basicConstraints=critical,CA:TRUE"), SELF_SIGNED),
     ];
-    let old = "the server's certificate is of an old kind (X.509 version 1): give the server a new one, of version 3";
+    let old =
+        "the server's certificate is of X.509 version 1, which is obsolete: give the server a new one, of version 3";
     rows.extend(authority.issue_old("old").map(|pair| (pair, old)));
     let server = Server::well();
     let pairs: Vec<Pair> = rows.iter().map(|(pair, _)| pair.clone()).collect();
@@ -222,8 +223,8 @@ fn a_server_that_does_not_finish_the_handshake_times_out() {
         }
     });
     for expected in [
-        "no answer in time: the server has accepted the connection, and then nothing more came",
-        "TLS failed: the server speaks no TLS on this port: correct the port, or write http:// instead of https://",
+        "no answer in time: the server accepted the connection, then sent nothing more",
+        "TLS failed: the server does not speak TLS on this port: correct the port, or write http:// instead of https://",
     ] {
         let start = Instant::now();
         let output = home.send();

@@ -151,7 +151,7 @@ fn an_address_is_accepted_or_refused_with_the_remedy() {
             "discord",
             "webhook_url",
             format!("http://127.0.0.1:{port}/api/webhooks/1/s3cret/slack"),
-            "take off what follows",
+            "remove the part after",
         ),
         (
             "discord",
@@ -168,7 +168,7 @@ fn an_address_is_accepted_or_refused_with_the_remedy() {
         ("ntfy", "topic_url", "http://ntfy.example/mytopic/json".into(), "ends with /json, which is not the topic"),
         ("ntfy", "topic_url", "http://ntfy.example/".into(), "must end with a topic"),
         ("ntfy", "topic_url", "http://127.1/mytopic".into(), "must have a host name or an IPv4 address"),
-        ("ntfy", "topic_url", "http://küche.example/mytopic".into(), "the form of it that begins with xn--"),
+        ("ntfy", "topic_url", "http://küche.example/mytopic".into(), "use the form that begins with xn--"),
         ("ntfy", "topic_url", "http://[2001:db8::1]/mytopic".into(), "has an IPv6 address"),
     ];
     for (service, setting, address, mistake) in rows {

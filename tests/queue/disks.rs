@@ -135,7 +135,7 @@ fn nothing_is_posted_while_no_note_can_be_written() {
                  run noted \"$@\" send; run again \"$@\" send
                  {well}
                  run well \"$@\" send
-                 [ -z \"$(ls -A spool)\" ]"
+                 [ \"$(ls -A spool)\" = sender ]"
             );
             let output = on_a_small_disk(&home, owner, &script);
             let output = output.when(format!("{disk}, owner {owner}"));

@@ -2,6 +2,7 @@
 
 mod digest;
 mod flood;
+mod rules;
 mod schedule;
 mod settings;
 #[path = "../support/mod.rs"]

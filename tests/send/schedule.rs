@@ -105,9 +105,21 @@ fn busybox_crond_runs_send_as_an_unprivileged_user() {
 
 #[test]
 fn a_watching_sender_delivers_within_a_second_and_then_sleeps() {
-    let home = Home::new(STDOUT);
+    assert_delivers_and_sleeps(&Home::new(STDOUT));
+}
+
+/// The record is in the spool, which the sender watches for events.
+#[test]
+fn the_record_of_its_last_run_does_not_wake_a_watching_sender() {
+    if let Some(home) = Home::in_memory("the_record_of_its_last_run_does_not_wake_a_watching_sender", STDOUT) {
+        assert_delivers_and_sleeps(&home);
+        assert!(home.last_run().exists());
+    }
+}
+
+fn assert_delivers_and_sleeps(home: &Home) {
     home.login("amanda");
-    let watch = Running::watch(&home);
+    let watch = Running::watch(home);
     assert!(watch.line(Duration::from_secs(20)).starts_with("'amanda'"), "the pending event was not sent");
     for user in ["bob", "carol"] {
         home.login(user);

@@ -14,8 +14,10 @@ pub struct Cost {
     pub calls: usize,
     /// System calls that wait for a disk.
     pub syncs: usize,
-    /// Bytes written into files.
+    /// Bytes written into files, without `recorded`.
     pub bytes: u64,
+    /// Bytes of the record of the sender's last run, which is only kept in memory.
+    pub recorded: u64,
     /// New sockets.
     pub sockets: usize,
     /// Shared mappings: writing to their memory writes to a file.
@@ -33,7 +35,9 @@ impl Cost {
                 "socket" => self.sockets += 1,
                 "mmap" if arguments.contains("MAP_SHARED") => self.shared_maps += 1,
                 "write" | "pwrite64" | "writev" | "pwritev" | "pwritev2" if is_file(arguments) => {
-                    self.bytes += line.rsplit_once("= ").and_then(|(_, bytes)| bytes.parse().ok()).unwrap_or(0);
+                    let written = line.rsplit_once("= ").and_then(|(_, bytes)| bytes.parse().ok()).unwrap_or(0);
+                    let is_record = arguments.contains("/spool/sender/");
+                    *(if is_record { &mut self.recorded } else { &mut self.bytes }) += written;
                 }
                 _ => {}
             }
@@ -44,7 +48,8 @@ impl Cost {
 /// Whether a call's first argument is a file on a disk.
 fn is_file(arguments: &str) -> bool {
     let name = arguments.split_once('<').map_or("", |(_, name)| name);
-    name.starts_with('/') && !name.starts_with("/dev/") && !name.starts_with("/proc/")
+    let is_device = name.starts_with("/dev/") && !name.starts_with("/dev/shm/");
+    name.starts_with('/') && !is_device && !name.starts_with("/proc/")
 }
 
 /// Whether calls can be counted here; if not, skips `test` with the reason.

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use nix::unistd::Pid;
 
 use crate::support::outcome::Outcome;
@@ -42,9 +43,24 @@ pub struct Home(pub PathBuf);
 impl Home {
     /// Makes a host with this configuration after `[host]` and `[queue]`.
     pub fn new(config: &str) -> Self {
+        Self::below(&std::env::temp_dir(), config)
+    }
+
+    /// Makes a host in memory, where the last run of `send` is recorded. `None`, after skipping `test`, if that is not
+    /// possible.
+    pub fn in_memory(test: &str, config: &str) -> Option<Self> {
+        let memory = Path::new("/dev/shm");
+        if statfs(memory).is_ok_and(|found| found.filesystem_type() == TMPFS_MAGIC) {
+            return Some(Self::below(memory, config));
+        }
+        crate::support::skip(test, "needs a tmpfs at /dev/shm");
+        None
+    }
+
+    fn below(directory: &Path, config: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("ssn-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let home = Self(std::env::temp_dir().join(name));
+        let home = Self(directory.join(name));
         let _ = fs::remove_dir_all(&home.0);
         for directory in ["", "state", "dev"] {
             fs::create_dir(home.at(directory)).expect("a new temporary directory");
@@ -184,10 +200,12 @@ impl Home {
         self.send().succeeds().stdout()
     }
 
-    /// Runs `status`, which must succeed silently, and returns what it printed.
+    /// Runs `status`, which may find a problem but must print nothing on stderr, and returns what it printed.
     #[track_caller]
     pub fn status(&self) -> String {
-        self.run(&["status"]).succeeds().stdout()
+        let output = self.run(&["status"]);
+        output.check(matches!(output.status.code(), Some(0 | 1)), "neither 0 nor 1");
+        output.says_only("").stdout()
     }
 
     /// Counts the valid pages of the write-ahead log: those with the salt of its header
@@ -227,10 +245,17 @@ impl Home {
         processes.filter_map(|path| path.file_name()?.to_str()?.parse().ok().map(Pid::from_raw)).collect()
     }
 
-    /// Returns the names of the files in the spool, hidden ones too, or none if there is no spool.
+    /// Returns the names of the files in the spool, hidden ones too, without the directory in which the sender records
+    /// its last run. None if there is no spool.
     pub fn spooled(&self) -> Vec<String> {
         let entries = fs::read_dir(self.at("spool")).into_iter().flatten().flatten();
-        entries.map(|entry| entry.file_name().to_string_lossy().into()).collect()
+        let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        names.filter(|name| name != "sender").collect()
+    }
+
+    /// Returns the file in which the sender records its last run.
+    pub fn last_run(&self) -> PathBuf {
+        self.at("spool/sender/last-run")
     }
 }
 

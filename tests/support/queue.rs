@@ -90,6 +90,12 @@ impl Queue {
         self.ask_all(&format!("SELECT {FIRST_COLUMNS} FROM event ORDER BY id"))
     }
 
+    /// The verdict on each event of a user, in order, its lines joined: `urgency never, rule 1`
+    pub fn verdicts_of(&self, user: &str) -> Vec<String> {
+        let lines = self.ask_all(&format!("SELECT judged FROM event WHERE user = '{user}' ORDER BY id"));
+        lines.iter().map(|lines| lines.trim_end().replace('\n', ", ")).collect()
+    }
+
     /// The first attempts that failed: `ntfy 8 1795758639454 2788336 295c187d-…`.
     pub fn attempts(&self) -> Vec<String> {
         self.ask_all("SELECT target || ' ' || upto || ' ' || first FROM attempt ORDER BY target, upto")

@@ -61,7 +61,7 @@ pub fn print(findings: &[Finding]) -> (String, Health) {
             let _ = writeln!(text, "         {}", Field::bounded(finding.remedy.as_bytes(), LINE_LIMIT));
         }
         if finding.level == Level::Problem {
-            health = Health::Failed;
+            health = health.and(Health::Failed(finding.text.clone()));
         }
     }
     (text, health)

@@ -4,12 +4,14 @@
 //! as, and examines the rest with that user's eyes.
 
 mod configuration;
+mod environment;
 mod finding;
 mod host;
 mod machine;
 mod network;
 mod pam;
 mod paths;
+mod rules;
 mod scheduler;
 mod sshd;
 mod stack;
@@ -29,6 +31,7 @@ use nix::unistd::{User, geteuid};
 use crate::config::{Config, Hook};
 use crate::error::Health;
 use crate::privileges;
+use crate::rules::Trust;
 use host::Host;
 
 /// Examines everything; the answer is what to print, and whether there is no problem.
@@ -42,9 +45,14 @@ pub fn report(config: &Path, network: bool) -> (String, Health) {
     let is_root = geteuid().is_root();
     let mut around = pam::examine(&host);
     around.extend(sshd::examine(&host, is_root));
+    let vouched = environment::examine(&host, is_root);
     let (config, mut findings, schedule) = as_sender(&host);
     around.extend(schedule);
     if let Some(config) = &config {
+        findings.extend(rules::examine(config));
+        if config.rules.trust() == Trust::Environment {
+            findings.extend(vouched);
+        }
         findings.extend(paths::examine(&host.config, &config.paths));
     }
     findings.extend(around);

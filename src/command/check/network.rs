@@ -40,7 +40,7 @@ fn ask(config: &Config, client: &http::Client<'_>, target: &Notifier) -> Finding
             Ok(response) => answered(target, response.status),
         },
         #[cfg(feature = "email")]
-        Some(Message::Mail(letter)) => mailed(target, mail::send(&letter, client, PATIENCE)),
+        Some(Message::Mail(mail)) => mailed(target, mail::send(&mail, client, PATIENCE)),
     }
 }
 

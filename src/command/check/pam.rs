@@ -115,7 +115,8 @@ fn push(findings: &mut Vec<Finding>, finding: Finding) {
     }
 }
 
-fn is_ours(host: &Host, line: &Line) -> bool {
+/// Whether a line calls this program, rightly or wrongly.
+pub fn is_ours(host: &Host, line: &Line) -> bool {
     let exe = host.exe.file_name().unwrap_or_default().to_string_lossy();
     line.args.iter().any(|arg| arg.contains(NAME) || arg.rsplit('/').next() == Some(&exe))
 }

@@ -44,9 +44,19 @@ pub fn examine(host: &Host, is_root: bool) -> Vec<Finding> {
     judge(host, &settings, with_pam())
 }
 
+/// A setting as `sshd -T` prints it, in lower case; `None` where it doesn't answer.
+pub fn setting(host: &Host, key: &str) -> Option<String> {
+    let settings = host.ask(&SSHD, &["-T"])?.to_ascii_lowercase();
+    value(&settings, key).map(String::from)
+}
+
+fn value<'s>(settings: &'s str, key: &str) -> Option<&'s str> {
+    settings.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '))
+}
+
 /// Judges what `sshd -T` printed, in lower case.
 fn judge(host: &Host, settings: &str, package: &str) -> Vec<Finding> {
-    let value = |key: &str| settings.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '));
+    let value = |key: &str| value(settings, key);
     // The first line of a file counts (sshd_config(5)).
     let set = |line: &str| {
         let sed = format!("sed -i '1i {line}' {CONFIG}");

@@ -1,10 +1,11 @@
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::command::check::finding::{Finding, Level};
 use crate::command::check::host::{Host, Process};
-use crate::command::check::{pam, scheduler, stack};
+use crate::command::check::{environment, pam, scheduler, stack};
 use crate::queue::Paths;
 
 /// A directory that stands for `/`, with this program in it.
@@ -107,6 +108,43 @@ fn variables_that_users_set_before_any_session_line_are_warned_of() {
         texts(&findings, Level::Warning),
         ["PAM: /etc/pam.d/sshd:1 lets users set variables before the hook runs"]
     );
+}
+
+/// P3: keys are believed only where nobody but sshd can have written them.
+#[test]
+fn the_environment_is_vouched_for_only_where_the_hook_comes_first() {
+    let sshd = "#!/bin/sh\necho port 22\necho permituserenvironment";
+    let (auth, session) = ("auth required pam_env.so", "session required pam_env.so\n");
+    let file = "hook.trust_environment: /etc/pam.d/sshd";
+    let rows = [
+        (OURS.into(), "no", Level::Ok, environment::WELL.into()),
+        (format!("{OURS}{session}"), "no", Level::Ok, environment::WELL.into()),
+        (format!("{session}{OURS}"), "no", Level::Problem, format!("{file}:1 sets variables before the hook runs")),
+        (session.into(), "no", Level::Problem, format!("{file}:1 sets variables before the hook runs")),
+        (
+            format!("{OURS}{auth} user_readenv=1\n"),
+            "no",
+            Level::Problem,
+            format!("{file}:2 lets users set variables before the hook runs"),
+        ),
+        (
+            format!("{auth}\n{OURS}"),
+            "no",
+            Level::Warning,
+            format!("{file}:1 sets variables before the hook runs; some versions read the users' own, too"),
+        ),
+        (format!("{auth} user_readenv=0\n{OURS}"), "no", Level::Ok, environment::WELL.into()),
+        (OURS.into(), "yes", Level::Problem, "hook.trust_environment: sshd has PermitUserEnvironment yes".into()),
+    ];
+    for (stack, value, level, expected) in rows {
+        let tree = Tree::new(&[("etc/pam.d/sshd", &stack), ("usr/sbin/sshd", &format!("{sshd} {value}\n"))]);
+        fs::set_permissions(tree.0.at("usr/sbin/sshd"), fs::Permissions::from_mode(0o755)).expect("ours");
+        let findings = environment::examine(&tree.0, true);
+        assert_eq!(texts(&findings, level), [expected], "{stack} {findings:?}");
+        assert_eq!(findings.len(), 1, "{findings:?}");
+    }
+    let tree = Tree::new(&[("etc/pam.d/sshd", OURS)]);
+    assert_eq!(environment::examine(&tree.0, false)[0].level, Level::Warning, "what can't be seen isn't vouched for");
 }
 
 #[test]

@@ -23,7 +23,7 @@ fn read(text: &str) -> (Action, Facts) {
 
 /// P3
 #[test]
-fn what_a_user_puts_before_pams_own_variables_is_not_read() {
+fn variables_that_a_user_puts_before_pams_items_are_ignored() {
     let forged = "PAM_TYPE=auth PAM_RHOST=10.0.0.2 PAM_USER=root PAM_SERVICE=cron PAM_TTY=x";
     let (_, facts) =
         read(&format!("{forged} PAM_SERVICE=sshd PAM_USER=eve PAM_TTY=ssh PAM_RHOST=192.0.2.6 PAM_TYPE=open_session"));
@@ -33,7 +33,7 @@ fn what_a_user_puts_before_pams_own_variables_is_not_read() {
 }
 
 #[test]
-fn an_item_that_pam_left_out_is_not_taken_from_the_user() {
+fn an_item_that_pam_omits_is_not_read_from_the_users_variables() {
     let (action, facts) = read("PAM_RHOST=10.0.0.2 PAM_TTY=x PAM_SERVICE=login PAM_USER=eve PAM_TYPE=close_session");
     assert_eq!((action, facts[REMOTE_HOST].as_str(), facts[TTY].as_str()), (Action::Close, "", ""));
     assert!(is_proven(&facts));
@@ -41,7 +41,7 @@ fn an_item_that_pam_left_out_is_not_taken_from_the_user() {
 
 /// P3: a shell in between may sort the variables, or add some of its own.
 #[test]
-fn variables_that_were_reordered_are_recorded_but_not_trusted() {
+fn reordered_variables_are_recorded_but_not_trusted() {
     for block in [
         "PAM_RHOST=192.0.2.6 PAM_SERVICE=sshd PAM_TYPE=open_session PAM_USER=eve",
         "PAM_SERVICE=sshd PAM_USER=eve PAM_TTY=ssh PAM_RHOST=192.0.2.6 PWD=/ PAM_TYPE=open_session",
@@ -55,7 +55,7 @@ fn variables_that_were_reordered_are_recorded_but_not_trusted() {
 }
 
 #[test]
-fn what_sshd_says_of_the_connection_and_the_key_is_recorded_as_it_came() {
+fn the_connection_and_the_keys_are_recorded_as_sshd_wrote_them() {
     let fact = |facts: &Facts, name: &str| facts[Fact::find(name).expect("a fact of that name")].as_str().to_owned();
     let items =
         |remote_host: &str| format!("PAM_SERVICE=sshd PAM_USER=eve PAM_RHOST={remote_host} PAM_TYPE=open_session");
@@ -88,7 +88,7 @@ fn what_sshd_says_of_the_connection_and_the_key_is_recorded_as_it_came() {
 }
 
 #[test]
-fn other_calls_of_pams_and_none_are_told_apart() {
+fn other_pam_calls_and_other_callers_are_distinguished() {
     for name in ["auth", "account", "open_sessionx"] {
         let other = Err(NoSession::OtherCall(Field::new(name.as_bytes())));
         assert_eq!(super::read(&block(&format!("PAM_SERVICE=sshd PAM_USER=a PAM_TYPE={name}"))), other);
@@ -96,7 +96,7 @@ fn other_calls_of_pams_and_none_are_told_apart() {
     for nobody in ["", "PAM_SERVICE=sshd ", "PAM_USER= PAM_RHOST= ", "PAM_USER=a PAM_SERVICE=b PAM_USER= "] {
         assert_eq!(super::read(&block(&format!("{nobody}PAM_TYPE=open_session"))), Err(NoSession::Nobody), "{nobody}");
     }
-    // A name that shows as nothing is one all the same.
+    // A name of invisible characters is still a name.
     for somebody in ["PAM_USER=\u{a0} ", "PAM_RHOST=\t ", "PAM_USER=a PAM_SERVICE=b PAM_USER= PWD=/ "] {
         assert!(super::read(&block(&format!("{somebody}PAM_TYPE=close_session"))).is_ok(), "{somebody:?}");
     }
@@ -115,7 +115,7 @@ impl Random {
         usize::try_from((mixed ^ (mixed >> 31)) % limit as u64).unwrap_or(0)
     }
 
-    /// Any bytes but NUL, which ends a variable; now and then many.
+    /// Any bytes except NUL, which ends a variable; sometimes many.
     fn bytes(&mut self) -> Vec<u8> {
         let lengths = [0, 1, 3, 12, 40, 300, 70_000];
         let starts = ["".as_bytes(), b"\n", b"\x1b[2J", "\u{202e}".as_bytes(), b"\xf0\x9f", b"'"];
@@ -129,7 +129,7 @@ impl Random {
         (name.into(), OsString::from_vec(self.bytes()))
     }
 
-    /// What a user can set: any names, PAM's own above all, in any order and any number.
+    /// Variables that a user can set: any names, mostly PAM's, in any order and number.
     fn variables(&mut self) -> Vec<(OsString, OsString)> {
         let names = ["PAM_TYPE", "PAM_SERVICE", "PAM_USER", "PAM_TTY", "PAM_RHOST", "PAM_RUSER", "TZ", ""];
         let kinds = ["open_session", "close_session", "auth"];
@@ -146,7 +146,7 @@ impl Random {
         block
     }
 
-    /// What `pam_exec` adds: the service, what else it knows, and the type.
+    /// Variables that `pam_exec` appends: the service, the items that are set, and the type.
     fn items(&mut self) -> Vec<(OsString, OsString)> {
         let mut block = vec![self.variable("PAM_SERVICE"), self.variable("PAM_USER")];
         for name in ["PAM_TTY", "PAM_RHOST", "PAM_RUSER"] {
@@ -161,7 +161,7 @@ impl Random {
 
 /// P3
 #[test]
-fn nothing_that_stands_before_pams_own_variables_changes_what_is_read() {
+fn no_variable_before_pams_items_changes_the_event() {
     let mut random = Random(2026);
     for _ in 0..20_000 {
         let (before, items) = (random.variables(), random.items());
@@ -177,7 +177,7 @@ fn nothing_that_stands_before_pams_own_variables_changes_what_is_read() {
 
 /// P3
 #[test]
-fn any_block_is_read_as_visible_lines_of_bounded_length_and_trusted_only_when_pam_ended_it() {
+fn facts_are_bounded_printable_lines_and_trusted_only_if_pam_type_comes_last() {
     let mut random = Random(12);
     let mut sessions = 0;
     for _ in 0..20_000 {

@@ -1,20 +1,22 @@
-//! Mailboxes: `amanda@example.com`, or `Amanda <amanda@example.com>`, as they stand in the configuration.
+//! Parses mailboxes in the configuration: `amanda@example.com` or `Amanda <amanda@example.com>`.
 
-/// Bytes of an address, and of what stands before its `@` (RFC 5321 §4.5.3.1).
+/// Bytes in an address (RFC 5321 §4.5.3.1.3).
 const ADDRESS_LIMIT: usize = 254;
+
+/// Bytes before an address's `@` (RFC 5321 §4.5.3.1.1).
 const LOCAL_LIMIT: usize = 64;
 
-/// Somebody who writes or gets mail.
+/// A display name and an address (RFC 5322 §3.4).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mailbox {
-    /// What a person reads; may be empty.
+    /// The display name; may be empty.
     pub name: String,
-    /// An address of plain ASCII, which needs no quotes anywhere.
+    /// The address, in ASCII that never needs quotes.
     pub address: String,
 }
 
 impl Mailbox {
-    /// Reads a mailbox, or says what is wrong with it.
+    /// Parses a mailbox. The error continues a sentence about it: `must be …`.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let (name, address) = match text.trim().strip_suffix('>').map(|text| text.rsplit_once('<')) {
             Some(Some((name, address))) => (name.trim().trim_matches('"'), address),
@@ -25,7 +27,7 @@ impl Mailbox {
             return Err("must be in one line");
         }
         if !address.is_ascii() {
-            return Err("must have an address in ASCII; a domain is written in the form that begins with xn--");
+            return Err("must have an address in ASCII: write the domain in the form that begins with xn--");
         }
         if is_address(address) {
             Ok(Self { name: name.into(), address: address.into() })
@@ -34,14 +36,14 @@ impl Mailbox {
         }
     }
 
-    /// What stands behind the `@`; empty if there is none.
+    /// The part after the `@`; empty for a local name.
     pub fn domain(&self) -> &str {
         self.address.rsplit_once('@').map_or("", |(_, domain)| domain)
     }
 }
 
 /// Whether a text is an address without quotes: a Dot-string and a Domain (RFC 5321 §4.1.2), or a local name alone.
-/// It is never taken for an option of a program.
+/// A leading hyphen is refused, because sendmail would take it for an option.
 fn is_address(text: &str) -> bool {
     let (local, is_complete) = match text.rsplit_once('@') {
         Some((local, domain)) => (local, is_domain(domain)),
@@ -52,7 +54,7 @@ fn is_address(text: &str) -> bool {
     is_complete && are_atoms && local.len() <= LOCAL_LIMIT && text.len() <= ADDRESS_LIMIT && !text.starts_with('-')
 }
 
-/// Whether a text can be a host's name in mail: parts of letters, digits, `-` and `_`, with dots between.
+/// Whether a text can be a domain in mail: letters, digits, `-` and `_`, separated by dots.
 pub fn is_domain(text: &str) -> bool {
     let is_part = |part: &str| {
         (1..=63).contains(&part.len())
@@ -84,7 +86,7 @@ mod tests {
 
     /// P3
     #[test]
-    fn what_is_more_than_an_address_is_refused() {
+    fn anything_beyond_a_name_and_an_address_is_refused() {
         let long = format!("a@{}.example", "b".repeat(64));
         for text in [
             "",

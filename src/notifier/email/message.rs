@@ -1,4 +1,4 @@
-//! The message: headers (RFC 5322) and a text (RFC 2045), all in ASCII, whatever is in the notices.
+//! Writes a mail's headers (RFC 5322) and text (RFC 2045) in ASCII, whatever the notices contain.
 
 use std::fmt::Write;
 
@@ -9,19 +9,19 @@ use crate::rules::Urgency;
 use crate::text::{Field, base64};
 use crate::tz::{Zone, days_from_civil};
 
-/// Characters of the subject that are taken from the first notice.
+/// Characters of the first notice in the subject.
 const SUBJECT_WIDTH: usize = 150;
 
-/// Bytes of text in one encoded word, which is then no longer than 64 (RFC 2047 §2: 75, and 76 for the line).
+/// Bytes of text in an encoded word, which then has at most 64 (RFC 2047 §2 allows 75, and 76 in its line).
 const WORD: usize = 39;
 
-/// Characters of a line in headers and text, if there is a place to break it (RFC 5322 §2.1.1, RFC 2045 §6.7).
+/// Characters in a line, where it can be broken (RFC 5322 §2.1.1, RFC 2045 §6.7).
 const LINE: usize = 76;
 
-/// Bytes of the longest line that mail can carry (RFC 5322 §2.1.1).
+/// Bytes in a line that cannot be broken (RFC 5322 §2.1.1).
 const LONGEST_LINE: usize = 998;
 
-/// Writes the message with lines that end with LF. `id` is what stands between `<` and `>` in Message-ID.
+/// Writes the message, with LF after each line. `id` is the Message-ID without `<` and `>`.
 pub fn write(digest: &Digest<'_>, from: Option<&Mailbox>, to: &[String], id: &str) -> String {
     let mut text = String::new();
     if let Some(date) = date(digest.style.zone, digest.style.now) {
@@ -34,7 +34,7 @@ pub fn write(digest: &Digest<'_>, from: Option<&Mailbox>, to: &[String], id: &st
     header(&mut text, "To", &to.join(",\n "));
     header(&mut text, "Subject", &unstructured(&subject(digest)));
     header(&mut text, "Message-ID", &format!("<{id}>"));
-    // RFC 3834: no vacation notice or the like answers it.
+    // Keeps automatic replies away (RFC 3834 §5).
     header(&mut text, "Auto-Submitted", "auto-generated");
     if let Some((priority, importance)) = importance(digest.urgency()) {
         header(&mut text, "X-Priority", priority);
@@ -57,7 +57,7 @@ fn header(text: &mut String, name: &str, value: &str) {
     text.extend([name, ": ", value, "\n"]);
 }
 
-/// How mail programs mark urgency: by a header that everybody knows, and by one that was specified (RFC 4021 §2.1.54).
+/// The values of X-Priority, which every mail program knows, and of Importance, which is specified (RFC 4021 §2.1.54).
 fn importance(urgency: Urgency) -> Option<(&'static str, &'static str)> {
     match urgency {
         Urgency::Quiet => Some(("5 (Lowest)", "low")),
@@ -69,7 +69,7 @@ fn importance(urgency: Urgency) -> Option<(&'static str, &'static str)> {
 /// `'amanda' (192.0.2.7) logged in to …`, or `3 notices: 'amanda' (192.0.2.7) logged in to …`
 fn subject(digest: &Digest<'_>) -> String {
     let first = digest.notices.first().map_or("", |notice| notice.text.as_str());
-    // What was cut stays ASCII if it was that.
+    // The mark of a cut must not make an ASCII subject need encoding.
     let first = Field::bounded(first.as_bytes(), SUBJECT_WIDTH).as_str().replace('…', "...");
     match digest.notices.len() {
         1 => first,
@@ -77,8 +77,8 @@ fn subject(digest: &Digest<'_>) -> String {
     }
 }
 
-/// `Sat, 25 Apr 2026 10:00:00 +1200` (RFC 5322 §3.3). `None` if the clock was never set: the server puts in its own,
-/// and the mail isn't buried below those of many years.
+/// Formats a Date: `Sat, 25 Apr 2026 10:00:00 +1200` (RFC 5322 §3.3). `None` if the clock was never set: then the
+/// server adds its own time, and the mail isn't sorted below years of others.
 fn date(zone: &Zone, now: &Stamp) -> Option<String> {
     const DAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
     const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
@@ -89,7 +89,7 @@ fn date(zone: &Zone, now: &Stamp) -> Option<String> {
     let (date, time) = local.split_once(' ')?;
     let mut numbers = date.split('-').map(|number| number.parse().ok());
     let [year, month, day]: [i64; 3] = [numbers.next()??, numbers.next()??, numbers.next()??];
-    // 1970 began with a Thursday.
+    // 1970-01-01 was a Thursday, which is 4.
     let weekday = usize::try_from((days_from_civil(year, month, day) + 4).rem_euclid(7)).ok()?;
     let month = MONTHS.get(usize::try_from(month - 1).ok()?)?;
     let (clock, offset) = time.split_at_checked("10:00:00".len())?;
@@ -100,7 +100,7 @@ fn is_printable(text: &str) -> bool {
     text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
 }
 
-/// A name before an address: quoted, or as encoded words.
+/// Writes a display name: as a quoted string, or as encoded words.
 fn phrase(name: &Field) -> String {
     let is_safe = |byte: u8| byte.is_ascii_alphanumeric() || b" .-_'+".contains(&byte);
     if name.as_str().bytes().all(is_safe) && name.as_str().len() < LINE - 10 {
@@ -110,7 +110,7 @@ fn phrase(name: &Field) -> String {
     }
 }
 
-/// A value that a person reads: folded where it has spaces if it is ASCII, else encoded words.
+/// Writes an unstructured header value: folded at its spaces if it is ASCII, else as encoded words.
 fn unstructured(text: &str) -> String {
     let has_long_word = || text.split(' ').any(|word| word.len() > LINE);
     if !is_printable(text) || text.contains("=?") || has_long_word() {
@@ -118,7 +118,7 @@ fn unstructured(text: &str) -> String {
     }
     let (mut folded, mut length) = (String::new(), "Subject:".len());
     for (place, word) in text.split(' ').enumerate() {
-        // A line of nothing but spaces would end the headers for some.
+        // Some programs take a line of spaces for the end of the headers.
         let is_full = length + 1 + word.len() > LINE && !word.is_empty();
         match place {
             0 => {}
@@ -134,7 +134,7 @@ fn unstructured(text: &str) -> String {
     folded
 }
 
-/// Encoded words (RFC 2047 §2), one a line. None has a part of a character.
+/// Writes encoded words (RFC 2047 §2), one a line, and never splits a character.
 fn encoded_words(text: &str) -> String {
     let (mut words, mut part) = (Vec::new(), String::new());
     for character in text.chars() {
@@ -148,7 +148,7 @@ fn encoded_words(text: &str) -> String {
     words.join("\n ")
 }
 
-/// A line in quoted-printable (RFC 2045 §6.7), with soft line breaks.
+/// Encodes a line as quoted-printable (RFC 2045 §6.7), with soft line breaks.
 fn quoted_printable(line: &str) -> String {
     let (mut text, mut length) = (String::new(), 0);
     for (place, byte) in line.bytes().enumerate() {

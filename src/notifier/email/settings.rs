@@ -1,26 +1,26 @@
-//! Email's settings: a server or a program, who writes, and to whom.
+//! Email's settings: a server or a program, the sender, and the recipients.
 
 use std::path::PathBuf;
 
 use crate::http::Url;
-use crate::mail::{Encryption, Server, Way};
+use crate::mail::{Encryption, Server, Transport};
 use crate::notifier::email::Account;
 use crate::notifier::email::mailbox::Mailbox;
 use crate::notifier::{Service, Setup};
 use crate::text::{Secret, base64};
 use crate::toml::{Found, Section};
 
-/// Receivers of one target's mails.
-const MOST_RECEIVERS: usize = 20;
+/// Recipients of one target.
+const MOST_RECIPIENTS: usize = 20;
 
-/// Bytes of a user's name and password together, so that both fit into one command (RFC 5321 §4.5.3.1.4, in base 64).
+/// Bytes in a user's name and password together: in base64, both must fit into one command (RFC 5321 §4.5.3.1.4).
 const LOGIN_LIMIT: usize = 360;
 
-/// Where most systems have sendmail, or what takes its place.
+/// Where most systems have sendmail or its replacement.
 const SENDMAIL: &str = "/usr/sbin/sendmail";
 
-/// Settings that a program doesn't need.
-const SERVERS: [&str; 4] = ["tls", "user", "password", "password_file"];
+/// Settings for a server only.
+const SERVER_SETTINGS: [&str; 4] = ["tls", "user", "password", "password_file"];
 
 /// Reads `server`, `tls`, `user` and `password`, or `sendmail`; `from` and `to`.
 pub fn configure(section: &mut Section<'_>) -> Option<Setup> {
@@ -29,13 +29,13 @@ pub fn configure(section: &mut Section<'_>) -> Option<Setup> {
         return with_program(section, path);
     }
     let from = mailbox(section, "from");
-    let to = receivers(section);
+    let to = recipients(section);
     let server = server(section)?;
     let login = server.login.as_ref();
     let own = || login.and_then(|(user, _)| Mailbox::parse(user).ok()).filter(|own| !own.domain().is_empty());
     let Some(from) = from.or_else(own) else {
         if !section.has("from") {
-            section.refuse("needs a setting `from`, the address that mails come from");
+            section.refuse("needs a setting `from`, the sender's address");
         }
         return None;
     };
@@ -44,21 +44,23 @@ pub fn configure(section: &mut Section<'_>) -> Option<Setup> {
         vec![password.clone(), Secret::new(base64(password.reveal().as_bytes())), Secret::new(base64(plain.as_bytes()))]
     });
     let address = Some(server.address.clone());
-    let account = Account { way: Way::Server(server), from: Some(from), to: to? };
+    let account = Account { transport: Transport::Server(server), from: Some(from), to: to? };
     Some(Setup::new(Service::Email(account.into()), address, secrets))
 }
 
 fn with_program(section: &mut Section<'_>, path: PathBuf) -> Option<Setup> {
     if section.has("server") || section.has("server_file") {
         section.refuse("has both `server` and `sendmail`: give one of them");
-    } else if SERVERS.iter().any(|key| section.has(key)) {
+    } else if SERVER_SETTINGS.iter().any(|key| section.has(key)) {
         section.refuse("has settings that belong to `server` (user, password, tls): sendmail has its own");
     }
+    // Read them, so that they aren't reported as unknown too.
     for key in ["server", "tls", "user"] {
         let _ = section.string(key);
     }
-    let (from, to) = (mailbox(section, "from"), receivers(section)?);
-    Some(Setup::new(Service::Email(Account { way: Way::Program(path), from, to }.into()), None, Vec::new()))
+    let (from, to) = (mailbox(section, "from"), recipients(section)?);
+    let account = Account { transport: Transport::Program(path), from, to };
+    Some(Setup::new(Service::Email(account.into()), None, Vec::new()))
 }
 
 fn mailbox(section: &mut Section<'_>, key: &str) -> Option<Mailbox> {
@@ -66,21 +68,19 @@ fn mailbox(section: &mut Section<'_>, key: &str) -> Option<Mailbox> {
     section.check(key, &found, |text| Mailbox::parse(text))
 }
 
-/// Only addresses count: mails name nobody else.
-fn receivers(section: &mut Section<'_>) -> Option<Vec<String>> {
+/// Reads the recipients' addresses. Their display names are dropped.
+fn recipients(section: &mut Section<'_>) -> Option<Vec<String>> {
     let found = section.required("to", Section::strings)?;
     let read: Option<Vec<Mailbox>> =
         found.value.iter().map(|one| section.check("to", one, |text| Mailbox::parse(text))).collect();
     let addresses: Vec<String> = read?.into_iter().map(|mailbox| mailbox.address).collect();
-    let is_short = addresses.len() <= MOST_RECEIVERS;
-    section.check(
-        "to",
-        &found,
-        |_| if is_short { Ok(addresses) } else { Err("has more than 20 addresses: use a list") },
-    )
+    let is_short = addresses.len() <= MOST_RECIPIENTS;
+    section.check("to", &found, |_| {
+        if is_short { Ok(addresses) } else { Err("has more than 20 addresses: use a mailing list") }
+    })
 }
 
-/// Reads all its settings before any mistake ends that: what isn't read seems unknown.
+/// Reads a server's settings, all of them before it returns for a mistake: an unread one would be reported as unknown.
 fn server(section: &mut Section<'_>) -> Option<Server> {
     let tls = section.string("tls");
     let user = section.string("user").filter(|found| !found.value.is_empty());
@@ -105,14 +105,14 @@ fn server(section: &mut Section<'_>) -> Option<Server> {
     }
     let login = login(section, &found, &address, user, password)?;
     if login.is_some() && tls == Encryption::None && !address.is_loopback() {
-        section.refuse("would send the password in clear: set tls to \"starttls\" or \"implicit\"");
+        section.refuse("would send the password without encryption: set tls to \"starttls\" or \"implicit\"");
         return None;
     }
     Some(Server { address, tls, login })
 }
 
-/// Reads `smtps://user:password@mail.example.com:465`, of which only the name is needed. The address says https where
-/// there is TLS, whenever that begins.
+/// Parses `smtps://user:password@mail.example.com:465`; only the host is required. The result has the scheme https if
+/// TLS is used, no matter when it begins.
 fn address(text: &Secret, tls: Option<Encryption>) -> Result<(Url, Encryption), &'static str> {
     let what = "must be a mail server: mail.example.com, mail.example.com:587 or smtps://mail.example.com";
     let (scheme, rest) = text.reveal().split_once("://").unwrap_or(("", text.reveal()));
@@ -131,7 +131,7 @@ fn address(text: &Secret, tls: Option<Encryption>) -> Result<(Url, Encryption), 
         }
         Some(tls) => tls,
         None if is_smtps || (has_port && url.port() == 465) => Encryption::Implicit,
-        // A relay of this host, whose certificate nobody would know.
+        // A mail server on this host, whose certificate no authority signed.
         None if url.is_loopback() => Encryption::None,
         None => Encryption::StartTls,
     };
@@ -146,8 +146,9 @@ fn address(text: &Secret, tls: Option<Encryption>) -> Result<(Url, Encryption), 
     Ok((url.user().cloned().map_or(address.clone(), |user| address.with_user(user)), tls))
 }
 
-/// The user's name and password, from their settings or from the address. `None`: a mistake, which was noted.
-#[expect(clippy::option_option, reason = "a mistake, nobody, somebody")]
+/// Takes the user's name and password from their settings or from the address. `None` after a mistake, `Some(None)`
+/// without a login.
+#[expect(clippy::option_option, reason = "a mistake, no login, a login")]
 fn login(
     section: &Section<'_>,
     server: &Found<Secret>,
@@ -156,16 +157,16 @@ fn login(
     password: Option<Found<Secret>>,
 ) -> Option<Option<(String, Secret)>> {
     let inside = address.user().map(Secret::reveal).unwrap_or_default();
-    let (name, word) = inside.split_once(':').unwrap_or((inside, ""));
+    let (name, secret) = inside.split_once(':').unwrap_or((inside, ""));
     let name = user.map_or_else(|| name.to_owned(), |found| found.value);
-    let word = password.map_or_else(|| Secret::new(word), |found| found.value);
-    let what = match (name.is_empty(), word.reveal().is_empty()) {
+    let secret = password.map_or_else(|| Secret::new(secret), |found| found.value);
+    let mistake = match (name.is_empty(), secret.reveal().is_empty()) {
         (true, true) => return Some(None),
-        (false, true) => Err("needs a setting `password` or `password_file` for its user"),
-        (true, false) => Err("needs a setting `user` for its password"),
-        (false, false) if name.len() + word.reveal().len() > LOGIN_LIMIT => Err("has too long a user or password"),
-        (false, false) if name.contains('\0') || word.reveal().contains('\0') => Err("has a zero in user or password"),
-        (false, false) => Ok(()),
+        (false, true) => Some("needs a setting `password` or `password_file` for its user"),
+        (true, false) => Some("needs a setting `user` for its password"),
+        _ if name.len() + secret.reveal().len() > LOGIN_LIMIT => Some("has a user or password that is too long"),
+        _ if name.contains('\0') || secret.reveal().contains('\0') => Some("has a NUL in user or password"),
+        (false, false) => None,
     };
-    section.check("server", server, |_| what.map(|()| Some((name, word))))
+    section.check("server", server, |_| mistake.map_or(Ok(Some((name, secret))), Err))
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::mail::{Failure, Said, Stage};
+use crate::mail::{Failure, Refusal, Stage};
 use crate::notifier::tests::{mistakes, target, with_style};
 use crate::notifier::{Message, Notice, Notifier};
 use crate::rules::Urgency;
@@ -7,23 +7,23 @@ use crate::text::Field;
 
 const MAILBOXES: &str = "from = 'a@b'\nto = 'c@d'\n";
 
-fn letter(target: &Notifier, uids: &[u64]) -> Letter {
+fn mail(target: &Notifier, uids: &[u64]) -> Mail {
     let notice = |uid: &u64| Notice { uid: *uid, urgency: Urgency::Normal, text: "x".into() };
     let notices: Vec<Notice> = uids.iter().map(notice).collect();
     match with_style("host.example", |style| target.render(&Digest { style, notices: &notices }, "")) {
-        Message::Mail(letter) => letter,
+        Message::Mail(mail) => mail,
         other => panic!("{other:?}"),
     }
 }
 
 fn id(target: &Notifier, uids: &[u64]) -> String {
-    let text = letter(target, uids).text.expect("a mail");
+    let text = mail(target, uids).text.expect("a mail");
     let (_, rest) = text.split_once("\nMessage-ID: ").expect("it has one");
     rest.lines().next().expect("it is a line").into()
 }
 
 #[test]
-fn the_same_notices_have_the_same_id_and_one_more_makes_another() {
+fn the_same_notices_have_the_same_message_id_and_others_have_another() {
     let target = target("email", &format!("server = 'localhost'\n{MAILBOXES}"));
     assert_eq!(id(&target, &[1]), id(&target, &[1]));
     assert_ne!(id(&target, &[1]), id(&target, &[1, 2]));
@@ -33,7 +33,7 @@ fn the_same_notices_have_the_same_id_and_one_more_makes_another() {
 }
 
 #[test]
-fn a_server_is_named_as_somebody_would_guess() {
+fn port_and_tls_follow_from_the_servers_address_and_from_each_other() {
     for (settings, port, tls) in [
         ("server = 'smtps://mail.example.com'", 465, Encryption::Implicit),
         ("server = 'SMTPS://mail.example.com:4650/'", 4650, Encryption::Implicit),
@@ -53,7 +53,7 @@ fn a_server_is_named_as_somebody_would_guess() {
             continue;
         }
         let target = target("email", &format!("{settings}\n{MAILBOXES}"));
-        let Way::Server(server) = letter(&target, &[1]).way else { panic!("{settings}") };
+        let Transport::Server(server) = mail(&target, &[1]).transport else { panic!("{settings}") };
         assert_eq!((server.address.port(), server.tls), (port, tls), "{settings}");
         assert_eq!(target.is_secure(), tls != Encryption::None, "{settings}");
     }
@@ -61,23 +61,23 @@ fn a_server_is_named_as_somebody_would_guess() {
 
 #[cfg(feature = "tls")]
 #[test]
-fn a_user_and_a_password_are_settings_or_stand_in_the_address_and_a_user_may_be_the_sender() {
+fn a_login_is_set_by_settings_or_in_the_address_and_is_the_default_sender() {
     for settings in [
         "server = 'h.example'\nuser = 'a@b'\npassword = 'p:@/ss'",
         "server = 'smtps://a%40b:p%3a%40%2Fss@h.example'",
         "server = 'smtps://a@b@h.example'\npassword = 'p:@/ss'",
     ] {
-        let letter = letter(&target("email", &format!("{settings}\nto = ['c@d', 'Carol <e@f>']")), &[1]);
-        let Way::Server(server) = letter.way else { panic!("{settings}") };
-        let (user, password) = server.login.expect("both are there");
+        let mail = mail(&target("email", &format!("{settings}\nto = ['c@d', 'Carol <e@f>']")), &[1]);
+        let Transport::Server(server) = mail.transport else { panic!("{settings}") };
+        let (user, password) = server.login.expect("a login");
         assert_eq!((user.as_str(), password.reveal()), ("a@b", "p:@/ss"), "{settings}");
-        assert_eq!((letter.from.as_deref(), letter.to), (Some("a@b"), vec!["c@d".to_owned(), "e@f".to_owned()]));
+        assert_eq!((mail.from.as_deref(), mail.to), (Some("a@b"), vec!["c@d".to_owned(), "e@f".to_owned()]));
     }
 }
 
 /// P7
 #[test]
-fn a_setting_that_cannot_work_or_would_show_the_password_is_a_mistake() {
+fn a_setting_that_cannot_work_or_would_reveal_the_password_is_a_mistake() {
     for (settings, mistake) in [
         ("", "email needs a setting `server` (a mail server), or sendmail = true"),
         ("server = 'localhost'\nto = 'c@d'", "email needs a setting `from`"),
@@ -97,7 +97,7 @@ fn a_setting_that_cannot_work_or_would_show_the_password_is_a_mistake() {
         ("server = 'h'\ntls = 'yes'", "email.tls must be \"implicit\""),
         ("server = 'localhost'\nuser = 'a'", "email.server needs a setting `password` or `password_file`"),
         ("server = 'localhost'\npassword = 's3cret'", "email.server needs a setting `user`"),
-        ("server = 'h.lan'\ntls = 'none'\nuser = 'a'\npassword = 's3cret'", "email would send the password in clear"),
+        ("server = 'h.lan'\ntls = 'none'\nuser = 'a'\npassword = 's3cret'", "email would send the password without"),
         ("sendmail = 'sendmail'\nto = 'root'", "email.sendmail must be true, or the absolute path of a program"),
         ("sendmail = true\nserver = 'h'\nto = 'root'", "email has both `server` and `sendmail`"),
         ("sendmail = true\nuser = 'a'\nto = 'root'", "email has settings that belong to `server`"),
@@ -110,7 +110,7 @@ fn a_setting_that_cannot_work_or_would_show_the_password_is_a_mistake() {
 }
 
 #[test]
-fn a_mail_in_clear_beyond_the_network_at_hand_is_doubted() {
+fn mail_without_tls_beyond_the_local_network_gets_a_warning() {
     for (settings, is_doubted) in [
         ("server = 'mail.example.com'\ntls = 'none'", true),
         ("server = 'mail.lan'\ntls = 'none'", false),
@@ -124,26 +124,26 @@ fn a_mail_in_clear_beyond_the_network_at_hand_is_doubted() {
 
 /// P4
 #[test]
-fn each_reply_and_each_status_has_its_outcome_and_its_remedy() {
-    let said = |stage: &Stage, code, text: &str| {
-        Failure::Said(Said { stage: stage.clone(), code, text: Field::new(text.as_bytes()) })
+fn each_reply_and_exit_status_has_its_outcome_and_remedy() {
+    let refused = |stage: &Stage, code, text: &str| {
+        Failure::Refused(Refusal { stage: stage.clone(), code, text: Field::new(text.as_bytes()) })
     };
     let to = Stage::To("c@d".into());
     for (stage, code, text, expected) in [
-        (Stage::Connection, 554, "no", "R it does not talk to this host"),
+        (Stage::Connection, 554, "no", "R it refuses to talk to this host"),
         (Stage::Connection, 421, "no", "F"),
-        (Stage::Hello, 502, "no", "R it does not talk to this host"),
+        (Stage::Hello, 502, "no", "R it refuses to talk to this host"),
         (Stage::StartTls, 454, "4.7.0 no", "F"),
         (Stage::Login, 535, "5.7.8 no", "R it does not accept user and password"),
-        (Stage::Login, 534, "5.7.9 no", "R it wants another password"),
+        (Stage::Login, 534, "5.7.9 no", "R it wants an app password"),
         (Stage::Login, 454, "4.7.0 later", "F"),
         (Stage::Login, 334, "", "F"),
         (Stage::From, 530, "5.7.0 Must issue a STARTTLS command first", "R it wants TLS"),
         (Stage::From, 530, "5.5.1 Authentication Required", "R it wants a login"),
-        (Stage::From, 550, "5.7.1 no", "R it takes no mail from that address"),
+        (Stage::From, 550, "5.7.1 no", "R it does not accept mail from that address"),
         (Stage::From, 450, "4.7.1 no", "F"),
-        (to.clone(), 550, "5.1.1 no", "R it takes no mail for that address"),
-        (to.clone(), 552, "5.2.2 full", "R it takes no mail for that address"),
+        (to.clone(), 550, "5.1.1 no", "R it does not accept mail for that address"),
+        (to.clone(), 552, "5.2.2 full", "R it does not accept mail for that address"),
         (to, 450, "4.2.0 greylisted", "F"),
         (Stage::Data, 554, "5.6.0 no", "R ask the server's administrator"),
         (Stage::Message, 554, "5.6.0 no", "X"),
@@ -157,7 +157,7 @@ fn each_reply_and_each_status_has_its_outcome_and_its_remedy() {
         (Stage::Message, 421, "", "F"),
         (Stage::Message, 354, "", "F"),
     ] {
-        let outcome = judge(Err(said(&stage, code, text)));
+        let outcome = judge(Err(refused(&stage, code, text)));
         assert!(is_as_expected(&outcome, expected), "{code} {text}: {outcome:?}");
     }
     for (status, expected) in [
@@ -171,7 +171,7 @@ fn each_reply_and_each_status_has_its_outcome_and_its_remedy() {
         (Some(78), "R check `to`"),
         (None, "F"),
     ] {
-        let outcome = judge(Err(Failure::Exited(status, Field::new(b"said"))));
+        let outcome = judge(Err(Failure::Exited(status, Field::new(b"output"))));
         assert!(is_as_expected(&outcome, expected), "{status:?}: {outcome:?}");
     }
     assert_eq!(judge(Ok(Field::default())), crate::notifier::Outcome::Delivered { pause: None });

@@ -1,18 +1,18 @@
-//! What each answer of a service means, and what an operator reads of it.
+//! The outcome of each answer of a service, and the message for the operator.
 
 use super::*;
 
-/// Its name, status, headers and body, and what Discord and ntfy mean by it.
+/// A name, status, headers, body, and the outcomes at Discord and ntfy.
 type Answer = (&'static str, u16, Headers, &'static str, &'static str, &'static str);
 type Headers = &'static [(&'static str, &'static str)];
 
-/// An answer, and what each service makes of it: D(elivered), T(hrottled), F(ailed),
-/// R(efused), X (rejected), with the seconds of a pause.
+/// Answers with their outcomes: D(elivered), T(hrottled), F(ailed), R(efused), M(oved), X (rejected), with the seconds
+/// of a pause.
 const ANSWERS: [Answer; 48] = [
     ("a saved message", 200, &[], r#"{"id":"7","content":"x"}"#, "D", "D"),
     ("nothing to say", 204, &[], "", "D", "D"),
     (
-        "the limit is spent",
+        "the limit is used up",
         200,
         &[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset-after", "1.5")],
         r#"{"id":"7"}"#,
@@ -20,7 +20,7 @@ const ANSWERS: [Answer; 48] = [
         "D",
     ),
     (
-        "the limit is not",
+        "the limit is not used up",
         200,
         &[("x-ratelimit-remaining", "4"), ("x-ratelimit-reset-after", "2")],
         r#"{"id":"7"}"#,
@@ -49,7 +49,10 @@ const ANSWERS: [Answer; 48] = [
         "a text that Discord does not take",
         400,
         &[],
-        r#"{"message":"Invalid Form Body","code":50035,"errors":{"content":{"_errors":[{"message":"Must be shorter."}]}}}"#,
+        concat!(
+            r#"{"message":"Invalid Form Body","code":50035,"#,
+            r#""errors":{"content":{"_errors":[{"message":"Must be shorter."}]}}}"#
+        ),
         "X",
         "R",
     ),
@@ -57,7 +60,10 @@ const ANSWERS: [Answer; 48] = [
         "a thread that is none",
         400,
         &[],
-        r#"{"message":"Invalid Form Body","code":50035,"errors":{"thread_id":{"_errors":[{"message":"Not a snowflake."}]}}}"#,
+        concat!(
+            r#"{"message":"Invalid Form Body","code":50035,"#,
+            r#""errors":{"thread_id":{"_errors":[{"message":"Not a snowflake."}]}}}"#
+        ),
         "R",
         "R",
     ),
@@ -110,7 +116,7 @@ const ANSWERS: [Answer; 48] = [
 
 /// P4
 #[test]
-fn each_answer_means_what_the_service_means_by_it() {
+fn each_answer_has_the_outcome_that_its_service_documents() {
     for (name, status, headers, body, discord, ntfy) in ANSWERS {
         let headers = headers.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
         let response = Response { status, headers, body: body.into(), cut: None };
@@ -124,7 +130,7 @@ fn each_answer_means_what_the_service_means_by_it() {
 ///
 /// P4
 #[test]
-fn a_success_that_anybody_can_claim_counts_only_where_nobody_else_can_answer() {
+fn an_unmarked_success_counts_only_over_tls_or_from_a_local_network() {
     for (url, is_sure) in [
         ("https://ntfy.example/t", true),
         ("http://127.0.0.1/t", true),
@@ -153,7 +159,7 @@ fn a_success_that_anybody_can_claim_counts_only_where_nobody_else_can_answer() {
 
 fn judged(url: &str, has_token: bool, response: &Response, reading: Reading) -> Outcome {
     let url = Url::parse(&Secret::new(url)).expect("an address");
-    outcome::judge(response, reading, Asked { method: Method::Post, url: &url, shown: url.reveal(), has_token })
+    outcome::judge(response, reading, Sent { method: Method::Post, url: &url, shown: url.reveal(), has_token })
 }
 
 /// Whose answer it is, its status, headers and body, whether there is a token, and what an operator reads.
@@ -175,8 +181,8 @@ const MESSAGES: [Message; 21] = [
         &[],
         r#"{"code":40301,"error":"forbidden"}"#,
         false,
-        "HTTP 403: forbidden (POST http://h.example/t); who posts here may not write to this topic: set a token whose \
-         user may, or choose another topic",
+        "HTTP 403: forbidden (POST http://h.example/t); ntfy does not allow writing to this topic: set the \
+         token of a user who may, or choose another topic",
     ),
     (
         "discord",
@@ -202,7 +208,7 @@ const MESSAGES: [Message; 21] = [
         r#"{"message":"Cannot send an empty message","code":50006}"#,
         false,
         "HTTP 400: Cannot send an empty message (POST http://h.example/t); the address must end with the webhook's \
-         token: take off what follows it, such as /slack",
+         token: remove the part after it, such as /slack",
     ),
     (
         "",
@@ -210,7 +216,7 @@ const MESSAGES: [Message; 21] = [
         &[],
         "<html>401 Authorization Required</html>",
         false,
-        "HTTP 401 (POST http://h.example/t); it wants a token, or a name and a password, and none is set",
+        "HTTP 401 (POST http://h.example/t); it wants a token, or a name and a password, but none is set",
     ),
     (
         "",
@@ -218,7 +224,8 @@ const MESSAGES: [Message; 21] = [
         &[],
         "",
         true,
-        "HTTP 401 (POST http://h.example/t); it does not accept the token, or the name and password: set the right ones",
+        "HTTP 401 (POST http://h.example/t); it does not accept the token, or the name and password: \
+         set the right ones",
     ),
     (
         "",
@@ -226,8 +233,8 @@ const MESSAGES: [Message; 21] = [
         &[],
         "error code: 1010",
         true,
-        "HTTP 403 (POST http://h.example/t); Cloudflare, in front of the server, takes this host for a robot and keeps \
-         it out: ask the server's administrator",
+        "HTTP 403 (POST http://h.example/t); Cloudflare, in front of the server, blocks this host as a bot: ask the \
+         server's administrator",
     ),
     (
         "",
@@ -235,8 +242,8 @@ const MESSAGES: [Message; 21] = [
         &[],
         "<html><title>Just a moment...</title>",
         true,
-        "HTTP 403 (POST http://h.example/t); Cloudflare, in front of the server, takes this host for a robot and keeps \
-         it out: ask the server's administrator",
+        "HTTP 403 (POST http://h.example/t); Cloudflare, in front of the server, blocks this host as a bot: ask the \
+         server's administrator",
     ),
     (
         "",
@@ -269,8 +276,8 @@ const MESSAGES: [Message; 21] = [
         &[],
         "<html>413 Request Entity Too Large</html>",
         true,
-        "HTTP 413 (POST http://h.example/t); a server on the way takes no message of this size: raise its limit \
-         (nginx: client_max_body_size)",
+        "HTTP 413 (POST http://h.example/t); a server in between does not accept a message of this size: \
+         raise its limit (nginx: client_max_body_size)",
     ),
     (
         "",
@@ -294,7 +301,7 @@ const MESSAGES: [Message; 21] = [
         &[],
         "<html>502 Bad Gateway</html>",
         true,
-        "HTTP 502 (POST http://h.example/t); what is behind that server does not answer: wait, or see to it",
+        "HTTP 502 (POST http://h.example/t); the server behind that one does not answer: wait, or check it",
     ),
     (
         "ntfy",
@@ -333,7 +340,7 @@ const MESSAGES: [Message; 21] = [
 ];
 
 #[test]
-fn each_failure_names_what_was_asked_the_cause_and_the_remedy() {
+fn each_failure_names_the_request_the_cause_and_the_remedy() {
     for (service, status, headers, body, has_token, expected) in MESSAGES {
         let headers = headers.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
         let response = Response { status, headers, body: body.into(), cut: None };
@@ -351,7 +358,7 @@ fn each_failure_names_what_was_asked_the_cause_and_the_remedy() {
 }
 
 #[test]
-fn what_a_service_says_of_a_failure_is_one_safe_line() {
+fn a_services_error_text_is_one_printable_line() {
     let body = "{\"code\":200000,\"message\":\"bad\u{1b}[31m\u{202e} thing\"}";
     let response = Response { status: 400, body: body.into(), ..Response::default() };
     let outcome = judged("https://h.example/t", true, &response, discord::read(&response));

@@ -71,7 +71,7 @@ impl Run<'_> {
                 Err(why) => Outcome::Failed { why },
             },
             #[cfg(feature = "email")]
-            Message::Mail(letter) => judge_mail(mail::send(&letter, &self.client, self.deadline.left())),
+            Message::Mail(mail) => judge_mail(mail::send(&mail, &self.client, self.deadline.left())),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::error::Health;
 use crate::notifier::Outcome;
 use crate::queue::{Batch, Cause, EventId, TargetState};
 use crate::send::backoff;
@@ -16,7 +17,7 @@ pub struct Course {
     /// Whether one event alone was rejected, and nothing shows yet that another one would be accepted.
     pub is_in_doubt: bool,
     /// Whether anything failed.
-    pub is_ill: bool,
+    pub health: Health,
     /// Events in a row that were rejected by themselves, also in earlier runs.
     rejected: u32,
     /// Whether it has accepted something in this run.
@@ -46,7 +47,15 @@ impl Course {
     /// What earlier runs have left.
     pub fn new(state: TargetState) -> Self {
         let TargetState { rejected, hint, success_ms, .. } = state;
-        Self { hint, is_in_doubt: false, is_ill: false, rejected, has_accepted: false, success_ms, bisect_end: None }
+        let health = Health::Well;
+        Self { hint, is_in_doubt: false, health, rejected, has_accepted: false, success_ms, bisect_end: None }
+    }
+
+    /// Remembers what was logged. What failed first stays.
+    pub fn note(&mut self, failed: Health) {
+        if self.health == Health::Well {
+            self.health = failed;
+        }
     }
 
     /// Decides what becomes of a batch, and remembers what its outcome shows.

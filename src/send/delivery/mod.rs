@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::error::{Error, Health};
 use crate::event::{Event, NOT_FOR, Uid};
 use crate::http;
-use crate::log::{self, Level};
+use crate::log;
 use crate::notice::Style;
 use crate::notifier::{Detail, Draft, Notice, Notifier, Outcome};
 use crate::queue::{Batch, Cause, Due, Failure, Loss, Queue, Row, Take, Wait};
@@ -181,7 +181,7 @@ impl Run<'_> {
                 break;
             }
         }
-        Ok(if course.is_ill { Health::Failed } else { Health::Well })
+        Ok(course.health)
     }
 
     /// Reads as many due events as one message carries, `most` at most, and the lines that report them.
@@ -234,7 +234,7 @@ impl Run<'_> {
                 let count = count_of(other);
                 let why = explain(target, why);
                 let text = format!("{}: {count} quarantined, to be tried alone from now on: {why}", target.name);
-                log::write(Level::Error, &text);
+                course.note(log::error(text));
                 let now = Stamp::now();
                 // That the first is rejected is certain now: in its turn it becomes a dead letter.
                 let is_certain = matches!(outcome, Outcome::Rejected { .. });
@@ -242,7 +242,6 @@ impl Run<'_> {
                 batch.shorten(other + 1);
                 self.queue().quarantined(batch, &failure(&now, pause, &why), &now)?;
                 course.accepted();
-                course.is_ill = true;
                 return Ok(Next::Go);
             }
         }
@@ -270,9 +269,8 @@ impl Run<'_> {
             Decision::Throttled { pause, .. } if self.has_time_for(pause) => return Ok(self.rest(pause)),
             Decision::Divide => return Ok(Next::Go),
             Decision::MoveToDeadLetters { why } => {
-                course.is_ill = true;
                 let (name, why) = (&target.name, explain(target, &why));
-                log::write(Level::Error, &format!("{name} rejects an event, which becomes a dead letter: {why}"));
+                course.note(log::error(format!("{name} rejects an event, which becomes a dead letter: {why}")));
                 if self.need == Need::Required {
                     notes::reject(self.config, name, first)?;
                 }
@@ -282,9 +280,9 @@ impl Run<'_> {
             Decision::Throttled { pause, why } => (pause, why, Cause::Throttling),
             Decision::Postpone { pause, why, cause } => (pause, why, cause),
         };
-        course.is_ill = true;
         let (name, why, minutes) = (&target.name, explain(target, &why), pause.as_secs().div_ceil(60));
-        log::write(Level::Error, &format!("{name}: {why}; everything is kept, and tried again in {minutes} min"));
+        let text = format!("{name}: {why}; everything is kept, and tried again in {minutes} min");
+        course.note(log::error(text));
         self.queue().postponed(batch, &Failure { cause, ..failure(&now, pause, &why) }, &now)?;
         Ok(if cause == Cause::Event { Next::Go } else { Next::Stop })
     }

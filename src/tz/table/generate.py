@@ -1,9 +1,9 @@
-"""Prints zones.txt, the table of every zone's present rule, from a directory of zoneinfo.
+"""Prints zones.txt, the table of every zone's current rule, from a zoneinfo directory.
 
 usage: python3 src/tz/table/generate.py [/usr/share/zoneinfo] > src/tz/table/zones.txt
 
-The directory is Debian's tzdata (or another with TZif files and tzdata.zi), whose names and version
-tzdata.zi says. The same tzdata gives the same bytes. mod.rs says how the table is read.
+The directory is Debian's tzdata, or another with TZif files and a tzdata.zi, which has the version and
+all names. The same tzdata gives the same bytes. mod.rs describes the format.
 """
 
 import io
@@ -23,7 +23,7 @@ def main():
     start = int(datetime(int(version[:4]), 1, 1, tzinfo=timezone.utc).timestamp())
     rows, seen = {}, {}
     for name, target in sorted(names.items()):
-        # Debian's old names may be in a package of their own (tzdata-legacy).
+        # Old names have no file here if Debian's tzdata-legacy is not installed.
         path = root / name if (root / name).exists() else root / target
         data = path.read_bytes()
         if data not in seen:
@@ -35,7 +35,7 @@ def main():
 
 
 def read_names(path):
-    """The version, and every name with the name of the zone that it is, or links to."""
+    """Returns the version, and every name with the zone that it is or links to."""
     lines = [line.split() for line in path.read_text().splitlines()]
     names = {line[1]: line[1] for line in lines if line[:1] == ["Z"]}
     for line in lines:
@@ -45,13 +45,13 @@ def read_names(path):
 
 
 def rule_since(start, data):
-    """A POSIX TZ string; where that isn't the whole truth, `;offset;instant;offset…` before it holds."""
+    """Returns a row's rule: a POSIX TZ string, then `;offset;instant;offset…` until it applies."""
     string = data.rstrip(b"\n").rsplit(b"\n", 1)[1]
     zone, rule = ZoneInfo.from_file(io.BytesIO(data)), ZoneInfo.from_file(io.BytesIO(only_footer(string)))
     instants = [instant for instant in transitions(data) if instant >= start]
-    looked_at = {start, *range(start, max(instants, default=start), DAY)}
-    looked_at |= {instant - before for instant in instants for before in (0, 1)}
-    wrong = [instant for instant in looked_at if offset(zone, instant) != offset(rule, instant)]
+    samples = {start, *range(start, max(instants, default=start), DAY)}
+    samples |= {instant - before for instant in instants for before in (0, 1)}
+    wrong = [instant for instant in samples if offset(zone, instant) != offset(rule, instant)]
     row = [string.decode()]
     if wrong:
         row.append(offset(zone, start))
@@ -66,7 +66,7 @@ def offset(zone, instant):
 
 
 def transitions(data):
-    """The instants of a TZif file's second data block (RFC 9636 section 3)."""
+    """Returns the instants in a TZif file's second data block (RFC 9636 section 3)."""
     header = struct.Struct(">4s c 15x 6L")
     *_, ut, standard, leap, times, types, characters = header.unpack_from(data)
     second = header.size + times * 5 + types * 6 + characters + leap * 8 + standard + ut
@@ -75,7 +75,7 @@ def transitions(data):
 
 
 def only_footer(string):
-    """A TZif file that has a rule and no past."""
+    """Makes a TZif file that has a rule and no transitions."""
     block = struct.pack(">4s c 15x 6L", b"TZif", b"2", 0, 0, 0, 0, 1, 1) + bytes(7)
     return block + block + b"\n" + string + b"\n"
 

@@ -1,15 +1,15 @@
-//! The present rule of every IANA zone, old names too, for hosts without the zone's file.
+//! A built-in table with the current rule of every IANA zone, old names included, for hosts without zoneinfo.
 //!
-//! `generate.py` makes `zones.txt` from Debian's tzdata. A row is a rule and the names that it is for:
+//! `generate.py` makes `zones.txt` from Debian's tzdata. A row is a rule and the names of its zones:
 //!
 //! ```text
 //! NZST-12NZDT,M9.5.0,M4.1.0/3 Antarctica/McMurdo Antarctica/South_Pole NZ Pacific/Auckland
 //! MST7;-28800;1772964000;-25200 America/Vancouver Canada/Pacific
 //! ```
 //!
-//! What follows the rule's semicolon is what tzdata says until the rule holds: an offset, then by turns
-//! an instant and the offset from then on. So a zone agrees with tzdata from the year of its release
-//! on, even where Ramadan moves the clock until 2086 (`Asia/Gaza`); before, it is an approximation.
+//! A rule may be followed by the offsets before it applies: the first offset, then pairs of an instant and
+//! the offset from then on. So a zone agrees with tzdata from the year of the release on, even where the
+//! clock follows Ramadan until 2086 (`Asia/Gaza`). Earlier times are an approximation.
 
 #[cfg(test)]
 mod tests;
@@ -20,16 +20,16 @@ use crate::tz::tzif::History;
 
 const ZONES: &str = include_str!("zones.txt");
 
-/// Bytes of the table: with less than one KiB of code, it adds 25 KiB to the program at most.
+/// Bytes in the table. With less than 1 KiB of code, it adds at most 25 KiB to the program.
 const SIZE_LIMIT: usize = 24 * 1024;
 const _: () = assert!(ZONES.len() <= SIZE_LIMIT);
 
-/// Finds a zone by its name, which must be spelt as in tzdata.
+/// Finds a zone by its exact name in tzdata. `None` if it has none of that name.
 pub fn find(name: &str) -> Option<History> {
     find_in(ZONES, name)
 }
 
-/// The zone that a misspelt name was probably meant to be: of `Asia/Kolkatta`, `europe/berlin` or `Berlin`.
+/// Suggests a zone for a misspelt name, such as `Asia/Kolkatta`, `europe/berlin` or `Berlin`.
 pub fn near(name: &str) -> Option<&'static str> {
     let names = || rows(ZONES).flat_map(|(_, names)| names.split(' '));
     let city = |zone: &str| zone.rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
@@ -47,7 +47,7 @@ fn find_in(zones: &str, name: &str) -> Option<History> {
     Some(History::new(offset(*first)?, transitions.collect::<Option<Vec<_>>>()?, Some(rule)))
 }
 
-/// Each rule of the table, and the names that it is for.
+/// Splits the table into rules, each with the names of its zones.
 fn rows(zones: &str) -> impl Iterator<Item = (&str, &str)> {
     zones.lines().filter(|row| !row.starts_with('#')).filter_map(|row| row.split_once(' '))
 }

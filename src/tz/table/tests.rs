@@ -13,41 +13,41 @@ const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/tz/table/generate
 /// 2400-01-01.
 const END: i64 = 13_569_465_600;
 
-/// Names whose clock may be another in another release of tzdata. From 2025b to 2026f there were 15.
-const NEWS: usize = 60;
+/// Names whose rule may differ between two releases of tzdata. 15 did between 2025b and 2026f.
+const CHANGED_LIMIT: usize = 60;
 
-/// The table of this host's tzdata; without it, or python3, says that a test was skipped.
+/// Generates the table from this host's tzdata. Without that or python3, skips the test.
 fn generated(test: &str) -> Option<String> {
     if !Path::new(ZONEINFO).join("tzdata.zi").exists() {
-        skip(test, "there is no /usr/share/zoneinfo/tzdata.zi (Debian's tzdata)");
+        skip(test, "no /usr/share/zoneinfo/tzdata.zi (Debian's tzdata)");
         return None;
     }
     let Ok(output) = Command::new("python3").args([SCRIPT, ZONEINFO]).output() else {
-        skip(test, "there is no python3");
+        skip(test, "no python3");
         return None;
     };
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     Some(String::from_utf8(output.stdout).expect("a table is ASCII"))
 }
 
-/// The release that a table says it was made from, such as `2026f`.
+/// The tzdata release that a table was made from, such as `2026f`.
 fn release(zones: &str) -> &str {
     let words = zones.strip_prefix("# tzdata ").and_then(|rest| rest.split_once(','));
     words.expect("the first line has the release").0
 }
 
-/// The release's first instant.
+/// The first instant of the release's year.
 fn start(zones: &str) -> i64 {
     days_from_civil(release(zones)[..4].parse().expect("a year"), 1, 1) * DAY
 }
 
-/// Every name that a directory of zoneinfo has a file for.
+/// Lists every name that has a file in a zoneinfo directory.
 fn installed(directory: &Path, prefix: &str) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for entry in fs::read_dir(directory).expect("a directory") {
         let entry = entry.expect("an entry");
         let name = format!("{prefix}{}", entry.file_name().to_str().expect("an ASCII name"));
-        // These are no zones of IANA's: variants of all, this host's own, and a default of old.
+        // Not IANA zones: two variants of the whole tree, this host's own zone, and an old default.
         if matches!(&*name, "posix" | "right" | "localtime" | "posixrules") {
             continue;
         }
@@ -61,7 +61,7 @@ fn installed(directory: &Path, prefix: &str) -> BTreeSet<String> {
     names
 }
 
-/// The installed names that a table doesn't know, or whose clock it changes otherwise from an instant on.
+/// Lists the installed names that a table lacks or gives different transitions after an instant.
 fn disagreeing(zones: &str, start: i64) -> Vec<String> {
     let mut known = Vec::<(History, Vec<(i64, i32)>)>::new();
     let mut future = |history: History| {
@@ -83,27 +83,27 @@ fn disagreeing(zones: &str, start: i64) -> Vec<String> {
 }
 
 #[test]
-fn a_table_has_every_name_of_its_tzdata_and_changes_clocks_when_that_does_until_2400() {
-    let test = "a_table_has_every_name_of_its_tzdata_and_changes_clocks_when_that_does_until_2400";
+fn a_generated_table_agrees_with_its_tzdata_on_every_name_until_2400() {
+    let test = "a_generated_table_agrees_with_its_tzdata_on_every_name_until_2400";
     let Some(zones) = generated(test) else { return };
     assert_eq!(disagreeing(&zones, start(&zones)), Vec::<String>::new(), "tzdata {}", release(&zones));
 }
 
 #[test]
-fn the_built_in_table_is_what_the_script_makes_of_its_tzdata() {
-    let test = "the_built_in_table_is_what_the_script_makes_of_its_tzdata";
+fn the_built_in_table_is_the_one_that_the_script_generates() {
+    let test = "the_built_in_table_is_the_one_that_the_script_generates";
     let Some(zones) = generated(test) else { return };
     let [here, built_in] = [&zones, ZONES].map(release);
     if here == built_in {
         return assert_eq!(zones, ZONES);
     }
-    skip(test, &format!("tzdata {here} is installed, not {built_in}; compared but for the news between them"));
+    skip(test, &format!("tzdata {here} is installed, not {built_in}; {CHANGED_LIMIT} names may differ"));
     let wrong = disagreeing(ZONES, start(&zones).max(start(ZONES)));
-    assert!(wrong.len() <= NEWS, "{wrong:?}");
+    assert!(wrong.len() <= CHANGED_LIMIT, "{wrong:?}");
 }
 
 #[test]
-fn each_name_is_there_once_in_order_and_its_rule_can_be_read() {
+fn each_name_is_listed_once_in_order_and_its_rule_parses() {
     let rows = ZONES.lines().skip(1).map(|row| row.split_once(' ').expect("a rule and names"));
     let rows = rows.collect::<Vec<_>>();
     assert!(rows.is_sorted_by(|(one, _), (next, _)| one < next));
@@ -119,7 +119,7 @@ fn each_name_is_there_once_in_order_and_its_rule_can_be_read() {
 }
 
 #[test]
-fn the_comment_the_rules_and_misspelt_names_are_no_names() {
+fn comments_rules_and_misspelt_names_are_not_found() {
     for name in
         ["", " ", "#", "tzdata", "2026f,", "UTC0", "EST5", "europe/berlin", "Europe/Berlin ", "Europe", "Nowhere"]
     {
@@ -128,7 +128,7 @@ fn the_comment_the_rules_and_misspelt_names_are_no_names() {
 }
 
 #[test]
-fn a_row_holds_as_it_says_before_its_rule_does() {
+fn offsets_in_a_row_apply_before_its_rule() {
     let zones = "# a comment\nMST7;-28800;1000;-3600;2000;-25200 Here/There Over/There\n";
     let zone = find_in(zones, "Over/There").expect("a zone");
     assert_eq!(
@@ -138,7 +138,7 @@ fn a_row_holds_as_it_says_before_its_rule_does() {
 }
 
 #[test]
-fn a_misspelt_name_or_a_city_alone_is_understood() {
+fn a_misspelt_name_or_a_city_alone_gets_a_suggestion() {
     for (name, expected) in [
         ("Asia/Kolkatta", Some("Asia/Kolkata")),
         ("europe/berlin", Some("Europe/Berlin")),

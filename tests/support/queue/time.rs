@@ -49,7 +49,7 @@ impl Queue {
 
     /// Moves back the moment when the sender found each missing session to be missing.
     pub fn let_missing_time_pass(&self, time: Duration) {
-        for state in self.ask_all("SELECT closed FROM open WHERE closed LIKE 'missing %'") {
+        for state in self.ask_all("SELECT DISTINCT closed FROM open WHERE closed LIKE 'missing %'") {
             let moment = earlier(state.trim_start_matches("missing "), time, time);
             let values = [format!("missing {moment}"), state];
             self.change("UPDATE open SET closed = ? WHERE closed = ?", values);
@@ -67,6 +67,17 @@ impl Queue {
             }
         }
         self.end_waits();
+    }
+
+    /// Makes every event older by both clocks.
+    pub fn let_events_be_older_by(&self, time: Duration) {
+        let ms = milliseconds(time);
+        self.change("UPDATE event SET utc_ms = utc_ms - ?1, boot_ms = boot_ms - ?1", [ms]);
+    }
+
+    /// Removes every event, as if `history_days` had passed.
+    pub fn forget_history(&self) {
+        self.change("DELETE FROM event", []);
     }
 
     /// Moves back the moment when each target left the configuration.

@@ -1,0 +1,46 @@
+//! `status`: what waits, what failed and why, when hook, sender and targets last worked.
+
+mod facts;
+mod json;
+mod problems;
+mod text;
+
+use crate::clock::Stamp;
+use crate::command::check;
+use crate::config::Config;
+use crate::error::{Error, Health};
+use crate::notice::Style;
+use crate::queue::Queue;
+
+/// How it is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// For a person.
+    Text,
+    /// For a program: docs/json.md describes it.
+    Json,
+}
+
+/// Says how everything stands. Nothing on the disk is changed. `Failed` if something needs somebody's attention.
+pub fn report(config: &Config, form: Form) -> Result<(String, Health), Error> {
+    let facts = facts::gather(config)?;
+    let style = Style { host: &config.host, zone: &config.zone, now: &facts.now };
+    let problems = problems::find(&facts);
+    let findings: Vec<_> = problems.iter().map(problems::Problem::finding).collect();
+    let (said, health) = check::print(&findings);
+    let text = match form {
+        Form::Text if problems.is_empty() => text::print(&facts, &config.paths.spool, &style),
+        Form::Text => format!("{}\n{said}", text::print(&facts, &config.paths.spool, &style)),
+        Form::Json => json::print(&facts, &problems, config, &style),
+    };
+    Ok((text, health))
+}
+
+/// The targets that something waits for.
+pub fn waiting(config: &Config) -> Result<String, Error> {
+    let Some(queue) = Queue::open_to_read(&config.paths.database)? else { return Ok(String::new()) };
+    let now = Stamp::now();
+    let style = Style { host: &config.host, zone: &config.zone, now: &now };
+    let targets = facts::targets(&queue, config, &now)?;
+    Ok(targets.iter().filter(|target| target.counts.waiting > 0).map(|target| text::target(target, &style)).collect())
+}

@@ -1,0 +1,155 @@
+//! The problems: what makes `status` exit with 1, and what to do about each.
+
+use std::time::Duration;
+
+use crate::clock::{Stamp, milliseconds};
+use crate::command::check::Finding;
+use crate::command::status::facts::{Facts, Left, Target};
+use crate::send::last_run::{LastRun, Record};
+use crate::text::visible;
+
+/// Nothing waits for longer while all is well, and no scheduler pauses for longer: both work every minute, and a
+/// short outage of a service is not worth anybody's attention.
+const PATIENCE: Duration = Duration::from_mins(10);
+
+/// What is younger may just wait for the scheduler's next minute.
+const GRACE: Duration = Duration::from_mins(2);
+
+const MINUTE: i64 = 60_000;
+const HOUR: i64 = 60 * MINUTE;
+const DAY: i64 = 24 * HOUR;
+
+/// Something that needs somebody's attention.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// What it is, for a program.
+    pub code: &'static str,
+    /// What it is, for a person.
+    pub text: String,
+    /// What to do.
+    pub remedy: &'static str,
+}
+
+impl Problem {
+    /// The same as a line to print.
+    pub fn finding(&self) -> Finding {
+        Finding::problem(self.text.as_str(), self.remedy)
+    }
+}
+
+/// Finds every problem.
+pub fn find(facts: &Facts) -> Vec<Problem> {
+    let mut problems: Vec<Problem> = facts.targets.iter().filter_map(|target| late(target, &facts.now)).collect();
+    problems.extend(unclaimed(facts));
+    problems.extend(facts.left.iter().filter_map(|left| left_behind(left, &facts.now)));
+    if facts.dead > 0 {
+        let text = if facts.dead == 1 { "1 dead letter".into() } else { format!("{} dead letters", facts.dead) };
+        let remedy = "`retry --all` sends them again, `drop --all` discards them";
+        problems.push(Problem { code: "dead", text, remedy });
+    }
+    problems.extend(unwell(facts));
+    problems.extend(stopped(facts));
+    if let Some(why) = &facts.trouble {
+        let text = format!("the queue can't be written: {why}");
+        let remedy = "everything is delivered all the same, as far as the spool can note it";
+        problems.push(Problem { code: "unwritable", text, remedy });
+    }
+    problems
+}
+
+/// A target that something has waited for too long for. What is kept for one that left the configuration may wait.
+fn late(target: &Target, now: &Stamp) -> Option<Problem> {
+    let age = age(target, now).filter(|_| target.kept_until.is_none())?;
+    let text = format!("{}: the oldest event has waited for {}", visible(&target.state.name), duration(age));
+    let remedy = "`check --network` says what is wrong; when it is mended, `send --now` tries again at once";
+    is_long(age).then_some(Problem { code: "late", text, remedy })
+}
+
+/// The same, before the first `send`.
+fn unclaimed(facts: &Facts) -> Option<Problem> {
+    let age = age_of_unclaimed(facts)?;
+    let text = format!("{} events have waited for the first `send` for {} at least", facts.unclaimed, duration(age));
+    is_long(age).then_some(Problem { code: "late", text, remedy: "`check` says how to schedule it" })
+}
+
+/// The same, before the sender has taken it into the queue.
+fn left_behind(left: &Left, now: &Stamp) -> Option<Problem> {
+    let (path, age) = (left.path.to_string_lossy(), age_of_left(left, now)?);
+    let text = format!("{} events in {} have waited for up to {}", left.count, visible(&path), duration(age));
+    let remedy = "`send` says why it can't import them; if it can, `check` says how to schedule it";
+    is_long(age).then_some(Problem { code: "late", text, remedy })
+}
+
+/// What failed in the last run.
+fn unwell(facts: &Facts) -> Vec<Problem> {
+    let Record::Run(LastRun { failure, heartbeat, .. }) = &facts.last_run else { return Vec::new() };
+    let mut problems = Vec::new();
+    if !failure.is_empty() {
+        let text = format!("the last run of `send` failed: {failure}");
+        let remedy = "when that is mended, `send --now` tries again at once";
+        problems.push(Problem { code: "failed", text, remedy });
+    }
+    if facts.has_heartbeat && !heartbeat.failure.is_empty() {
+        let text = format!("the heartbeat failed: {}", heartbeat.failure);
+        let remedy = "compare network.heartbeat_url with the address that the monitor shows";
+        problems.push(Problem { code: "heartbeat", text, remedy });
+    }
+    problems
+}
+
+/// Whether nobody runs `send`.
+fn stopped(facts: &Facts) -> Option<Problem> {
+    if facts.is_watching {
+        return None;
+    }
+    let text = match &facts.last_run {
+        Record::Run(run) => {
+            // A moment of an earlier boot: /run was not emptied.
+            let age = run.at.until(&facts.now).unwrap_or(facts.now.boot_ms);
+            Some(format!("`send` last ran {} ago: the scheduler stands still", duration(age))).filter(|_| is_long(age))
+        }
+        Record::Nothing if is_anything_ripe(facts) && is_long(facts.now.boot_ms) => {
+            Some("`send` hasn't run since the host started, although something waits for it".into())
+        }
+        Record::Nothing | Record::NotKept(_) => None,
+    };
+    text.map(|text| Problem { code: "stopped", text, remedy: "`check` says how to schedule it" })
+}
+
+/// Whether something waits that a scheduler would have come for.
+fn is_anything_ripe(facts: &Facts) -> bool {
+    let configured = facts.targets.iter().filter(|target| target.kept_until.is_none());
+    let left = facts.left.iter().filter_map(|left| age_of_left(left, &facts.now));
+    let ages = configured.filter_map(|target| age(target, &facts.now)).chain(age_of_unclaimed(facts)).chain(left);
+    ages.max().is_some_and(|age| age > milliseconds(GRACE))
+}
+
+/// How long the oldest event has waited for a target. What no clock can place is from an earlier boot.
+fn age(target: &Target, now: &Stamp) -> Option<i64> {
+    target.counts.oldest.as_ref().map(|oldest| oldest.until(now).unwrap_or(now.boot_ms))
+}
+
+/// How long the newest event has waited for the first `send`.
+fn age_of_unclaimed(facts: &Facts) -> Option<i64> {
+    let newest = facts.newest_ms.filter(|_| facts.unclaimed > 0);
+    newest.map(|newest| facts.now.utc_ms.saturating_sub(newest))
+}
+
+/// How long the oldest event has waited to be imported.
+fn age_of_left(left: &Left, now: &Stamp) -> Option<i64> {
+    left.oldest_ms.map(|oldest| now.utc_ms.saturating_sub(oldest))
+}
+
+fn is_long(ms: i64) -> bool {
+    ms > milliseconds(PATIENCE)
+}
+
+/// `25 min`
+fn duration(ms: i64) -> String {
+    let ms = ms.max(0);
+    match ms {
+        _ if ms < 2 * HOUR => format!("{} min", ms / MINUTE),
+        _ if ms < 2 * DAY => format!("{} h", ms / HOUR),
+        _ => format!("{} days", ms / DAY),
+    }
+}

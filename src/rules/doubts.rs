@@ -1,0 +1,76 @@
+//! Doubts: rules that can never do what they say.
+
+use crate::event::Action;
+use crate::rules::list::{Rules, Trust, WITH_KEYS};
+use crate::rules::rule::{Notify, Rule};
+use crate::rules::{Network, Urgency};
+
+/// Why a rule can never do what it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// It expired at this moment, in UTC milliseconds.
+    Expired(i64),
+    /// The rule at this place decides before it is asked.
+    Shadowed(u16),
+    /// It is to silence by a key, which a user can forge.
+    ForgedKey,
+    /// It is to silence by a key, for services whose keys are not believed.
+    KeyOfOther,
+    /// It is to silence by who became another user, and that is believed only without a remote host.
+    ByAndFrom,
+}
+
+impl Rules {
+    /// The rules that can never do what they say, at a moment in UTC milliseconds.
+    pub fn doubts(&self, now_ms: i64) -> Vec<(&Rule, Doubt)> {
+        let doubt = |(place, rule): (usize, &Rule)| {
+            let shadow = || self.list[..place].iter().find(|earlier| self.is_shadow(earlier, rule));
+            let expired = rule.until.filter(|until| *until <= now_ms).map(Doubt::Expired);
+            expired.or_else(|| self.futile(rule)).or_else(|| shadow().map(|earlier| Doubt::Shadowed(earlier.place)))
+        };
+        self.list.iter().enumerate().filter_map(|found| Some((found.1, doubt(found)?))).collect()
+    }
+
+    /// Why a rule silences nobody, though it is there for that.
+    fn futile(&self, rule: &Rule) -> Option<Doubt> {
+        let has_service =
+            |name: &str| rule.services.as_ref().is_none_or(|names| names.iter().any(|known| known == name));
+        match rule.notify {
+            Notify::At(Urgency::Normal | Urgency::Urgent) => None,
+            Notify::Never | Notify::At(Urgency::Quiet) if rule.keys.is_some() && !has_service(WITH_KEYS) => {
+                Some(Doubt::KeyOfOther)
+            }
+            Notify::Never | Notify::At(Urgency::Quiet) if rule.keys.is_some() && self.trust() == Trust::Items => {
+                Some(Doubt::ForgedKey)
+            }
+            Notify::Never | Notify::At(Urgency::Quiet) => {
+                (rule.bys.is_some() && rule.networks.is_some()).then_some(Doubt::ByAndFrom)
+            }
+        }
+    }
+
+    /// Whether an earlier rule decides about every session that a later one is about.
+    fn is_shadow(&self, earlier: &Rule, later: &Rule) -> bool {
+        let decides = earlier.keys.is_none() || self.trust() == Trust::Environment;
+        let is_longer = earlier.until.is_none_or(|until| later.until.is_some_and(|later| later <= until));
+        let has_event = earlier.event == later.event || (earlier.event, later.event) == (None, Some(Action::Open));
+        let has_networks = earlier.networks.as_ref().is_none_or(|earlier| {
+            let is_in = |network: &Network| earlier.iter().any(|wider| wider.covers(*network));
+            later.networks.as_ref().is_some_and(|later| later.iter().all(is_in))
+        });
+        decides
+            && is_longer
+            && has_event
+            && has_networks
+            && (earlier.new.is_none() || earlier.new == later.new)
+            && has_all(earlier.users.as_ref(), later.users.as_ref())
+            && has_all(earlier.bys.as_ref(), later.bys.as_ref())
+            && has_all(earlier.services.as_ref(), later.services.as_ref())
+            && has_all(earlier.keys.as_ref(), later.keys.as_ref())
+    }
+}
+
+/// Whether one list of names has all of another one; a missing list is all names.
+fn has_all(wider: Option<&Vec<String>>, narrower: Option<&Vec<String>>) -> bool {
+    wider.is_none_or(|wider| narrower.is_some_and(|narrower| narrower.iter().all(|name| wider.contains(name))))
+}

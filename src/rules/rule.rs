@@ -1,0 +1,216 @@
+//! One rule: which sessions it is about, and how urgent their notices are.
+
+use crate::event::{Action, BY, Fact, Facts, REMOTE_HOST, SERVICE, USER};
+use crate::rules::network::{address, bits};
+use crate::rules::{Network, New, Urgency};
+use crate::text::Field;
+use crate::toml::{Found, Section};
+use crate::tz::Zone;
+
+/// What a rule makes of a notice. The order is that of the urgency.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Notify {
+    /// Nobody gets it.
+    Never,
+    /// It is this urgent.
+    At(Urgency),
+}
+
+/// One rule. A condition that is `None` holds for every session.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rule {
+    /// Its place among the rules, from 1 on.
+    pub place: u16,
+    /// Its line in the configuration.
+    pub line: usize,
+    /// What it makes of a notice.
+    pub notify: Notify,
+    pub users: Option<Vec<String>>,
+    pub bys: Option<Vec<String>>,
+    pub services: Option<Vec<String>>,
+    pub networks: Option<Vec<Network>>,
+    /// Fingerprints: `SHA256:…`
+    pub keys: Option<Vec<String>>,
+    pub event: Option<Action>,
+    pub new: Option<bool>,
+    /// When it expires, in UTC milliseconds.
+    pub until: Option<i64>,
+}
+
+/// What is judged: a login, or a logout.
+#[derive(Clone, Copy, Debug)]
+pub struct Session<'e> {
+    /// The facts of the login, also where its logout is judged.
+    pub facts: &'e Facts,
+    /// Which of the two it is.
+    pub part: Part,
+    /// What was new about the login.
+    pub new: New,
+    /// When it happened, in UTC milliseconds; `None` while the clock is uncertain.
+    pub at_ms: Option<i64>,
+}
+
+/// What all rules need to know of a session, found out once.
+#[derive(Clone, Debug)]
+pub struct Evidence {
+    /// How far its facts are proven.
+    pub proof: Proof,
+    /// The fingerprints of its keys: `SHA256:…`
+    pub fingerprints: Vec<String>,
+}
+
+/// A part of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Its login.
+    Login,
+    /// The logout of a login that is known.
+    Logout,
+    /// A logout alone.
+    LoneLogout,
+}
+
+/// How far the facts of a session are proven.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Proof {
+    /// They may all be forged.
+    Nothing,
+    /// PAM's items are PAM's own.
+    Items,
+    /// So is the rest of the environment.
+    Environment,
+}
+
+/// What a rule says of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Nothing.
+    Nothing,
+    /// It can make the notice more urgent than the rules after it do, and not less: it rests on what can be forged.
+    Raises,
+    /// It decides.
+    Decides,
+}
+
+impl Default for Notify {
+    fn default() -> Self {
+        Self::At(Urgency::Normal)
+    }
+}
+
+impl Notify {
+    /// What it is called in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Never => "never",
+            Self::At(urgency) => urgency.name(),
+        }
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let urgency = || Urgency::parse(text).map(Self::At);
+        let found = if text == Self::Never.name() { Some(Self::Never) } else { urgency() };
+        found.ok_or_else(|| format!("is {text:?}, not \"never\", \"quiet\", \"normal\" or \"urgent\""))
+    }
+}
+
+impl Rule {
+    /// Reads one `[[rule]]`. A time without an offset is of the zone.
+    pub fn configure(mut section: Section<'_>, place: u16, zone: &Zone) -> Self {
+        let rule = Self {
+            place,
+            line: section.line(),
+            users: list(&mut section, "user", name),
+            bys: list(&mut section, "by", name),
+            services: list(&mut section, "service", name),
+            networks: list(&mut section, "from", network),
+            keys: list(&mut section, "key", fingerprint),
+            event: one(&mut section, "event", |text| {
+                Action::parse(text).ok_or_else(|| format!("is {text:?}, not \"open\" or \"close\""))
+            }),
+            new: section.boolean("new"),
+            until: section.date("until").map(|written| written.end_ms(zone)),
+            notify: one(&mut section, "notify", Notify::parse).unwrap_or_default(),
+        };
+        section.finish();
+        rule
+    }
+
+    /// What it says of a session.
+    pub fn reach(&self, session: &Session<'_>, evidence: &Evidence) -> Reach {
+        let facts = session.facts;
+        let remote_host = address(facts[REMOTE_HOST].as_str().as_bytes()).map(bits);
+        let holds = is_one_of(self.users.as_deref(), facts, USER)
+            && is_one_of(self.bys.as_deref(), facts, BY)
+            && is_one_of(self.services.as_deref(), facts, SERVICE)
+            && self.networks.as_ref().is_none_or(|networks| {
+                remote_host.is_some_and(|address| networks.iter().any(|network| network.contains(address)))
+            })
+            && self.keys.as_ref().is_none_or(|keys| keys.iter().any(|key| evidence.fingerprints.contains(key)))
+            && self.is_about(session.part)
+            && self.new.is_none_or(|new| new == (session.new != New::default()))
+            && self.until.is_none_or(|until| session.at_ms.is_some_and(|at| at < until));
+        let needed = if self.keys.is_some() { Proof::Environment } else { Proof::Items };
+        // A remote host's own user names prove nothing.
+        let is_by_remote = self.bys.is_some() && !facts[REMOTE_HOST].is_empty();
+        match (holds, evidence.proof >= needed && !is_by_remote) {
+            (false, _) => Reach::Nothing,
+            (true, false) => Reach::Raises,
+            (true, true) => Reach::Decides,
+        }
+    }
+
+    /// Whether it is about this part of a session. A logout whose login is known is judged as that was, unless a rule
+    /// is about logouts.
+    fn is_about(&self, part: Part) -> bool {
+        match (self.event, part) {
+            (Some(Action::Open) | None, Part::Login)
+            | (Some(Action::Close), Part::Logout | Part::LoneLogout)
+            | (None, Part::LoneLogout) => true,
+            (Some(Action::Close), Part::Login)
+            | (Some(Action::Open), Part::Logout | Part::LoneLogout)
+            | (None, Part::Logout) => false,
+        }
+    }
+}
+
+fn is_one_of(names: Option<&[String]>, facts: &Facts, fact: Fact) -> bool {
+    names.is_none_or(|names| names.iter().any(|name| name == facts[fact].as_str()))
+}
+
+/// Reads a list that has at least one entry.
+fn list<T>(section: &mut Section<'_>, key: &str, parse: fn(&str) -> Result<T, String>) -> Option<Vec<T>> {
+    if !section.has(key) {
+        return None;
+    }
+    let found = section.required(key, Section::strings)?;
+    Some(found.value.iter().filter_map(|text| section.check(key, text, |text| parse(text))).collect())
+}
+
+fn one<T>(section: &mut Section<'_>, key: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+    let found: Found<String> = section.string(key)?;
+    section.check(key, &found, |text| parse(text))
+}
+
+/// A name as an event has it.
+fn name(text: &str) -> Result<String, String> {
+    let is_whole = Field::new(text.as_bytes()).as_str() == text && !text.contains(char::REPLACEMENT_CHARACTER);
+    match text {
+        "" => Err("has an empty name".into()),
+        _ if is_whole => Ok(text.into()),
+        _ => Err(format!("has {text:?}, and no event has such a name: it must be one line of printable characters")),
+    }
+}
+
+fn network(text: &str) -> Result<Network, String> {
+    Network::parse(text).ok_or_else(|| format!("has {text:?}, which is neither an address nor a network"))
+}
+
+fn fingerprint(text: &str) -> Result<String, String> {
+    /// Characters of 256 bits in base64 (RFC 4648).
+    const LENGTH: usize = 43;
+    let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/';
+    let digest = text.strip_prefix("SHA256:").filter(|digest| digest.len() == LENGTH && digest.bytes().all(is_digit));
+    let what = "must be a fingerprint such as SHA256:… with 43 characters, as `ssh-keygen -lf FILE` prints it";
+    digest.map(|_| text.into()).ok_or_else(|| what.into())
+}

@@ -1,0 +1,46 @@
+//! Mistakes in rules, each with its line.
+
+use super::*;
+
+#[test]
+fn each_mistake_in_a_rule_is_named_with_its_line() {
+    let rows = [
+        ("[rule]\nuser = 'a'", "f:1: rule must be written as [[rule]]"),
+        ("rule = 7", "f:1: rule must be written as [[rule]]"),
+        ("rule = [7]", "f:1: rule must be written as [[rule]]"),
+        ("[[rule]]\nuser = 'a'\n[[rule]]\nusr = 'b'", "f:4: rule.usr is not a setting"),
+        ("[[rule]]\nuser = []", "f:2: rule.user must not be empty"),
+        ("[[rule]]\nuser = [\n'a',\n'']", "f:4: rule.user has an empty name"),
+        ("[[rule]]\nuser = 7", "f:2: rule.user must be a string or an array of them"),
+        ("[[rule]]\nby = ' eve'", "f:2: rule.by has \" eve\", and no event has such a name"),
+        ("[[rule]]\nservice = \"a\\u200b\"", "f:2: rule.service has \"a\\u{200b}\", and no event has such a name"),
+        ("[[rule]]\nfrom = 'gateway'", "f:2: rule.from has \"gateway\", which is neither an address nor a network"),
+        ("[[rule]]\nfrom = '10.0.0.0/33'", "f:2: rule.from has \"10.0.0.0/33\", which is neither"),
+        ("[[rule]]\nkey = 'MD5:16:27'", "f:2: rule.key must be a fingerprint such as SHA256:…"),
+        ("[[rule]]\nkey = 'SHA256:abc'", "f:2: rule.key must be a fingerprint such as SHA256:…"),
+        ("[[rule]]\nevent = 'login'", "f:2: rule.event is \"login\", not \"open\" or \"close\""),
+        ("[[rule]]\nnew = 'yes'", "f:2: rule.new must be true or false"),
+        ("[[rule]]\nuntil = '2027-01-31'", "f:2: rule.until must be a date such as 2027-01-31"),
+        ("[[rule]]\nuntil = 10:00:00", "f:2: rule.until must be a date such as 2027-01-31"),
+        ("[[rule]]\n\nnotify = 'silent'", "f:3: rule.notify is \"silent\", not \"never\", \"quiet\", \"normal\" or"),
+        ("[[rule]]\nnotify = ['never']", "f:2: rule.notify must be a string"),
+    ];
+    for (text, expected) in rows {
+        let why = read(text, Trust::Items).expect_err(text);
+        assert!(why.lines().any(|line| line.contains(expected)), "{text}\n{why}");
+    }
+    let many = "[[rule]]\n".repeat(LIMIT + 1);
+    let why = read(&many, Trust::Items).expect_err("201 rules");
+    assert!(why.contains("f:201: rule is one too many: 200 are read at most"), "{why}");
+    assert_eq!(rules(&"[[rule]]\n".repeat(LIMIT), Trust::Items).list.len(), LIMIT);
+}
+
+#[test]
+fn a_rule_knows_its_place_and_its_line() {
+    let found = rules("[[rule]]\nuser = 'a'\n\n[[rule]]\nuser = 'b'\n", Trust::Items);
+    let places: Vec<(u16, usize)> = found.list.iter().map(|rule| (rule.place, rule.line)).collect();
+    assert_eq!(places, [(1, 1), (2, 4)]);
+    let inline = rules("rule = [\n{ user = 'a' },\n{ user = 'b' },\n]", Trust::Items);
+    let places: Vec<(u16, usize)> = inline.list.iter().map(|rule| (rule.place, rule.line)).collect();
+    assert_eq!(places, [(1, 2), (2, 3)]);
+}

@@ -1,0 +1,59 @@
+//! A date, with or without a time, as somebody wrote it.
+
+use crate::tz::{DAY, Zone};
+
+/// A date, with or without a time and an offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Days since 1970-01-01.
+    pub days: i64,
+    /// Seconds since midnight.
+    pub seconds: Option<i64>,
+    /// Seconds east of UTC.
+    pub offset: Option<i64>,
+}
+
+impl Written {
+    /// When it is over, in UTC milliseconds: a date without a time at the end of that day. Without an offset the zone
+    /// decides; of two moments that its clocks show alike, it is the earlier one.
+    pub fn end_ms(self, zone: &Zone) -> i64 {
+        let Self { days, seconds, offset } = self;
+        let wall = seconds.map_or((days + 1) * DAY, |seconds| days * DAY + seconds);
+        offset.map_or_else(|| instant_at(zone, wall), |offset| wall - offset).saturating_mul(1000)
+    }
+}
+
+/// The first instant at which the zone's clocks show this. A time that they leave out counts as if they did not.
+fn instant_at(zone: &Zone, wall: i64) -> i64 {
+    let with = |offset: i32| wall - i64::from(offset);
+    let (before, after) = (with(zone.offset_at(wall - DAY)), with(zone.offset_at(wall + DAY)));
+    let is_shown = |instant: &i64| instant + i64::from(zone.offset_at(*instant)) == wall;
+    [before.min(after), before.max(after)].into_iter().find(is_shown).unwrap_or(before)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tz::days_from_civil;
+
+    #[test]
+    fn a_written_moment_is_over_by_the_clock_on_the_wall() {
+        let auckland = Zone::open("NZST-12NZDT,M9.5.0,M4.1.0/3").expect("a rule");
+        let written = |(year, month, day), time: Option<(i64, i64)>, offset| Written {
+            days: days_from_civil(year, month, day),
+            seconds: time.map(|(hour, minute)| hour * 3600 + minute * 60),
+            offset,
+        };
+        for (moment, expected) in [
+            (written((2027, 1, 31), None, None), "2027-02-01 00:00:00+13:00"),
+            (written((2027, 7, 1), Some((8, 30)), None), "2027-07-01 08:30:00+12:00"),
+            (written((2027, 7, 1), Some((8, 30)), Some(0)), "2027-07-01 20:30:00+12:00"),
+            // Clocks go back from 03:00 to 02:00 on April 4th, and forward from 02:00 to 03:00 on September 26th.
+            (written((2027, 4, 4), None, None), "2027-04-05 00:00:00+12:00"),
+            (written((2027, 4, 4), Some((2, 30)), None), "2027-04-04 02:30:00+13:00"),
+            (written((2027, 9, 26), Some((2, 30)), None), "2027-09-26 03:30:00+13:00"),
+        ] {
+            assert_eq!(auckland.format(moment.end_ms(&auckland)), expected, "{moment:?}");
+        }
+    }
+}
