@@ -1,5 +1,5 @@
-# What cargo can't do alone. `make demo` and `make test` need only a Rust toolchain, make and Debian
-# packages. tests/setup.sh installs those if run as root, or unpacks them under target/.
+# Everything that cargo can't do alone. `make demo` and `make test` need only a Rust toolchain, make and Debian
+# packages, which tests/setup.sh installs as root.
 
 PREFIX ?= /usr
 DESTDIR ?=
@@ -13,21 +13,21 @@ build:
 	@sh tests/setup.sh build
 	$(CARGO) build --release --locked
 
-# The main job on an embedded default: a temporary directory and standard output.
+# Shows the main job in a temporary directory, with notices on standard output.
 demo:
 	@sh tests/setup.sh build
 	$(CARGO) build --locked
 	@sh tests/demo.sh $(TARGET_DIR)/debug/ssh-session-notifier
 
-# Everything: unit tests, then the real binary against the real sshd, PAM, TLS servers and cron.
+# Runs the unit tests, then tests the binary with the real sshd, PAM, TLS servers and cron.
 test:
 	@sh tests/setup.sh test
 	$(CARGO) test --locked --no-fail-fast
 	$(CARGO) test --locked --no-fail-fast --no-default-features --bins --test send
 	$(CARGO) test --locked --no-fail-fast --no-default-features --test hook --test host --test net --test queue -- \
-		config:: letters:: login:: names:: takeover:: wire::
+		config:: letters:: login:: names:: rejections:: takeover:: wire::
 
-# Slow: deliveries to servers that others wrote, which PyPI and npm have.
+# Delivers to servers that others wrote, from PyPI and npm. Slow.
 test-services:
 	@sh tests/setup.sh build
 	$(CARGO) build --locked
@@ -42,11 +42,11 @@ check:
 	@if $(CARGO) deny --version >/dev/null 2>&1; then \
 		$(CARGO) deny --locked check bans licenses sources && \
 		if $(CARGO) deny --locked fetch db 2>/dev/null; then $(CARGO) deny --locked check advisories; \
-		else echo 'advisories were not looked up: their database cannot be downloaded'; fi; \
+		else echo 'cannot download the advisory database, so advisories were not checked'; fi; \
 	elif $(CARGO) audit --version >/dev/null 2>&1; then $(CARGO) audit; \
-	else echo 'neither cargo-deny nor cargo-audit is installed: advisories were not looked up'; fi
+	else echo 'neither cargo-deny nor cargo-audit is installed, so advisories were not checked'; fi
 
-# The static build too, where `make dist` has made it; STATIC= leaves it out.
+# Also measures the static build if `make dist` has built it; STATIC= leaves it out.
 STATIC ?= $(wildcard dist/ssh-session-notifier-full-$(shell uname -m)-unknown-linux-musl)
 bench: build
 	@sh tests/setup.sh bench
@@ -58,15 +58,15 @@ install: $(if $(filter $(TARGET_DIR)/release/%,$(BINARY)),build)
 uninstall:
 	DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" sh install.sh --uninstall
 
-# Static musl binaries; see cross/README.md.
+# Builds static musl binaries (cross/README.md).
 dist:
 	sh cross/build.sh $(TARGET)
 
-# The same in a container, with `cross`.
+# Builds the same in a container, with `cross`.
 dist-cross:
 	sh cross/cross.sh $(TARGET)
 
-# Runs what `dist` built, and builds one binary again elsewhere to see that it is the same.
+# Tests the binaries of `dist`, and checks that a build in another directory gives the same bytes.
 dist-test:
 	sh cross/test.sh $(TARGET)
 	sh cross/reproduce.sh

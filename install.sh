@@ -1,12 +1,10 @@
 #!/bin/sh
 # Installs ssh-session-notifier: the binary, its user, its directories, a first configuration and the
-# schedule for `send`; with --pam also PAM's lines. Everything it needs is in this file, so that this
-# script and the binary are all that has to be copied to a router. It runs in any POSIX sh, with busybox
-# or coreutils.
+# schedule for `send`; with --pam also the lines in PAM's files. This script and the binary are all that has
+# to be copied to a router. It runs in any POSIX sh, with busybox or coreutils.
 #
-# What is there already stays: an existing configuration or queue is never changed, and a second run
-# changes nothing. Every run first goes through all steps without changing anything, so that what can
-# be known to fail fails before the first change.
+# It never changes an existing configuration or queue, and a second run changes nothing. Every run first
+# rehearses all steps without changing anything, so that most failures come before the first change.
 set -eu
 umask 077
 LC_ALL=C
@@ -16,21 +14,21 @@ export LC_ALL PATH
 NAME=ssh-session-notifier
 USAGE="usage: [PREFIX=/usr] ./install.sh [OPTION]...
 
-  --binary FILE     install this binary (default: ./$NAME beside this
-                    script, or what \`make dist\` made for this machine)
-  --pam SERVICES    put the hook into PAM's files of these services: --pam sshd,login,su,sudo
-  --scheduler KIND  systemd, openrc, procd, cron.d, crontab or none (default: what the host has)
-  --state DIR       keep the queue here (default: what the configuration says, or /var/lib/$NAME)
+  --binary FILE     install this binary (default: $NAME in this
+                    script's directory, or the one that \`make dist\` built for this machine)
+  --pam SERVICES    add the hook to the PAM files of these services: --pam sshd,login,su,sudo
+  --scheduler KIND  systemd, openrc, procd, cron.d, crontab or none (default: the one this host has)
+  --state DIR       keep the queue here (default: queue.path in the configuration, or /var/lib/$NAME)
   --config DIR      keep config.toml here (default: /etc/$NAME)
   --from-go         take over from the Go program: its user, its schedule and its PAM lines too
-  --root DIR        install into the tree of an image, which notifies once it is booted
-  --dry-run         say what would be done, and do nothing
-  --uninstall       take away PAM lines, schedule and binary; configuration, queue and user stay
-  --purge           with --uninstall: configuration, queue and user go too
+  --root DIR        install into the image whose root directory is DIR
+  --dry-run         show what would be done, and change nothing
+  --uninstall       remove PAM lines, schedule and binary; keep configuration, queue and user
+  --purge           with --uninstall: remove configuration, queue and user too
   -h, --help        print this
 
-With DESTDIR, files are put below that directory for a package: no user is created, nothing changes its
-owner, nothing is enabled. SCHEDULER is another way to say --scheduler."
+With DESTDIR, files go below that directory, for a package: no user is created, no owner is changed and
+nothing is enabled."
 
 dry=no
 uninstall=no
@@ -38,6 +36,7 @@ purge=no
 from_go=no
 binary=
 services=
+chosen_scheduler=
 changed=no
 temporary=
 ROOT=
@@ -46,7 +45,7 @@ target=live
 
 say() { printf '%s\n' "$*"; }
 
-# One line that asks for attention and stops nothing.
+# Prints one line that needs the administrator's attention.
 note() { say "note: $*"; }
 
 fail() {
@@ -59,7 +58,7 @@ misuse() {
     exit 2
 }
 
-# Runs a command that must succeed: must "WHAT FOR" COMMAND... What it says becomes our message.
+# Runs a command that must succeed: must PURPOSE COMMAND... Its own message becomes part of ours.
 must() {
     purpose=$1
     shift
@@ -69,7 +68,7 @@ must() {
 real() { [ "$dry" = no ]; }
 live() { [ "$target" = live ]; }
 
-# Reports one action: did create|update|remove|enable WHAT.
+# Reports one action: did create|update|remove|enable THING.
 did() {
     changed=yes
     if real; then say "${1}d $2"; else say "would $1 $2"; fi
@@ -81,8 +80,8 @@ trap 'exit 1' HUP INT TERM
 
 # --- Files -----------------------------------------------------------------------------------------
 
-# Prints where a path of the target is on this machine. In an image, links are followed as they will be
-# when it is booted, so that none leads out of it.
+# Prints where a path of the target is on this machine. Links in an image are followed as the booted image
+# would follow them, so that none leads out of it.
 at() {
     if [ -z "$ROOT" ]; then
         say "$1"
@@ -101,7 +100,7 @@ at() {
             *)
                 if [ -L "$ROOT$resolved/$part" ]; then
                     links=$((links + 1))
-                    [ "$links" -le 40 ] || fail "$1 in $ROOT is a link that leads to itself"
+                    [ "$links" -le 40 ] || fail "$1 in $ROOT is a link that leads back to itself: remove it"
                     link=$(ls -ld "$ROOT$resolved/$part")
                     link=${link#* -> }
                     rest=$link/$rest
@@ -117,24 +116,24 @@ at() {
     say "$ROOT$resolved"
 }
 
-# Changes an owner, where there is one to give it to: own OWNER:GROUP FILE.
+# Changes an owner, or does nothing if OWNER:GROUP is empty: own OWNER:GROUP FILE.
 own() { [ -z "$1" ] || must "change the owner of $2" chown "$1" "$2"; }
 
-# Sets `perms`, `uid` and `gid` to those of a file. stat(1) isn't everywhere.
+# Sets `perms`, `uid` and `gid` to those of a file. Not every host has stat(1).
 examine() {
     read -r perms _ uid gid _ <<EOF
 $(ls -ldnL "$1")
 EOF
 }
 
-# Fails where nothing can be written: the next directory above FILE that exists tells.
+# Fails if FILE can't be created, judging by the nearest directory above it that exists.
 need_writable() {
     above=${1%/*}
     while [ ! -e "${above:-/}" ]; do above=${above%/*}; done
     above=${above:-/}
-    [ -d "$above" ] || fail "$above is not a directory"
+    [ -d "$above" ] || fail "cannot create $1: $above is a file, not a directory"
     if [ -w "$above" ]; then
-        # Busybox believes that root can write everywhere. The owner stays who it is.
+        # Busybox believes that root can write everywhere; giving the directory to its own owner is a real test.
         ! live || (examine "$above" && chown "$uid:$gid" "$above") 2>/dev/null || fail_read_only "$above"
     else
         fail_read_only "$above"
@@ -142,16 +141,18 @@ need_writable() {
 }
 
 fail_read_only() {
-    fail "cannot write in $1: is the file system read-only? Then mount -o remount,rw it, run this again, and mount -o remount,ro it; or choose other places with PREFIX, --state and --config"
+    fail "cannot write in $1: if the file system is read-only, mount -o remount,rw it, run this again, then mount" \
+        "-o remount,ro it; or choose other directories with PREFIX, --state and --config"
 }
 
 # Makes the directories above a file.
 make_parents() {
-    [ -d "${1%/*}" ] || (umask 022 && mkdir -p "${1%/*}" 2>/dev/null) || fail "cannot create ${1%/*}: is the file system full?"
+    [ -d "${1%/*}" ] || (umask 022 && mkdir -p "${1%/*}" 2>/dev/null) || fail "cannot create ${1%/*}: is the file" \
+        "system full?"
 }
 
-# Makes an empty temporary file beside FILE, with its final owner and mode before anything is in it:
-# begin MODE OWNER:GROUP FILE. `finish FILE` then puts it in place in one step.
+# Makes an empty temporary file in FILE's directory, which has its final owner and mode before anything is in
+# it: begin MODE OWNER:GROUP FILE. `finish FILE` then renames it to FILE.
 begin() {
     make_parents "$3"
     temporary=$3.new.$$
@@ -169,7 +170,7 @@ finish() {
     temporary=
 }
 
-# Puts a text from stdin into a file, unless it is there: put MODE OWNER:GROUP FILE.
+# Writes stdin to a file, unless it has that text already: put MODE OWNER:GROUP FILE.
 put() {
     text=$(cat)
     file=$(at "$3")
@@ -190,7 +191,7 @@ put() {
     did "$verb" "$file"
 }
 
-# Replaces a file's text by stdin; its owner and mode stay: replace FILE.
+# Replaces a file's text with stdin and keeps its owner and mode: replace FILE.
 replace() {
     need_writable "$1"
     if real; then
@@ -203,17 +204,17 @@ replace() {
     fi
 }
 
-# Adds a last line to a file: append LINE FILE.
+# Appends a line to a file: append LINE FILE.
 append() {
     {
         cat "$2"
-        # The line before may have no end.
+        # The last line may lack its newline.
         if [ -s "$2" ] && [ -n "$(tail -c 1 "$2")" ]; then say; fi
         say "$1"
     } | replace "$2"
 }
 
-# Makes a directory, unless it is there: make_directory MODE OWNER:GROUP DIRECTORY.
+# Makes a directory unless it exists: make_directory MODE OWNER:GROUP DIRECTORY.
 make_directory() {
     directory=$(at "$3")
     if [ -d "$directory" ]; then
@@ -263,7 +264,7 @@ remove_tree() {
     did remove "$directory"
 }
 
-# Prints the kind of the file system that a path of this host is on. Nothing without /proc.
+# Prints the type of the file system that a path of this host is on, or nothing without /proc.
 file_system() {
     place=$1
     while [ ! -d "$place" ]; do place=${place%/*} place=${place:-/}; done
@@ -293,28 +294,31 @@ find_binary() {
         "$here/dist/$NAME-lan-$arch"-*}; do
         [ ! -f "$binary" ] || return 0
     done
-    [ -n "$arch" ] || fail "there is no build for $(uname -m): x86_64, aarch64 and armv7 are what \`make dist\` makes"
-    fail "there is no binary for $arch beside this script: put $NAME-full-$arch-... there (make dist TARGET=$arch-... makes it), or name it with --binary FILE"
+    [ -n "$arch" ] || fail "there is no static build for $(uname -m), only for x86_64, aarch64 and armv7: build the" \
+        "program on this machine (make build) and name it with --binary FILE"
+    fail "there is no binary for $arch in $here: put $NAME-full-$arch-... there (make dist TARGET=$arch-... builds" \
+        "it), or name it with --binary FILE"
 }
 
-# Whether a binary names a loader, which would load what LD_PRELOAD names: the name stands in the first
-# block, behind the headers.
+# Whether a binary names a loader, and so would obey LD_PRELOAD. The name is in the first block, after the
+# headers.
 has_loader() { dd if="$1" bs=1024 count=1 2>/dev/null | grep -q '/ld[-.]'; }
 
 install_binary() {
     find_binary
     if [ ! -f "$binary" ] || [ ! -r "$binary" ] || [ ! -s "$binary" ]; then
-        fail "$binary is not a readable file with something in it: give the binary with --binary FILE"
+        fail "cannot install $binary: it is missing, unreadable or empty; name the binary with --binary FILE"
     fi
     if has_loader "$binary"; then
-        note "$binary uses shared libraries. Where PAM lets users set variables (pam_env user_readenv=1), they can make it load their own code as root: take a static one (make dist)"
+        note "$binary uses shared libraries. If PAM lets users set variables (pam_env user_readenv=1), they can" \
+            "make it load their own code as root: install a static one (make dist)"
     fi
     file=$(at "$BIN")
     verb=create
     if [ -e "$file" ]; then
         verb=update
         examine "$file"
-        # Root runs it, so it must be root's to change.
+        # Root runs it, so nobody else may be able to change it.
         [ "$target" != package ] || uid=0
         case $uid$perms in
             0-rwxr-xr-x*) if cmp -s "$binary" "$file" 2>/dev/null; then verb=; fi ;;
@@ -329,7 +333,8 @@ install_binary() {
         begin 755 "$root_owner" "$file"
         fill <"$binary"
         ! live || "$temporary" --version >/dev/null 2>&1 ||
-            fail "$binary does not run on this machine: take the one for $(uname -m), and a static one"
+            fail "$binary does not run on this machine: it may be for another processor than $(uname -m) or need" \
+                "libraries; install a static one for $(uname -m)"
         finish "$file"
     fi
     did "$verb" "$file"
@@ -337,7 +342,7 @@ install_binary() {
 
 # --- The user --------------------------------------------------------------------------------------
 
-# Prints a number of our line in a file of the target: entry passwd|group FIELD.
+# Prints a field of our user's line in a file of the target: entry passwd|group FIELD.
 entry() {
     if live && [ "$1" = passwd ]; then
         case $2 in
@@ -357,7 +362,7 @@ has_group() {
     fi
 }
 
-# A system user that nobody can log in as. Its home is the state directory, which isn't made here.
+# Creates a system user that nobody can log in as. Its home, the state directory, is made elsewhere.
 create_user() {
     if live && command -v useradd >/dev/null 2>&1; then
         has_group || groupadd -r "$NAME"
@@ -374,7 +379,7 @@ create_user() {
     fi
 }
 
-# What adduser would write. An image, OpenWrt, and busybox as Debian builds it, have none.
+# Writes what adduser would: an image, OpenWrt and Debian's busybox have no adduser.
 write_user() {
     passwd=$(at /etc/passwd) group=$(at /etc/group) shadow=$(at /etc/shadow)
     number=999
@@ -391,19 +396,21 @@ make_user() {
         return
     fi
     if ! live && [ ! -f "$(at /etc/passwd)" ]; then
-        [ "$(find_scheduler)" = systemd ] || note "the image has no /etc/passwd: create the system user $NAME in it, with the home $STATE"
+        [ "$(find_scheduler)" = systemd ] || note "the image has no /etc/passwd: create the system user $NAME in" \
+            "it, with the home $STATE"
         return
     fi
     need_writable "$(at /etc/passwd)"
     if real; then
         create_user >&2 || true
         [ -n "$(entry passwd 3)" ] ||
-            fail "cannot create the user $NAME: create it by hand (system user, shell /bin/false, home $STATE), then run this again"
+            fail "cannot create the user $NAME (see above): create it yourself (a system user with the shell" \
+                "/bin/false and the home $STATE), then run this again"
     fi
     did create "user $NAME"
 }
 
-# Busybox's crond starts jobs in their user's home, so the home moves with the state directory.
+# Busybox's crond starts a job in its user's home, so the home has to move with the state directory.
 move_home() {
     passwd=$(at /etc/passwd)
     home=$(entry_home)
@@ -418,7 +425,7 @@ entry_home() {
 
 # --- Directories and configuration -----------------------------------------------------------------
 
-# Prints a setting of the section [queue] in the configuration that is there: queue_setting KEY.
+# Prints a setting of the section [queue] if there is a configuration: queue_setting KEY.
 queue_setting() {
     [ -r "$(at "$CONFIG")" ] || return 0
     awk -v key="$1" '
@@ -433,7 +440,7 @@ queue_setting() {
         }' "$(at "$CONFIG")"
 }
 
-# Sets where the queue and the spool are: what the configuration says comes before --state.
+# Sets where the queue and the spool are. An existing configuration decides; --state may not contradict it.
 find_places() {
     QUEUE=$(queue_setting path)
     SPOOL=$(queue_setting spool)
@@ -443,22 +450,24 @@ find_places() {
     else
         QUEUE=${QUEUE:-/var/lib/$NAME/session_events.db}
         [ -z "$state" ] || [ "$state" = "${QUEUE%/*}" ] || [ "$uninstall" = yes ] ||
-            fail "$CONFIG says that the queue is $QUEUE: change queue.path there, move the directory, then run this again without --state"
+            fail "--state $state contradicts $CONFIG, which says that the queue is $QUEUE: to move it, change" \
+                "queue.path there, move the directory, then run this again without --state"
     fi
     for path in "$QUEUE" "$SPOOL"; do
         case $path in
             /*/* | /*) ;;
-            *) fail "$path in $CONFIG does not begin with /: correct it there" ;;
+            *) fail "$path in $CONFIG does not begin with /: write the full path" ;;
         esac
         case $path in
-            *[!A-Za-z0-9/._+-]*) fail "$path may hold only letters, digits and /._+-: it goes into units and tables" ;;
+            *[!A-Za-z0-9/._+-]*) fail "$path has a character that crontabs and units can't take: use letters," \
+                "digits and /._+- only" ;;
         esac
     done
     STATE=${QUEUE%/*}
 }
 
-# Makes the state directory. Whoever owns it is who both commands become, and so who `send` is
-# scheduled as: sets `runs_as`.
+# Makes the state directory. Both commands become its owner, so `send` is scheduled as that user: sets
+# `runs_as`.
 install_state() {
     runs_as=$NAME
     state_owner=$owner
@@ -473,7 +482,7 @@ install_state() {
     if [ "$uid" = "$service_uid" ] || { [ "$from_go" = yes ] && [ "$dry" = yes ]; }; then
         say "unchanged $STATE"
     elif [ "$uid" != 0 ]; then
-        note "$STATE belongs to user $uid; to give it to the service user: chown -R $NAME: $STATE"
+        note "$STATE belongs to user $uid, not to $NAME, which runs \`send\`: to change that, chown -R $NAME: $STATE"
     elif [ -z "$(ls -A "$STATE")" ]; then
         need_writable "$STATE/."
         if real; then
@@ -485,24 +494,27 @@ install_state() {
     else
         runs_as=root
         state_owner=0:0
-        note "$STATE and the queue in it belong to root, so both commands stay root; to change that: chown -R $NAME: $STATE, then run this again"
+        note "$STATE and the queue in it belong to root, so both commands stay root: to change that, chown -R" \
+            "$NAME: $STATE, then run this again"
     fi
 }
 
 note_ram() {
     live || return 0
     case $(file_system "$STATE") in
-        tmpfs | ramfs) note "$STATE is in RAM: what waits there is lost at a reboot or a power cut. Keep the queue on flash: --state /srv/$NAME, or queue.path in $CONFIG" ;;
+        tmpfs | ramfs) note "$STATE is in RAM, so a reboot or a power cut loses the notices that wait in it: keep" \
+            "the queue on flash with --state /srv/$NAME, or queue.path in $CONFIG" ;;
     esac
 }
 
-# Gives a queue of root's to the service user while logins and `send` go on. The two directories change
-# hands together and between their files: until then both commands are root and may open everything, and
-# from then on they are the service user, who owns all that was there.
+# Gives root's queue to the service user while logins and `send` go on. First the files change owner, then the
+# two directories together: until then both commands are root and can open everything, and afterwards they are
+# the service user, who owns every file.
 take_over_state() {
     examine "$STATE"
     if [ "$uid" = "$service_uid" ]; then return; fi
-    [ "$uid" = 0 ] || fail "$STATE belongs to user $uid, not to root: give it to $NAME yourself: chown -R $NAME: $STATE"
+    [ "$uid" = 0 ] || fail "$STATE belongs to user $uid, not to root as the Go program left it: run chown -R $NAME:" \
+        "$STATE if that is right, then run this again"
     need_writable "$STATE/."
     if real; then
         must "change the mode of $STATE" chmod 700 "$STATE"
@@ -515,16 +527,17 @@ take_over_state() {
     did update "$STATE (it and the queue now belong to $NAME)"
 }
 
-# Gives everything in both directories to the service user. A command that began as root may still add to
-# it, so this is done again at the end.
+# Gives every file in both directories to the service user. A command that began as root may still add files,
+# so this is done again at the end.
 own_files() {
     for place in "$STATE"/* "$SPOOL"/* "$SPOOL"/.[!.]*; do
-        # A file may be gone by now.
-        chown -Rh "$owner" "$place" 2>/dev/null || [ ! -e "$place" ] || fail "cannot change the owner of $place"
+        # Another process may have removed it.
+        chown -Rh "$owner" "$place" 2>/dev/null || [ ! -e "$place" ] || fail "cannot change the owner of $place:" \
+            "run chown -Rh $owner $place to see why"
     done
 }
 
-# Lets the service user read a configuration that only root could, and nobody else.
+# Lets the service user, and nobody else, read a configuration that only root could read.
 take_over_config() {
     files=$(awk -F'"' '/^[^#]*_file[ \t]*=/ { print $2 }' "$CONFIG")
     for place in "$CONFIG_DIR" "$CONFIG" $files; do
@@ -532,7 +545,7 @@ take_over_config() {
         case $place in
             "$CONFIG_DIR" | "$CONFIG_DIR"/*) ;;
             *)
-                note "$place must be readable by $NAME: chgrp $NAME $place && chmod 640 $place"
+                note "$NAME must be able to read $place: chgrp $NAME $place && chmod 640 $place"
                 continue
                 ;;
         esac
@@ -550,7 +563,7 @@ take_over_config() {
     done
 }
 
-# What the configuration calls the host at first. A package or an image isn't built on its host.
+# Prints the host's name for the first configuration. A package or an image isn't built on its host.
 host_name() {
     if live; then
         host=$(hostname 2>/dev/null || cat /proc/sys/kernel/hostname /etc/hostname 2>/dev/null || true)
@@ -567,17 +580,17 @@ config_template() {
     off='# '
     [ "$QUEUE" = "/var/lib/$NAME/session_events.db" ] || off=
     cat <<EOF
-# ssh-session-notifier. A line that begins with # is off, and shows an example or the default.
+# ssh-session-notifier. Lines that begin with # are off; they show an example or the default.
 
 [host]
-# What notices call this host.
+# The name of this host in notices.
 name = "$(host_name)"
-# The zone of the times in them: an IANA name, or a POSIX TZ string.
+# The time zone of notices: an IANA name, or a POSIX TZ string.
 # timezone = "Pacific/Auckland"
 
 [notification]
-# Where notices go. Until this is set, sessions are recorded and wait. Uncomment it, and the section
-# of each service that it names below.
+# Where notices go. Until this is set, sessions are recorded but nothing is sent. Uncomment one line, and the
+# section of each service that it names.
 # service = "discord"
 # service = ["discord", "ntfy"]
 
@@ -604,7 +617,7 @@ ${off}path = "$QUEUE"
 # timeout = 10
 # Trust these authorities instead of the system's.
 # ca_file = "/etc/ssl/my-ca.pem"
-# Called after each run that left nothing overdue, so that a monitor notices when this host is dead.
+# Requested after each run that left nothing overdue, so that a monitor can tell when this host is down.
 # heartbeat_url = "https://hc-ping.com/..."
 EOF
 }
@@ -620,7 +633,7 @@ install_config() {
         put 640 "$config_owner" "$CONFIG" <<EOF
 $(config_template)
 EOF
-        note "say in $CONFIG where notices go: notification.service"
+        note "nothing is sent until $CONFIG says where notices go: set notification.service"
     fi
 }
 
@@ -637,10 +650,10 @@ unit_dir() {
     fi
 }
 
-# Root without the capabilities of root: only those for becoming the owner of the state directory.
+# The capabilities that root keeps: those for becoming the owner of the state directory.
 capabilities() { [ "$runs_as" != root ] || say "CAP_CHOWN CAP_SETGID CAP_SETUID"; }
 
-# A state directory below /home would be hidden.
+# ProtectHome=yes would hide a state directory below /home.
 protect_home() {
     case $STATE/$CONFIG_DIR in
         */home/* | */root/*) say no ;;
@@ -650,27 +663,27 @@ protect_home() {
 
 service_unit() {
     cat <<EOF
-# Written by install.sh, which also replaces it; for changes: systemctl edit $NAME.service
-# (a secret under /home needs ProtectHome=read-only).
+# install.sh wrote this and may overwrite it: make changes with systemctl edit $NAME.service
+# (a secret below /home needs ProtectHome=read-only).
 [Unit]
 Description=Deliver notices of sessions on this host
 RequiresMountsFor=$STATE $CONFIG_DIR
-# The .path unit starts this at every session, however many there are.
+# The .path unit starts this at every session, and there may be many.
 StartLimitIntervalSec=0
 
 [Service]
 Type=oneshot
-# Until the configuration names a service, there is nothing to do: no failure each minute.
+# Skips the run until the configuration names a service, instead of failing every minute.
 ExecCondition=/bin/sh -c 'grep -q "^[^#]*service" $CONFIG; [ \$\$? -ne 1 ]'
 ExecStart=$BIN$OPTIONS send
 User=$runs_as
 TimeoutStartSec=120
-# Every run's "Starting" and "Finished" would be a write to flash each minute.
+# Keeps "Starting" and "Finished" out of the journal: a write to flash every minute.
 LogLevelMax=notice
 UMask=0077
 ReadWritePaths=-$STATE -$SPOOL
 
-# Other processes stay visible (no ProtectProc): \`send\` sees by them which sessions have ended.
+# No ProtectProc: \`send\` looks at other processes to see which sessions have ended.
 CapabilityBoundingSet=$(capabilities)
 DevicePolicy=closed
 LockPersonality=yes
@@ -698,19 +711,19 @@ SystemCallFilter=$(denied_calls)
 EOF
 }
 
-# Calls that @system-service has and this doesn't need; root needs some to become the service user.
+# System calls in @system-service that \`send\` doesn't need. Root needs @privileged to change its user.
 denied_calls() {
     if [ "$runs_as" = root ]; then say "~@resources"; else say "~@privileged @resources"; fi
 }
 
 timer_unit() {
     cat <<EOF
-# Written by install.sh, which also replaces it; for changes: systemctl edit $NAME.timer
+# install.sh wrote this and may overwrite it: make changes with systemctl edit $NAME.timer
 [Unit]
 Description=Deliver notices of sessions every minute
 
 [Timer]
-# Counted from the last run, not by the clock, which a board without a battery sets late.
+# Counts from the last run: the wall clock of a board without a battery is wrong after a boot.
 OnActiveSec=30
 OnUnitInactiveSec=60
 AccuracySec=5
@@ -722,12 +735,12 @@ EOF
 
 path_unit() {
     cat <<EOF
-# Written by install.sh, which also replaces it; for changes: systemctl edit $NAME.path
+# install.sh wrote this and may overwrite it: make changes with systemctl edit $NAME.path
 [Unit]
 Description=Deliver notices of sessions as they come
 
 [Path]
-# The hook opens the database for writing: its end is a change, whatever journal is in use.
+# The hook opens the database for writing, so closing it counts as a change even if only the -wal file changed.
 PathChanged=$QUEUE
 
 [Install]
@@ -735,19 +748,19 @@ WantedBy=paths.target
 EOF
 }
 
-# A target that starts other programs needs what they need: sendmail is often setgid.
+# Whether a target runs another program. The program needs its own rights: sendmail is often setgid.
 runs_programs() { grep -Eqs '^[^#]*(["'\'']command["'\'']|sendmail[[:space:]]*=[[:space:]]*[^f[:space:]])' "$(at "$CONFIG")"; }
 
 programs_unit() {
     cat <<EOF
-# Written by install.sh, because a target runs a program (command, sendmail).
+# install.sh wrote this because a target runs a program (command, sendmail).
 [Service]
-# Exim's sendmail goes on delivering when it has ended.
+# Exim's sendmail leaves a process behind that delivers.
 KillMode=process
 CapabilityBoundingSet=~
 NoNewPrivileges=no
 ProtectSystem=full
-# Each of these would imply NoNewPrivileges for a user that isn't root.
+# Each of these would imply NoNewPrivileges for any user but root.
 LockPersonality=no
 MemoryDenyWriteExecute=no
 PrivateDevices=no
@@ -814,7 +827,7 @@ EOF
     [ "$before" = no ] || changed=yes
 }
 
-# tmpfiles.d's lines for what the builder of a tree can't give to a user that isn't there yet.
+# Lines for tmpfiles.d: in a tree, the user may not exist yet, so these set the owners at boot.
 tree_owners() {
     cat <<EOF
 d $STATE 0700 $NAME $NAME -
@@ -823,7 +836,7 @@ z $CONFIG 0640 root $NAME -
 EOF
 }
 
-# Starts timer and path, and again if a unit is new.
+# Enables and starts timer and path unit; restarts them if a unit changed.
 enable_units() {
     is_on=yes
     for unit in "$NAME.timer" "$NAME.path"; do
@@ -847,7 +860,8 @@ remove_systemd() {
         conf=/etc
         if real && [ -e "$1/$NAME.timer" ] && command -v systemctl >/dev/null 2>&1; then
             systemctl -q disable --now "$NAME.timer" "$NAME.path" 2>/dev/null ||
-                note "systemd didn't stop $NAME.timer and $NAME.path: systemctl disable --now $NAME.timer $NAME.path"
+                note "systemd did not stop $NAME.timer and $NAME.path: run systemctl disable --now $NAME.timer" \
+                    "$NAME.path"
         fi
     else
         set -- /usr/lib/systemd/system /lib/systemd/system
@@ -871,13 +885,13 @@ remove_systemd() {
 openrc_service() {
     cat <<EOF
 #!/sbin/openrc-run
-# Written by install.sh, which also replaces it.
+# install.sh wrote this and may overwrite it.
 description="Delivers notices of sessions on this host"
 supervisor=supervise-daemon
 command=$BIN
 command_args="$(say "$OPTIONS send --watch" | sed 's/^ //')"
 command_user=$runs_as
-# Without a limit: a mistake in the configuration is mended while this waits.
+# No limit: somebody may correct the configuration at any time.
 respawn_delay=60
 respawn_max=0
 
@@ -891,7 +905,7 @@ EOF
 procd_service() {
     cat <<EOF
 #!/bin/sh /etc/rc.common
-# Written by install.sh, which also replaces it.
+# install.sh wrote this and may overwrite it.
 USE_PROCD=1
 START=95
 STOP=10
@@ -900,14 +914,14 @@ start_service() {
 	procd_open_instance
 	procd_set_param command $BIN$OPTIONS send --watch
 	procd_set_param user $runs_as
-	# Again after a minute, without a limit: a mistake in the configuration is mended meanwhile.
+	# Restarts after a minute, without a limit: somebody may correct the configuration at any time.
 	procd_set_param respawn 3600 60 0
 	procd_close_instance
 }
 EOF
 }
 
-# The service that stays: install_service openrc|procd.
+# Installs `send --watch` as a service: install_service openrc|procd.
 install_service() {
     before=$changed
     changed=no
@@ -926,7 +940,7 @@ EOF
         make_link "$link" "$place"
     elif live && { [ "$changed" = yes ] || [ ! -L "$place" ]; }; then
         if real; then start_service "$1"; fi
-        did enable "$NAME, the service"
+        did enable "the service $NAME"
     fi
     [ "$before" = no ] || changed=yes
 }
@@ -959,7 +973,7 @@ remove_service() {
 
 # --- cron ------------------------------------------------------------------------------------------
 
-# Prints the directory of the crontabs: OpenWrt's and Alpine's, or the usual one.
+# Prints the directory of the crontabs: that of OpenWrt and Alpine, or the usual one.
 crontab_dir() {
     for directory in /etc/crontabs /var/spool/cron/crontabs; do
         if [ -d "$(at "$directory")" ]; then
@@ -969,8 +983,8 @@ crontab_dir() {
     done
 }
 
-# Whether a cron that reads /etc/cron.d is installed: its binary has the name of that directory. Some
-# package may have left the directory on a host whose crond (busybox's) doesn't look there.
+# Whether a cron that reads /etc/cron.d is installed: its binary contains the name of that directory. The
+# directory alone proves nothing: busybox's crond ignores it.
 reads_cron_d() {
     [ -d "$(at /etc/cron.d)" ] || return 1
     for program in /usr/sbin/cron /usr/sbin/crond /sbin/crond /usr/bin/crond /bin/crond; do
@@ -981,15 +995,16 @@ reads_cron_d() {
 
 install_cron_d() {
     put 644 "$root_owner" "/etc/cron.d/$NAME" <<EOF
-# Written by install.sh, which also replaces it.
+# install.sh wrote this and may overwrite it.
 * * * * * $runs_as $BIN$OPTIONS send
 EOF
 }
 
 install_crontab() {
     tabs=$(crontab_dir)
-    [ -n "$tabs" ] || fail "there is no directory for crontabs: create /etc/crontabs, or give --scheduler none"
-    # It may have been another's job before the state directory changed hands.
+    [ -n "$tabs" ] || fail "there is neither /etc/crontabs nor /var/spool/cron/crontabs: install cron, or give" \
+        "--scheduler none"
+    # Before the state directory changed its owner, the other user's crontab may have had the line.
     if [ "$runs_as" = root ]; then remove_line "$tabs/$NAME"; else remove_line "$tabs/root"; fi
     tab=$(at "$tabs/$runs_as")
     if grep -Fxqs "$LINE" "$tab"; then
@@ -1005,14 +1020,14 @@ EOF
         wake_crond "$runs_as"
     fi
     if live && [ -d /proc/self ] && command -v pidof >/dev/null 2>&1 && ! pidof crond cron >/dev/null; then
-        note "crond doesn't run: enable and start it, or nothing is delivered"
+        note "no cron daemon is running, so nothing is delivered: enable and start crond"
     fi
 }
 
-# A line of a crontab that runs our binary's `send`, and nothing else.
+# Matches a line of a crontab that runs our binary's `send` and nothing else.
 OURS="^\\([-*/0-9,]\\{1,\\}[ 	]\\{1,\\}\\)\\{5\\}[^ ]*/sbin/$NAME\\( --config [^ ]*\\)\\{0,1\\} send *$"
 
-# Takes our lines out of a crontab of the target, and the crontab away when nothing else was in it.
+# Removes our lines from a crontab of the target, and the crontab itself if nothing else was in it.
 remove_line() {
     crontab=$(at "$1")
     grep -qs "$OURS" "$crontab" || return 0
@@ -1026,15 +1041,15 @@ remove_line() {
     wake_crond "${1##*/}"
 }
 
-# Tells busybox's crond whose crontab is new: it reads and removes this file every minute.
+# Makes busybox's crond read the user's crontab again: it reads and removes the file cron.update every minute.
 wake_crond() {
     if ! live || ! real; then return; fi
     if [ "$uninstall" = yes ] && ! pidof crond >/dev/null 2>&1; then
-        # Nobody would remove it.
+        # Without a crond, the file would stay for good.
         if grep -Fxqs "$1" "$tabs/cron.update"; then remove_file "$tabs/cron.update"; fi
         return
     fi
-    say "$1" 2>/dev/null >>"$tabs/cron.update" || fail "cannot write $tabs/cron.update"
+    say "$1" 2>/dev/null >>"$tabs/cron.update" || fail "cannot write $tabs/cron.update: is the file system full?"
 }
 
 remove_crontabs() {
@@ -1047,8 +1062,8 @@ remove_crontabs() {
 # --- The schedule ----------------------------------------------------------------------------------
 
 find_scheduler() {
-    if [ -n "${SCHEDULER-}" ]; then
-        say "$SCHEDULER"
+    if [ -n "$chosen_scheduler" ]; then
+        say "$chosen_scheduler"
     elif live && [ -d /run/systemd/system ]; then
         say systemd
     elif ! live && { [ -d "$(at /usr/lib/systemd)" ] || [ -d "$(at /lib/systemd)" ]; }; then
@@ -1069,7 +1084,7 @@ find_scheduler() {
 install_schedule() {
     scheduler=$(find_scheduler)
     ! live || install_spool
-    # One schedule at a time: what another run chose goes first. One sender at a time is the rule anyway.
+    # Removes the schedule of an earlier run first, so that there is only one.
     case $scheduler in systemd) ;; *) remove_systemd ;; esac
     case $scheduler in openrc | procd) ;; *) remove_service ;; esac
     [ "$scheduler" = cron.d ] || remove_file "/etc/cron.d/$NAME"
@@ -1079,13 +1094,14 @@ install_schedule() {
         openrc | procd) install_service "$scheduler" ;;
         cron.d) install_cron_d ;;
         crontab) install_crontab ;;
-        none) note "nothing is scheduled: run this every minute, as $runs_as: $BIN$OPTIONS send" ;;
+        none) note "nothing is scheduled, so nothing is delivered yet: run this every minute as $runs_as:" \
+            "$BIN$OPTIONS send" ;;
     esac
     note_other_schedules
 }
 
-# The directory that tmpfiles.d makes at boot, or the hook when it needs it. What is there must go
-# with the state directory, should that have changed hands.
+# Gives the spool the owner of the state directory, which may have changed. Without systemd's tmpfiles.d, the
+# hook makes the spool when it needs it.
 install_spool() {
     if [ -d "$SPOOL" ]; then
         examine "$SPOOL"
@@ -1098,7 +1114,7 @@ install_spool() {
     fi
 }
 
-# A second schedule does no harm (one sender at a time), but it isn't wanted either.
+# A second schedule does no harm, because a lock allows one sender at a time, but it is of no use.
 note_other_schedules() {
     ours=
     [ "$scheduler" != crontab ] || ours=$(at "$(crontab_dir)/$runs_as")
@@ -1111,13 +1127,13 @@ note_other_schedules() {
                 *) continue ;;
             esac
             if [ -f "$file" ] && grep -q "^[^#].*$NAME.* send" "$file"; then
-                note "$file runs \`send\` too: one schedule is enough"
+                note "$file also runs \`send\`, and one schedule is enough: remove it there"
             fi
         done
     done
 }
 
-# What OpenWrt's sysupgrade would leave behind.
+# Names our files that OpenWrt's sysupgrade would delete.
 note_sysupgrade() {
     list=$(at /etc/sysupgrade.conf)
     [ -e "$list" ] || return 0
@@ -1126,12 +1142,12 @@ note_sysupgrade() {
         [ -e "$(at "$place")" ] || continue
         grep -Fxqs "$place" "$list" || missing="$missing $place"
     done
-    [ -z "$missing" ] || note "sysupgrade keeps these if they stand in /etc/sysupgrade.conf:$missing"
+    [ -z "$missing" ] || note "sysupgrade deletes these unless you add them to /etc/sysupgrade.conf:$missing"
 }
 
 # --- PAM -------------------------------------------------------------------------------------------
 
-# Prints the file of a PAM service in the target, the administrator's before the distribution's.
+# Prints the PAM file of a service in the target. The administrator's comes before the distribution's.
 pam_file() {
     for directory in /etc/pam.d /usr/etc/pam.d /usr/lib/pam.d; do
         if [ -f "$(at "$directory/$1")" ]; then
@@ -1141,9 +1157,9 @@ pam_file() {
     done
 }
 
-# Prints the session entries of a PAM file, each as FIRST LAST KIND with the numbers of its lines. KIND is
-# ours, environment (sets variables that a user chooses, or moves into the user's SELinux context),
-# loginuid, include:SERVICE, branch (may leave out what follows) or other.
+# Prints the session entries of a PAM file as FIRST LAST KIND, with the numbers of their first and last lines.
+# KIND is ours, environment (sets variables that a user chooses, or enters the user's SELinux context),
+# loginuid, include:SERVICE, branch (may skip what follows) or other.
 pam_entries() {
     awk -v name="$NAME" '
         { if (text == "") first = NR; line = $0 }
@@ -1176,7 +1192,7 @@ pam_entries() {
         }' "$(at "$1")"
 }
 
-# Whether a service has an entry of that kind (or any), itself or through what it includes:
+# Whether a service has an entry of that kind (or `any`), in its own file or in one that it includes:
 # has_entry SERVICE KIND DEPTH.
 has_entry() (
     file=$(pam_file "$1")
@@ -1192,9 +1208,9 @@ has_entry() (
     }
 )
 
-# Looks at a PAM file. Sets `ours` (the lines of our entries, FIRST-LAST each), `late` (one of them
-# stands after what a user can choose variables by), `through` (an included file that calls the hook),
-# `after` (the number of the line to stand after) and `place`, which says the same in words.
+# Reads a PAM file and sets: `ours`, the lines of our entries, as FIRST-LAST; `late`, whether an entry that
+# lets the user set variables comes before ours; `through`, an included file that calls the hook; `after`, the
+# number of the line after which ours belongs; `place`, the same in words.
 examine_pam() {
     ours='' late=no through='' after='' top='' is_straight=yes is_set=no
     while read -r begin end found; do
@@ -1230,8 +1246,8 @@ EOF
     fi
 }
 
-# Prints the line for a service. Users start su and sudo themselves: there, the hook must be root's from
-# its first moment, so that they can't end it.
+# Prints the line for a service. Users start su and sudo themselves, so there seteuid makes the hook root's
+# from the start: otherwise they could kill it.
 pam_line() {
     case $1 in
         sshd | login) say "session optional pam_exec.so quiet $BIN$OPTIONS queue" ;;
@@ -1239,7 +1255,7 @@ pam_line() {
     esac
 }
 
-# Prints a PAM file with our entries only in the right place, or nowhere: pam_text FILE [LINE].
+# Prints a PAM file without our entries and, if LINE is given, with it in the right place: pam_text FILE [LINE].
 pam_text() {
     awk -v entries="$ours" -v line="${2-}" -v after="$after" '
         BEGIN {
@@ -1255,7 +1271,7 @@ pam_text() {
         END { if (after == "end" && line != "") print line }' "$1"
 }
 
-# The line that is moved keeps its own options: type=..., log=..., debug, and those of our program.
+# Prints our line for its new place, with the old one's options for pam_exec: type=..., log=... and debug.
 moved_line() {
     number=${ours# }
     number=${number%%[- ]*}
@@ -1266,7 +1282,7 @@ moved_line() {
     say "${line%% "$BIN"*}$kept $BIN${line#*"$BIN"}"
 }
 
-# Opens and closes a session of root's, as the service would.
+# Opens and closes a session of root as the service would.
 opens_session() {
     set -- pamtester "$1" root open_session close_session
     if command -v timeout >/dev/null 2>&1; then set -- timeout 60 "$@"; fi
@@ -1275,8 +1291,8 @@ opens_session() {
 
 can_open_sessions() { live && command -v pamtester >/dev/null 2>&1; }
 
-# Puts a new text for a PAM file in its place, and the old one back should no session open any more. The
-# backup stays: change_pam SERVICE FILE, the text on stdin.
+# Replaces a PAM file with stdin, and restores it if no session opens any more. The backup stays: change_pam
+# SERVICE FILE.
 change_pam() {
     need_writable "$2"
     if ! real; then
@@ -1290,25 +1306,27 @@ change_pam() {
     must "keep a copy of $2" cp -p "$2" "$backup"
     replace "$2"
     if [ "$judged" = no ]; then
-        can_open_sessions && note "pamtester opened no session of $1 before the change either: log in once more before you leave"
+        can_open_sessions && note "pamtester could not open a session of $1 even before the change, so the change" \
+            "is not tested: log in once more before you close this session"
         return 0
     fi
     if ! opens_session "$1"; then
         replace "$2" <"$backup"
-        fail "with the hook in $2 no session opened, so the file is as it was: pamtester $1 root open_session says why"
+        fail "no session of $1 opened with the hook in $2, so the file is as it was: pamtester $1 root open_session" \
+            "may say why"
     fi
-    say "checked $2: a session of root was opened and closed, which the first notices tell of"
+    say "checked $2: a session of root was opened and closed; the first notices report it"
 }
 
 hook_pam() {
     service=$1
     source=$(pam_file "$service")
     examine_pam "$source"
-    # A link leads to the file that is really read.
+    # Follows a link, because PAM reads the file behind it.
     file=$(at "/etc/pam.d/$service")
     if live && [ -L "$file" ]; then file=$(readlink -f "$file"); fi
     if [ -z "$ours" ] && [ -n "$through" ]; then
-        say "unchanged $file has the hook through $through"
+        say "unchanged $file: $through, which it includes, has the line"
         return
     fi
     case $ours in
@@ -1328,17 +1346,19 @@ hook_pam() {
     did update "$file (the line stands $place)"
 }
 
-# Says why a service can't be hooked, before anything is changed.
+# Fails if a service of --pam would never call the hook.
 check_services() {
     [ -z "$services" ] || [ -d "$(at /etc/pam.d)" ] || [ -d "$(at /usr/lib/pam.d)" ] ||
-        fail "there is no PAM on this host (no /etc/pam.d), so nothing would call the hook: install an sshd that is built with PAM (OpenWrt, Alpine: openssh-server-pam)"
+        fail "there is no PAM on this host (no /etc/pam.d), so nothing would call the hook: install an sshd that is" \
+            "built with PAM (OpenWrt, Alpine: openssh-server-pam)"
     for service in $services; do
         [ "$service" != sshd ] || check_sshd
-        [ -n "$(pam_file "$service")" ] || fail "there is no /etc/pam.d/$service: leave $service out of --pam, or install what brings it"
+        [ -n "$(pam_file "$service")" ] || fail "there is no /etc/pam.d/$service: check the spelling, install the" \
+            "package that has it, or leave $service out of --pam"
     done
 }
 
-# A dropbear, and an sshd that doesn't use PAM, would never call the hook.
+# Fails if the SSH server is dropbear or an sshd without PAM, which would never call the hook.
 check_sshd() {
     for sshd in /usr/sbin/sshd.pam /usr/sbin/sshd /usr/local/sbin/sshd ''; do
         [ ! -e "$(at "$sshd")" ] || [ -z "$sshd" ] || break
@@ -1346,34 +1366,36 @@ check_sshd() {
     if [ -z "$sshd" ]; then
         for dropbear in /usr/sbin/dropbear /usr/bin/dropbear; do
             [ ! -e "$(at "$dropbear")" ] ||
-                fail "this host has dropbear, which opens no PAM session, so the hook would never run: install openssh-server with PAM (OpenWrt, Alpine: openssh-server-pam), or leave sshd out of --pam"
+                fail "this host has dropbear, which opens no PAM session, so the hook would never run: install" \
+                    "openssh-server with PAM (OpenWrt, Alpine: openssh-server-pam), or leave sshd out of --pam"
         done
-        fail "there is no sshd here: install one with PAM, or leave sshd out of --pam"
+        fail "there is no sshd on this host: install one with PAM, or leave sshd out of --pam"
     fi
     if live && settings=$("$sshd" -T 2>/dev/null) && [ -n "$settings" ]; then
         uses=$(say "$settings" | sed -n 's/^usepam //p')
     else
-        # Included files come first in the usual configuration (Fedora has it there), and the first counts.
+        # sshd_config includes these files at its beginning, and the first setting counts (Fedora's is there).
         uses=$(cat "$(at /etc/ssh/sshd_config.d)"/*.conf "$(at /etc/ssh/sshd_config)" 2>/dev/null |
             sed -n 's/^[ 	]*[Uu][Ss][Ee][Pp][Aa][Mm][ 	=]*\([A-Za-z]*\).*/\1/p' | head -n 1)
         grep -q libpam "$(at "$sshd")" || uses=
-        # 9.8 and newer have the sessions in a program of their own.
+        # Since 9.8, another program handles sessions and calls PAM.
         for session in /usr/lib/openssh/sshd-session /usr/libexec/openssh/sshd-session /usr/lib/ssh/sshd-session; do
             if grep -qs libpam "$(at "$session")"; then uses=${uses:-no}; fi
         done
     fi
     case $uses in
         [Yy][Ee][Ss]) ;;
-        '') fail "$sshd is built without PAM, or doesn't use it: install one with PAM (OpenWrt, Alpine: openssh-server-pam) and say UsePAM yes in /etc/ssh/sshd_config" ;;
-        *) fail "$sshd doesn't use PAM: say UsePAM yes in /etc/ssh/sshd_config and restart it, then run this again" ;;
+        '') fail "$sshd is built without PAM, or does not use it: install one with PAM (OpenWrt, Alpine:" \
+            "openssh-server-pam) and say UsePAM yes in /etc/ssh/sshd_config" ;;
+        *) fail "$sshd does not use PAM: say UsePAM yes in /etc/ssh/sshd_config and restart it, then run this again" ;;
     esac
     if live && command -v pidof >/dev/null 2>&1 && pidof dropbear >/dev/null 2>&1; then
-        note "dropbear is running too: its logins open no PAM session and stay unnoticed"
+        note "dropbear is running too and opens no PAM sessions, so its logins are not noticed: stop and disable it"
     fi
 }
 
 hook_services() {
-    # With the Go program's lines, wherever they stand.
+    # The Go program's line may be in other files too.
     [ "$from_go" = no ] || services="$services $(direct_callers)"
     is_hooked=' '
     for service in $services; do
@@ -1392,7 +1414,7 @@ hook_services() {
             if includes "$other" "$service"; then
                 say "unchanged $other includes $service, which is enough"
             else
-                note "$other doesn't include $service: add it to --pam to hear of its sessions too"
+                note "$other doesn't include $service, so its sessions are not noticed: add $other to --pam"
             fi
         done
     done
@@ -1418,7 +1440,8 @@ say_pam() {
     if [ -n "$services" ]; then
         return
     elif live && [ ! -d /etc/pam.d ]; then
-        note "there is no PAM on this host (no /etc/pam.d), so nothing calls the hook: install an sshd that is built with PAM"
+        note "there is no PAM on this host (no /etc/pam.d), so nothing calls the hook: install an sshd that is" \
+            "built with PAM"
     elif [ ! -f "$file" ]; then
         say "PAM: put this line into /etc/pam.d/sshd after pam_loginuid.so and before pam_env.so: $(pam_line sshd)"
     else
@@ -1426,16 +1449,18 @@ say_pam() {
         if [ -n "$ours$through" ]; then
             say "PAM: unchanged $file has the line"
         else
-            say "PAM: put this line into $file, $place, before pam_env.so and pam_selinux.so open, or run this again with --pam sshd: $(pam_line sshd)"
+            say "PAM: put this line into $file, $place, before pam_env.so and pam_selinux.so open, or run this" \
+                "again with --pam sshd: $(pam_line sshd)"
         fi
     fi
 }
 
-# Takes our lines out of PAM's files. Stops if a file calls the binary in another way.
+# Removes our lines from PAM's files. Fails if a file calls the binary in another way: removing the binary
+# could then lock everybody out.
 unhook_pam() {
     for file in "$(at /etc/pam.conf)" "$(at /etc/pam.d)"/*; do
         if [ -f "$file" ] && grep "^[^#]*/$NAME" "$file" | grep -qv '^-\{0,1\}session.*pam_exec\.so.* queue'; then
-            fail "$file calls $NAME in a way that this script doesn't know: first remove that line"
+            fail "$file calls $NAME in a way that this script does not know: remove that line, then run this again"
         fi
     done
     for service in $(direct_callers); do
@@ -1458,7 +1483,7 @@ install_all() {
     service_uid='' service_gid='' owner=''
     if [ "$target" != package ]; then
         make_user
-        # In a dry run there may be none yet.
+        # A dry run may come before there is a user.
         service_uid=$(entry passwd 3)
         service_gid=$(entry passwd 4)
         if [ -n "$root_owner" ] && [ -n "$service_uid" ]; then owner=$service_uid:$service_gid; fi
@@ -1471,23 +1496,24 @@ install_all() {
     note_sysupgrade
     if [ "$from_go" = yes ] && real; then own_files; fi
     if [ "$target" = package ]; then
-        note "left to the package, when it is installed: the user $NAME; chown $NAME: $STATE; chgrp $NAME $CONFIG_DIR $CONFIG"
+        note "the package must create the user $NAME when it is installed, then chown $NAME: $STATE and chgrp $NAME" \
+            "$CONFIG_DIR $CONFIG"
     elif [ "$changed" = yes ] && real; then
         sync
     fi
     say_pam
 }
 
-# The program judges what this script can't, and says what to do next.
+# Runs the program's own check, and shows the next steps.
 check_all() {
     if ! live || ! real; then return; fi
     "$BIN"${OPTIONS:+ --config "$CONFIG"} check || true
-    say "next: 1. say in $CONFIG where notices go, unless it says so already"
+    say "next: 1. set notification.service in $CONFIG, if you have not done so"
     say "next: 2. $BIN$OPTIONS check"
-    say "next: 3. $BIN$OPTIONS test, then log in once more, and read the notice before you close this session"
+    say "next: 3. $BIN$OPTIONS test, then log in once more and read the notice before you close this session"
 }
 
-# Prints every place where a schedule or PAM has our binary: PREFIX may have been another one.
+# Prints each path at which a schedule or PAM looks for our binary: PREFIX may have been another one.
 installed_binaries() {
     for place in "$BIN" "/usr/sbin/$NAME" "/usr/local/sbin/$NAME"; do say "$place"; done
     for directory in /etc/systemd/system /usr/lib/systemd/system /lib/systemd/system /etc/cron.d /etc/init.d \
@@ -1514,11 +1540,11 @@ uninstall_all() {
     for place in $binaries; do remove_file "$place"; done
     [ "$purge" = no ] || purge_all
     remove_spool
-    [ "$changed" = yes ] || say "unchanged nothing of $NAME is installed"
-    [ "$purge" = yes ] || say "kept $(at "$CONFIG_DIR"), $(at "$STATE") and the user $NAME"
+    [ "$changed" = yes ] || say "unchanged: nothing of $NAME is installed"
+    [ "$purge" = yes ] || say "kept $(at "$CONFIG_DIR"), $(at "$STATE") and the user $NAME: --purge removes them"
 }
 
-# Takes away a directory that we made, or our files out of one that somebody else may use too:
+# Removes a directory of ours, or only our files from one that may hold others:
 # purge_directory DIRECTORY FILE-PATTERN...
 purge_directory() {
     case $1 in
@@ -1563,14 +1589,14 @@ purge_user() {
     did remove "user $NAME"
 }
 
-# Takes our line out of a file such as /etc/passwd.
+# Removes our line from a file such as /etc/passwd.
 remove_entry() {
     file=$(at "/etc/$1")
     if ! grep -qs "^$NAME:" "$file"; then return; fi
     grep -v "^$NAME:" "$file" | replace "$file"
 }
 
-# The runtime directory goes, unless events are waiting in it. What the sender remembers there is of no use later.
+# Removes the spool unless events are waiting in it. The record of the sender's last run goes too.
 remove_spool() {
     directory=$(at "$SPOOL")
     [ -d "$directory" ] || return 0
@@ -1593,13 +1619,14 @@ remove_spool() {
     fi
 }
 
-# Goes through all steps without taking them, so that a failure comes before the first change.
+# Goes through all steps without changing anything, so that a failure comes before the first change.
 rehearse() { (dry=yes && "$1") >/dev/null; }
 
-# Fails unless a path may go into units, crontabs and shell lines: check_path NAME PATH.
+# Fails unless a path is safe in units, crontabs and shell lines: check_path NAME PATH.
 check_path() {
     case $2 in
-        *[!A-Za-z0-9/._+-]*) misuse "$1 may hold only letters, digits and /._+-: it goes into crontabs and units" ;;
+        *[!A-Za-z0-9/._+-]*) misuse "$1 has a character that crontabs and units can't take: use letters, digits and" \
+            "/._+- only" ;;
         '' | /*) ;;
         *) misuse "$1 must begin with /" ;;
     esac
@@ -1620,7 +1647,7 @@ while [ $# -gt 0 ]; do
     case $option in
         --binary=*) binary=$value ;;
         --pam=*) services=$(say "$value" | tr ',' ' ') ;;
-        --scheduler=*) SCHEDULER=$value ;;
+        --scheduler=*) chosen_scheduler=$value ;;
         --state=?*) state=${value%/} ;;
         --config=?*) CONFIG_DIR=${value%/} ;;
         --root=?*) ROOT=$value target=image ;;
@@ -1638,26 +1665,29 @@ while [ $# -gt 0 ]; do
 done
 
 if [ -n "${DESTDIR-}" ]; then
-    [ "$target" = live ] || misuse "--root is for an image, DESTDIR for a package: give one of them"
+    [ "$target" = live ] || misuse "--root (for an image) and DESTDIR (for a package) exclude each other: give one" \
+        "of them"
     ROOT=$DESTDIR
     target=package
 fi
 while [ "$ROOT" != "${ROOT%/}" ]; do ROOT=${ROOT%/}; done
-[ -n "$ROOT" ] || [ "$target" = live ] || misuse "--root and DESTDIR name a directory below /: leave them out to install on this host"
-[ "$target" != image ] || [ -d "$ROOT" ] || fail "there is no directory $ROOT"
-[ "$purge" = no ] || [ "$uninstall" = yes ] || misuse "--purge goes with --uninstall"
-[ "$from_go" = no ] || [ "$target" = live ] || misuse "--from-go is for a running host, not for a tree"
+[ -n "$ROOT" ] || [ "$target" = live ] || misuse "--root and DESTDIR cannot be /: leave them out to install on this" \
+    "host"
+[ "$target" != image ] || [ -d "$ROOT" ] || fail "--root $ROOT is not a directory: name the root directory of the image"
+[ "$purge" = no ] || [ "$uninstall" = yes ] || misuse "--purge works only with --uninstall"
+[ "$from_go" = no ] || [ "$target" = live ] || misuse "--from-go works only on a running host: leave out --root and" \
+    "DESTDIR"
 PREFIX=${PREFIX-/usr}
 PREFIX=${PREFIX%/}
 check_path PREFIX "$PREFIX"
 check_path --state "$state"
 check_path --config "$CONFIG_DIR"
 case $services in
-    *[!A-Za-z0-9._\ -]*) misuse "--pam takes names of files in /etc/pam.d, with commas between them" ;;
+    *[!A-Za-z0-9._\ -]*) misuse "--pam takes names of files in /etc/pam.d, separated by commas" ;;
 esac
-case ${SCHEDULER-} in
+case $chosen_scheduler in
     '' | systemd | openrc | procd | cron.d | crontab | none) ;;
-    *) misuse "SCHEDULER is systemd, openrc, procd, cron.d, crontab or none" ;;
+    *) misuse "unknown scheduler: $chosen_scheduler: give systemd, openrc, procd, cron.d, crontab or none" ;;
 esac
 
 BIN=$PREFIX/sbin/$NAME
@@ -1669,10 +1699,10 @@ root_owner=
 if [ "$target" != package ] && [ "$(id -u)" = 0 ]; then root_owner=0:0; fi
 
 for tool in awk cmp grep sed; do
-    command -v "$tool" >/dev/null 2>&1 || fail "$tool is missing on this host: install it (busybox has it)"
+    command -v "$tool" >/dev/null 2>&1 || fail "$tool is not installed: install it (busybox has it)"
 done
 if live && [ "$(id -u)" != 0 ]; then
-    fail "this changes the system: run it as root (sudo ./install.sh), or set DESTDIR for a package"
+    fail "only root can change this system: run it as root (sudo ./install.sh), or set DESTDIR for a package"
 fi
 if [ "$uninstall" = yes ]; then work=uninstall_all; else work=install_all; fi
 ! real || rehearse "$work"

@@ -1,8 +1,8 @@
 #!/bin/sh
 # Usage: sh cross/base-image.sh ENGINE
 #
-# Makes the image debian:bookworm, which Dockerfile begins with, where no image registry can be
-# reached: by debootstrap, from the Debian mirror that this machine uses. Needs root and Debian.
+# Provides the image debian:bookworm, on which Dockerfile is based: from a registry or, if none can be reached, by
+# debootstrap from this machine's Debian mirror. Needs root and Debian.
 set -eu
 
 image=docker.io/library/debian:bookworm
@@ -22,7 +22,7 @@ if [ -e $sources ]; then
 	cp $sources "$root/etc/apt/sources.list.d/"
 	: >"$root/etc/apt/sources.list"
 fi
-# An authority of this machine's own, that its connections may need.
+# The machine's own authorities, which its connections may need.
 for authority in /usr/local/share/ca-certificates/*.crt; do
 	[ ! -e "$authority" ] || cp "$authority" "$root/usr/local/share/ca-certificates/"
 done

@@ -1,13 +1,12 @@
 #!/bin/sh
 # Usage: sh cross/build.sh [TARGET…]
 #
-# Builds static musl binaries into dist/ with Debian's own compilers, without a container: for each
-# target (default: all three) every build, and SHA256SUMS. As root it installs the packages that are
-# missing, otherwise it says which.
+# Builds static musl binaries into dist/ with Debian's compilers, without a container: every build for each target
+# (default: all three), and SHA256SUMS. As root it installs missing packages, otherwise it lists them.
 #
-#   BUILDS="…"   which builds (default "lan appliance full")
-#   OUT=DIR      where the binaries go (default dist)
-#   WORK=DIR     where everything else goes (default target/cross)
+#   BUILDS="…"   the builds (default "lan appliance full")
+#   OUT=DIR      the directory for the binaries (default dist)
+#   WORK=DIR     the directory for everything else (default target/cross)
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -17,7 +16,7 @@ work=$(realpath "$WORK")
 prefixes="$PWD=. $work=work $(realpath -m "${CARGO_HOME:-$HOME/.cargo}")=cargo"
 . cross/flags.sh
 
-# The compiler and std's source come from Debian: rustup can't be relied on to have the targets.
+# The compiler and std's source come from Debian, because rustup doesn't have every target.
 packages=
 need() {
 	[ -e "$1" ] || packages="$packages $2"
@@ -50,7 +49,7 @@ for target in $targets; do
 		binary=$out/ssh-session-notifier-$build-$target
 		rm -f "$binary"
 		echo "building $build for $target"
-		# RUST_LIBC_…: the C library's 64-bit time on 32-bit machines; without it, 2038 is the end.
+		# RUST_LIBC_… selects 64-bit time on 32-bit machines; without it, the program fails in 2038.
 		# shellcheck disable=SC2086 # one word an option
 		env -u RUSTFLAGS -u CARGO_ENCODED_RUSTFLAGS -u CFLAGS \
 			RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 RUST_LIBC_UNSTABLE_MUSL_V1_2_3=1 \
@@ -60,7 +59,7 @@ for target in $targets; do
 			/usr/bin/cargo build --release --locked --target "$target" --target-dir "$work/cargo" $std $options
 		cp "$work/cargo/$target/release/ssh-session-notifier" "$binary"
 		if readelf -ldW "$binary" | grep -E 'INTERP|NEEDED'; then
-			echo "cross/build.sh: $binary is not static" >&2
+			echo "cross/build.sh: $binary is not static: it needs the interpreter or libraries above" >&2
 			exit 1
 		fi
 	done

@@ -6,8 +6,7 @@
 # the machine itself, Dockerfile runs it in the image for `cross`. It works on Debian 12 and 13. As root,
 # it installs a missing gcc.
 #
-# With LINK_MAP=FILE in its environment, TARGET-cc writes the linker's map, which tells where each byte
-# comes from.
+# With LINK_MAP=FILE in its environment, TARGET-cc writes the linker's map, which shows where each byte comes from.
 set -eu
 
 # Debian 12's musl is too old: its resolver cannot use TCP, so it fails on every truncated answer.
@@ -34,7 +33,7 @@ armv7-unknown-linux-musleabihf)
 	flags='-march=armv7-a+fp -mthumb'
 	;;
 *)
-	echo "cross/compiler.sh: no target $target; cross/README.md says how to add one" >&2
+	echo "cross/compiler.sh: unknown target: $target; cross/README.md explains how to add one" >&2
 	exit 2
 	;;
 esac
@@ -79,7 +78,7 @@ if [ ! -e "$lib/libunwind.a" ]; then
 	(cd "$apt" && apt download musl-dev)
 	set -- "$apt/musl-dev_$version"-*.deb
 	if [ ! -e "$1" ]; then
-		echo "cross/compiler.sh: found no musl-dev $version of Debian's $release on the mirrors that apt uses" >&2
+		echo "cross/compiler.sh: musl-dev $version of Debian's $release is not on the mirrors that apt uses" >&2
 		exit 1
 	fi
 	dpkg -x "$1" "$root"
@@ -114,7 +113,7 @@ libgcc.a%s %:if-exists(libgcc_eh.a%s)
 -nostdlib -static %{static-pie:-pie --no-dynamic-linker -z text} %{rdynamic:-export-dynamic}
 
 END
-# A cross compiler looks for a linker under this name in directories of its own.
+# A cross compiler looks for its linker under this name in the directory of -B.
 ln -sf "$(command -v ld.lld)" "$dir/ld.lld"
 cat >"$dir/$target-cc" <<END
 #!/bin/sh

@@ -1,28 +1,25 @@
 #!/bin/sh
 # Usage: sh cross/cross.sh [TARGET…]
 #
-# Builds what build.sh builds, but in containers, with `cross` 0.2.5 and podman or docker. Where
-# Debian's own Rust is to be used instead of rustup's: cross gets a toolchain made of Debian's packages,
-# and a `rustup` that knows this one and does nothing else, so that nothing is downloaded or replaced.
-# Needs root and Debian 12; installs the packages that are missing.
+# Builds the same binaries as build.sh in containers, with `cross` 0.2.5 and podman or docker, but without rustup:
+# cross gets a toolchain made of Debian's packages, and a `rustup` that knows only this toolchain. Needs root and
+# Debian 12; installs missing packages.
 #
-#   BUILDS="…"   which builds (default "appliance")
-#   OUT=DIR      where the binaries go (default dist)
-#   WORK=DIR     where everything else goes (default target/cross)
-#   CROSS_CONTAINER_ENGINE=…   podman or docker (default: what there is, else podman is installed)
+#   BUILDS="…"   the builds (default "appliance")
+#   CROSS_CONTAINER_ENGINE=…   podman or docker (default: a running docker, else podman, which is installed)
 set -eu
 cd "$(dirname "$0")/.."
 
-mkdir -p "${OUT:=dist}" "${WORK:=target/cross}"
-out=$(realpath "$OUT")
-work=$(realpath "$WORK")
-# Where cross mounts the project, the target directory and what cargo has downloaded.
+out=$PWD/dist
+work=$PWD/target/cross
+mkdir -p "$out" "$work"
+# cross mounts the project, the target directory and cargo's downloads here.
 prefixes="/project=. /target=work/cargo /cargo=cargo"
 . cross/flags.sh
 
 if [ -z "${CROSS_CONTAINER_ENGINE-}" ]; then
 	CROSS_CONTAINER_ENGINE=podman
-	# A client without its engine is of no use.
+	# docker may be only a client without its daemon.
 	! docker info >/dev/null 2>&1 || CROSS_CONTAINER_ENGINE=docker
 fi
 packages='rustc-web cargo-web rust-web-src libstd-rust-web-dev gcc libc6-dev patchelf'
@@ -35,7 +32,7 @@ fi
 export CROSS_CONTAINER_ENGINE CONTAINERS_CONF="${CONTAINERS_CONF-$PWD/cross/containers.conf}"
 sh cross/base-image.sh "$CROSS_CONTAINER_ENGINE"
 
-# A toolchain as rustup would lay it out: programs, their libraries beside them, std and its source.
+# A toolchain with rustup's layout: programs, their libraries, std and its source.
 toolchain=$work/debian-x86_64-unknown-linux-gnu
 if [ ! -e "$toolchain/bin/rustup" ]; then
 	rm -rf "$toolchain"
@@ -56,7 +53,7 @@ if [ ! -e "$toolchain/bin/rustup" ]; then
 	done
 	{
 		echo '#!/bin/sh'
-		echo '# All that cross 0.2.5 asks of rustup for a custom toolchain.'
+		echo '# Everything that cross 0.2.5 asks rustup about a custom toolchain.'
 		echo "[ \"\$1 \$2\" = 'toolchain list' ] && echo debian-x86_64-unknown-linux-gnu"
 	} >"$toolchain/bin/rustup"
 	chmod +x "$toolchain/bin/rustup"

@@ -1,24 +1,24 @@
 #!/bin/sh
 # Usage: sh cross/levers.sh [BUILD [TARGET]]
 #
-# Undoes one by one what makes the binaries small, builds, and prints how many bytes each saves. A build takes
-# a minute or two; the default is lan for x86_64. What saves less than one per cent is not worth its line.
+# Undoes the measures that make the binaries small, one at a time, and prints how many bytes each saves. A build takes a
+# minute or two; the default is lan for x86_64. A measure that saves less than one per cent is not worth its line.
 set -eu
 cd "$(dirname "$0")/.."
 
 build=${1:-lan} target=${2:-x86_64-unknown-linux-musl}
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT INT TERM
-export BUILDS="$build" WORK="${WORK:-$PWD/target/levers}" OUT="$copy/out"
+export BUILDS="$build" WORK="$PWD/target/levers" OUT="$copy/out"
 
-# Prints the size of the build after sed has done an edit to a file.
+# size [FILE EDIT]: prints the size of the build after sed has edited a file.
 size() {
 	rm -rf "$copy/tree"
 	mkdir "$copy/tree"
 	tar --exclude=./target --exclude=./dist --exclude=./.git -c . | tar -x -C "$copy/tree"
 	[ $# -eq 0 ] || sed -i "$2" "$copy/tree/$1"
 	if [ $# -gt 0 ] && cmp -s "$1" "$copy/tree/$1"; then
-		echo "cross/levers.sh: there is nothing to take back in $1: $2" >&2
+		echo "cross/levers.sh: this edit changes nothing in $1, so the measure is gone: $2" >&2
 		exit 1
 	fi
 	sh "$copy/tree/cross/build.sh" "$target" >"$copy/log" 2>&1 || { tail -n 20 "$copy/log" >&2 && return 1; }
@@ -46,7 +46,7 @@ lever 'C: no unwind tables' cross/flags.sh 's/ -fno-asynchronous-unwind-tables -
 lever 'C: -Oz, not -Os' cross/flags.sh "s/c_flags='-Oz/c_flags='-Os/"
 lever 'optimised for size: opt-level z, not s' Cargo.toml 's/opt-level = "z"/opt-level = "s"/'
 lever 'link-time optimisation: fat, not thin' Cargo.toml 's/lto = "fat"/lto = "thin"/'
-# What would print a message also wants an unwinder; what that one would weigh isn't counted.
+# The code that prints a message needs an unwinder, whose size isn't counted.
 lever 'a panic aborts at once: no message' cross/flags.sh \
 	's/-Cpanic=immediate-abort/-Cpanic=abort -Clink-arg=-Wl,--unresolved-symbols=ignore-all/'
 lever 'std: optimize_for_size' cross/flags.sh 's/ -Zbuild-std-features=optimize_for_size//'

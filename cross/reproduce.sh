@@ -1,12 +1,12 @@
 #!/bin/sh
-# Usage: sh cross/reproduce.sh [TARGET [BUILD]]
+# Usage: sh cross/reproduce.sh
 #
-# Builds one binary (default: lan for x86_64) again in another directory, and compares it with the
-# one in dist/, which is built if it isn't there.
+# Builds the lan build for x86_64 again in another directory, and compares it with the one in dist/, which is built if
+# it is missing.
 set -eu
 cd "$(dirname "$0")/.."
 
-target=${1:-x86_64-unknown-linux-musl} build=${2:-lan}
+target=x86_64-unknown-linux-musl build=lan
 binary=dist/ssh-session-notifier-$build-$target
 [ -e "$binary" ] || BUILDS=$build sh cross/build.sh "$target"
 other=$(mktemp -d)

@@ -1,11 +1,11 @@
-# Reads lld's map of one static binary and prints how its bytes divide, as a line of numbers in the order
-# of the columns of cross/size.sh. The variable `file` is the size of the whole file.
+# Reads lld's map of a static binary and prints where its bytes are, as numbers in the order of the columns of
+# cross/size.sh. The variable `file` is the size of the whole file.
 
-# Every line has an address, a load address, a size and an alignment. The name that follows stands under
-# one of three headings: an output section, an input section of it, or a symbol.
+# Every line has an address, a load address, a size and an alignment. Then comes a name in one of three columns: an
+# output section, an input section of it, or a symbol.
 NR == 1 { inputs = index($0, "In  "); next }
 substr($0, inputs - 8, 1) != " " { output = $5; next }
-# What is not loaded has address 0, and .bss and .tbss take no room in the file.
+# Sections that are not loaded have address 0; .bss and .tbss take no space in the file.
 substr($0, inputs, 1) != " " && $1 != "0" && output !~ /^\.t?bss$/ { bytes[group_of($5)] += number($3) }
 
 END {
@@ -20,8 +20,8 @@ function group_of(input, name, size) {
 	if (input ~ /libring|libaws_lc/) return "tls"
 	if (input ~ /libcompiler_builtins/) return "std"
 	if (input !~ /\.rcgu\.o:/) return "other"
-	# Link-time optimization makes one object of all Rust code. The first crate in a symbol's v0-mangled
-	# name is the one that defines it. Constants have no name, so nobody knows whose they are.
+	# Link-time optimization makes one object of all Rust code. The first crate in a symbol's v0-mangled name defines
+	# it. Constants have no name, so their crate is unknown.
 	sub(/.*:\(/, "", input)
 	if (!match(input, /Cs[0-9A-Za-z]+_[0-9]+/)) return "other"
 	name = substr(input, RSTART, RLENGTH)

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Usage: sh tests/demo.sh BINARY
-# Shows the program's main job in a temporary directory: it records two logins and a logout, and sends
-# the notices to standard output.
+#
+# Shows the program's main job in a temporary directory: it records a login, an allowlisted login and a logout, and
+# prints the notices.
 set -eu
 
 binary=$(realpath "$1")
@@ -37,8 +38,8 @@ EOF
 show cat config.toml
 cat "$here/config.toml"
 
-# pam USER REMOTE_HOST TYPE TITLE: runs the hook as pam_exec does: with PAM's items at the end of the
-# environment, and PAM_TYPE last.
+# pam USER REMOTE_HOST TYPE TITLE: runs the hook as pam_exec does, with PAM's items at the end of the environment and
+# PAM_TYPE last.
 pam() {
 	show "$4: $1 from $2; PAM runs: ssh-session-notifier queue"
 	env -i PAM_SERVICE=sshd PAM_USER="$1" PAM_TTY=ssh PAM_RHOST="$2" PAM_TYPE="$3" \

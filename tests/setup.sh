@@ -1,10 +1,9 @@
 #!/bin/sh
 # Usage: sh tests/setup.sh build|test|dist-test|check|bench
 #
-# Provides the programs that are missing, from Debian's packages. Tools are installed if this runs as
-# root, and listed otherwise; nothing that is installed is ever removed for them. What would start a
-# service, change how the kernel starts programs, or conflict with packages that many hosts have is only
-# unpacked under target/tools, where the tests look first.
+# Provides missing programs from Debian's packages. As root it installs them, without removing anything that is
+# installed; otherwise it lists them. A package is only unpacked below target/tools, where the tests look first, if it
+# would start a service, change how the kernel starts programs, or conflict with common packages.
 set -eu
 umask 022
 cd "$(dirname "$0")/.."
@@ -20,18 +19,18 @@ done
 PATH=$PATH:/usr/sbin:/sbin
 install='' unpack=''
 
-# need PACKAGES COMMAND…: has the packages installed unless the command succeeds.
+# need PACKAGES COMMAND…: asks for the packages to be installed unless the command succeeds.
 need() {
 	works "$@" || install="$install $1"
 }
 
-# need_unpacked PACKAGE COMMAND…: has the package unpacked unless the command succeeds.
+# need_unpacked PACKAGE COMMAND…: asks for the package to be unpacked unless the command succeeds.
 need_unpacked() {
 	works "$@" || unpack="$unpack $1"
 }
 
-# need_mounted PACKAGE COMMAND…: the same for a program that looks for its own files below /usr: the tests
-# mount the unpacked package over it. Where root can't do that (in some containers), it is installed.
+# need_mounted PACKAGE COMMAND…: the same for a program that needs its own files below /usr: the tests mount the
+# unpacked package over /usr. If root can't do that (in some containers), the package is installed.
 need_mounted() {
 	if [ "$(id -u)" -ne 0 ] || works mount unshare --mount mount -t overlay -o lowerdir=/usr/bin:/usr/lib tools /usr; then
 		need_unpacked "$@"
@@ -40,7 +39,7 @@ need_mounted() {
 	fi
 }
 
-# works NAME COMMAND…: whether the command succeeds with what is installed or unpacked.
+# works NAME COMMAND…: whether the command succeeds with the installed and unpacked programs.
 works() (
 	shift
 	PATH=$tools/usr/bin:$tools/usr/sbin:$PATH
@@ -56,17 +55,17 @@ compiles() {
 	echo '#include <stdlib.h>' | cc -fsyntax-only -x c -
 }
 
-# A busybox with crond that runs without libraries: Debian's usual one is neither.
+# Whether there is a static busybox with crond. Debian's package `busybox` is neither static nor has crond.
 is_full_busybox() {
 	busybox=$(command -v busybox) && "$busybox" --list | grep -qx crond && ! head -c 4096 "$busybox" | grep -aq /lib
 }
 
-# `-e` came with nginx 1.19.5.
+# `-e` needs nginx 1.19.5.
 nginx_has_tls() {
 	nginx -e stderr -V 2>&1 | grep -q -- --with-http_ssl_module
 }
 
-# Without its texts of errors, squid doesn't start.
+# squid doesn't start without its error pages.
 has_squid() {
 	has squid && { [ -d "$tools/usr/share/squid/errors" ] || [ -d /usr/share/squid/errors ]; }
 }
@@ -75,7 +74,7 @@ shifts_time() {
 	[ "$(faketime -f '@2001-02-03 04:05:06' date +%Y)" = 2001 ]
 }
 
-# Debian's package, for Debian's interpreter.
+# Debian's package is for Debian's interpreter.
 has_aiosmtpd() {
 	/usr/bin/python3 -c 'import aiosmtpd'
 }
@@ -89,7 +88,8 @@ need_sshd() {
 	need_mounted openssh-server has sshd
 }
 
-# One test of the built-in zones is skipped if the host's are older. That is worth an attempt, no more.
+# Whether the host's zones are as new as the built-in ones: a test is skipped if they are older. Only root can change
+# that, so for other users this succeeds.
 is_tzdata_current() {
 	[ -e /usr/share/zoneinfo/Pacific/Auckland ] || return 1
 	[ "$(id -u)" -eq 0 ] || return 0
@@ -99,12 +99,12 @@ is_tzdata_current() {
 }
 
 if ! has cargo >/dev/null || ! has rustc >/dev/null; then
-	echo "missing: cargo and rustc 1.95 or newer" >&2
+	echo "cargo or rustc is missing: install Rust 1.95 or newer, for example from https://rustup.rs" >&2
 	exit 1
 fi
 minor=$(rustc --version | sed -n 's/^rustc 1\.\([0-9]*\).*/\1/p')
 if [ "${minor:-99}" -lt 95 ]; then
-	echo "$(rustc --version) is too old: 1.95 or newer is needed" >&2
+	echo "$(rustc --version) is too old: install 1.95 or newer, for example with rustup update" >&2
 	exit 1
 fi
 need 'gcc libc6-dev' compiles
@@ -160,7 +160,7 @@ dist-test)
 esac
 [ -n "$install$unpack" ] || exit 0
 
-# Package lists and downloads are kept apart from the host's, so that any user can have them.
+# Package lists and downloads are separate from the host's, so that any user can make them.
 apt() {
 	DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends -o APT::Sandbox::User=root \
 		-o Dir::State::Lists="$tools/apt/lists" -o Dir::Cache="$tools/apt" -o DPkg::Lock::Timeout=300 "$@" \
@@ -172,7 +172,7 @@ install_package() {
 	apt install --no-remove "$1"
 }
 
-# Unpacks a package and those of its dependencies that aren't installed.
+# Unpacks a package and its dependencies that aren't installed.
 unpack_package() {
 	echo "unpacking $1 in $tools"
 	rm -rf "$tools/apt/archives"
@@ -198,7 +198,7 @@ each() {
 }
 
 if command -v apt-get >/dev/null 2>&1; then
-	# Some packages still have files in /bin or /lib; here, too, these lead into /usr.
+	# Some packages still have files in /bin or /lib, which are links into /usr here too.
 	for directory in bin sbin lib lib64; do
 		mkdir -p "$tools/usr/$directory" "$tools/apt/lists/partial"
 		[ -e "$tools/$directory" ] || ln -s "usr/$directory" "$tools/$directory"
@@ -215,12 +215,10 @@ if command -v apt-get >/dev/null 2>&1; then
 	rm -rf "$tools/apt" "$tools/log"
 fi
 if [ -n "$install" ]; then
-	echo "missing Debian packages:$install" >&2
-	echo "install them as root with: apt-get install$install" >&2
+	echo "missing Debian packages:$install; install them as root: apt-get install$install" >&2
 fi
 if [ -n "$unpack" ]; then
-	echo "missing Debian packages, which need not be installed:$unpack" >&2
-	echo "run this again where it can download them; it only unpacks them, in $tools" >&2
+	echo "cannot download the Debian packages$unpack, to unpack them in $tools: run this again with a network" >&2
 fi
-# Tests that need them are skipped by name, but nothing can be built without a compiler.
+# Tests without their programs are skipped by name, but nothing can be built without a compiler.
 works compiler compiles || exit 1

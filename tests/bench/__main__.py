@@ -1,13 +1,13 @@
-"""make bench: what the hook costs a login, and what the sender costs its host.
+"""Measures the cost of the hook for a login, and of the sender for its host.
 
     make bench BENCH="--rounds 20"
-    python3 tests/bench [--rounds N] [--logins N] [--directory DIR] BINARY [[LABEL=]BINARY …]
+    python3 tests/bench [--rounds N] [--directory DIR] BINARY [[LABEL=]BINARY …]
 
-Further binaries are measured in the same run, for instance a static build (the label "static" if there is
-none) or the same build before a change: `static=dist/new before=/tmp/old`.
+More binaries are measured in the same run, such as a static build (the default label is "static") or the
+build before a change: `static=dist/new before=/tmp/old`.
 
 Each row is measured once per round, so that other work on the machine affects all rows alike. The tables
-show medians. System calls and bytes are counted in separate runs, under strace.
+show medians. System calls and bytes are counted in separate runs under strace.
 """
 
 import argparse
@@ -25,6 +25,9 @@ import report
 import sender
 from measure import Bench, counted, rounds
 from server import Server
+
+# The number of real logins of each kind. A login takes about a second.
+LOGINS = 20
 
 
 def main():
@@ -44,8 +47,7 @@ def main():
 def parse():
     parser = argparse.ArgumentParser(prog="tests/bench")
     parser.add_argument("--rounds", type=int, default=200, help="how often each row is measured (default 200)")
-    parser.add_argument("--logins", type=int, default=20, help="how many real logins of each kind (default 20)")
-    # /tmp is often in memory, where a sync costs nothing. Other users need access to the directory, too.
+    # /tmp is often in memory, where a sync costs nothing. Other users need access to the directory too.
     parser.add_argument("--directory", default="/var/tmp", help="a directory on the disk to measure (default /var/tmp)")
     parser.add_argument("binary", help="the release build, or LABEL=PATH")
     parser.add_argument("others", nargs="*", help="other builds to compare, as LABEL=PATH")
@@ -70,16 +72,16 @@ def run(bench, arguments, servers):
     counts = counted(bench, commands)
     print(report.hooks(commands, times, counts, arguments.rounds), flush=True)
 
-    print(report.logins(*logins(bench, builds, arguments.logins, servers[1].port)), flush=True)
+    print(report.logins(*logins(bench, builds, servers[1].port)), flush=True)
 
     costs = sender.costs(bench, builds, servers[0].port)
     print(report.sender(costs))
     print(goals.lines(builds, times, counts, costs))
 
 
-def logins(bench, builds, number, slow_port):
-    """Returns the times of real logins by name, or else why they can't be measured."""
-    why = login.why_not() if number else "not asked for"
+def logins(bench, builds, slow_port):
+    """Returns the times of real logins by name, or the reason why they can't be measured."""
+    why = login.why_not()
     if why:
         return {}, why
     programs, hosts = login.rows(bench, builds, slow_port)
@@ -88,14 +90,14 @@ def logins(bench, builds, number, slow_port):
         for name, hook in programs.items():
             daemons[name] = login.Sshd(bench.directory / f"sshd-{len(daemons)}", hook)
         commands = [daemon.command(name) for name, daemon in daemons.items()]
-        times = rounds(bench, [command for command in commands if command.name != login.SLOW], number)
-        times |= rounds(bench, [command for command in commands if command.name == login.SLOW], min(number, 3))
+        times = rounds(bench, [command for command in commands if command.name != login.SLOW], LOGINS)
+        times |= rounds(bench, [command for command in commands if command.name == login.SLOW], 3)
     finally:
         for daemon in daemons.values():
             daemon.close()
     for host in hosts:
-        if host.count() < number:
-            raise SystemExit(f"after {number} logins, the queue has only {host.count()} events")
+        if host.count() < LOGINS:
+            raise SystemExit(f"after {LOGINS} logins, the queue has only {host.count()} events")
     return times, None
 
 

@@ -1,4 +1,4 @@
-/* The durable floor: appends 4 KiB to a file and waits until they are on the disk. */
+/* The least that durable storage can cost: appends 4 KiB to a file and syncs it. */
 #include <fcntl.h>
 #include <unistd.h>
 

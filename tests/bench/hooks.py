@@ -1,4 +1,4 @@
-"""The rows about hooks: the least that a hook can cost, ours, and a shell script instead of it."""
+"""The rows about hooks: the least that a hook can cost, ours, and a shell script with curl."""
 
 import os
 import re
@@ -13,10 +13,10 @@ SERVICE_USER = 65534
 NOTHING = "nothing"
 FLOOR = "append, fdatasync"
 
-# Enough logins for SQLite to move its log into the database at least twice.
+# Enough logins for SQLite to move its log into the database twice.
 SEVERAL = 150
 
-# How many events are in the queue that "100,000 waiting" is about.
+# The number of events in the row "100,000 waiting".
 MANY = 100_000
 
 CONFIG = """[host]
@@ -36,12 +36,12 @@ history_days = 3650
 
 
 def named(name, label):
-    """The name of a row about one build."""
+    """Returns the name of a row about one build."""
     return f"{name} [{label}]"
 
 
 def pam(remote_host):
-    """PAM's items as pam_exec passes them: in this order, PAM_TYPE last."""
+    """Returns PAM's items in pam_exec's order, PAM_TYPE last."""
     return {
         "PAM_SERVICE": "sshd",
         "PAM_USER": "amanda",
@@ -61,7 +61,7 @@ class Host:
         self.config = self.home / "config.toml"
         self.config.write_text(CONFIG.format(service=service, port=port, home=self.home, spool=SPOOL))
         self.config.chmod(0o640)
-        # As installed: root gives up its rights and becomes the owner of the state directory.
+        # As installed: the program gives up root and becomes the owner of the state directory.
         if os.geteuid() == 0:
             for name in ("state", SPOOL):
                 os.chown(self.home / name, SERVICE_USER, SERVICE_USER)
@@ -75,7 +75,7 @@ class Host:
         return Command(name, words, pam(remote_host) if remote_host else {}, counted)
 
     def count(self):
-        """How many events the queue has."""
+        """Returns the number of events in the queue."""
         own = sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)
         try:
             return own.execute("SELECT count(*) FROM event").fetchone()[0]
@@ -90,7 +90,7 @@ class Host:
         subprocess.run(words, env=environment or {}, stdout=subprocess.DEVNULL, check=True)
 
     def fill(self, number):
-        """Adds so many copies of the newest event, whatever columns this build's table has."""
+        """Copies the newest event this often, with all columns that this build's table has."""
         own = sqlite3.connect(self.database)
         columns = [row[1] for row in own.execute("PRAGMA table_info(event)") if row[1] != "id"]
         names = ", ".join(f'"{column}"' for column in columns)
@@ -103,20 +103,20 @@ class Host:
         self.give_away()
 
     def give_away(self):
-        """Makes the service user the owner of what SQLite created here as root."""
+        """Gives the files that SQLite made here as root to the service user."""
         for path in (self.home / "state").iterdir():
             shutil.chown(path, *(2 * [(self.home / "state").stat().st_uid]))
 
 
 def with_uid(value, number):
-    """Gives a copied event its own uid, a line of its facts: two events with the same uid count as one."""
+    """Gives a copied event a uid of its own in its facts, because two events with the same uid count as one."""
     if not isinstance(value, str):
         return value
     return re.sub(r"(?m)^(uid \S+)\S{8}$", lambda found: f"{found[1]}{number:08d}", value)
 
 
 def floor(bench):
-    """The programs that no hook can be faster than."""
+    """Returns the rows of programs that no hook can be faster than."""
     programs = bench.programs
     return [
         Command(NOTHING, [programs / "nothing"]),
@@ -125,8 +125,8 @@ def floor(bench):
 
 
 def ours(bench, builds):
-    """Our hook in an ordinary login, an allowlisted one and one with many events waiting, and a sender
-    that has nothing to send. The builds of each kind follow one another."""
+    """Returns the rows of our hook (at an ordinary login, at an allowlisted one, and with many events waiting)
+    and of a sender with nothing to send. The builds of each kind follow one another."""
     rows = {name: [] for name in ("queue", "queue, allowlisted", "queue, 100,000 waiting", "send, idle")}
     for label, binary in builds.items():
         usual, waiting, idle = (
@@ -148,7 +148,8 @@ def ours(bench, builds):
 
 
 def scripts(bench, port):
-    """The hook that people usually write: a shell script that runs curl. Here the server answers at once."""
+    """Returns the row of a hook as people usually write it, a shell script that runs curl. Its server answers at
+    once."""
     if not shutil.which("curl"):
         return []
     path = bench.directory / "hook-curl.sh"
@@ -157,7 +158,7 @@ def scripts(bench, port):
 
 
 def curl(path, port):
-    """Writes that script."""
+    """Writes a hook that runs curl."""
     text = '"$PAM_USER ($PAM_RHOST) logged in via $PAM_SERVICE"'
     path.write_text(f"#!/bin/sh\ncurl -s -o /dev/null -m 10 -d {text} http://127.0.0.1:{port}/mytopic\n")
     path.chmod(0o755)

@@ -1,8 +1,7 @@
-/* launch FD PROGRAM ARGUMENT...: runs a program once and writes to FD what that cost: wall time in
- * nanoseconds, processor time of the program and its children in microseconds, peak memory of the largest
- * of them in KiB, and the exit status. Children that outlive the program count too, except in the wall
- * time. This is a small static program because the kernel counts a parent's memory towards the peak of
- * the child that it starts. */
+/* launch FD PROGRAM ARGUMENT...: runs a program and writes four numbers to FD: wall time in nanoseconds,
+ * processor time of the program and its children in microseconds, the largest peak memory of any of them in
+ * KiB, and the exit status. Children that outlive the program count too, except in the wall time. This is a
+ * small static program because the kernel counts a parent's memory towards its child's peak. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -16,10 +16,10 @@ NO_HOOK = "login, no hook"
 NOTHING = "login, pam_exec of nothing"
 SLOW = "login, curl, 3 s server"
 
-# Where tests/setup.sh unpacks sshd where it isn't installed.
+# The directory in which tests/setup.sh unpacks sshd if it can't install it.
 TOOLS = Path(__file__).resolve().parents[2] / os.environ.get("CARGO_TARGET_DIR", "target") / "tools/usr"
 
-# What sshd finds in its namespace: unpacked packages over /usr, an empty /run/sshd that only root can
+# Starts sshd in its own mount namespace, with unpacked packages over /usr, an empty /run/sshd that only root can
 # write to, our users and our PAM file. Nothing outside changes.
 START = """mount --make-rprivate /
 [ ! -d '{tools}' ] || mount -t overlay -o lowerdir='{tools}':/usr tools /usr
@@ -46,7 +46,7 @@ PAM = "auth required pam_deny.so\naccount required pam_permit.so\nsession requir
 
 
 def why_not():
-    """Why real logins can't be measured here; nothing if they can."""
+    """Returns the reason why real logins can't be measured here, or None."""
     for program in ("ssh", "ssh-keygen", "unshare"):
         if not shutil.which(program):
             return f"there is no {program}"
@@ -92,7 +92,7 @@ class Sshd:
         self.process.wait()
 
     def _wait(self):
-        """Waits until it listens."""
+        """Waits until sshd listens."""
         end = time.monotonic() + 10
         while True:
             try:
@@ -106,8 +106,8 @@ class Sshd:
 
 
 def rows(bench, builds, slow_port):
-    """Returns the hook of each row: none, a program that does nothing, each build of ours, and curl with a
-    slow server. Returns our builds' hosts, too."""
+    """Returns the hook of each row (none, a program that does nothing, each build of ours, curl with a slow
+    server), and the hosts of our builds."""
     found = {NO_HOOK: None, NOTHING: bench.programs / "nothing"}
     hosts = []
     for label, binary in builds.items():

@@ -1,4 +1,4 @@
-"""What a command costs: time and memory when it runs undisturbed, calls and bytes when it runs under strace."""
+"""Measures a command: time and memory when it runs alone, calls and bytes when it runs under strace."""
 
 import os
 import random
@@ -16,28 +16,28 @@ HERE = Path(__file__).parent
 SYNCS = {"fsync", "fdatasync", "sync", "syncfs", "msync", "sync_file_range"}
 WRITES = {"write", "pwrite64", "writev", "pwritev", "pwritev2", "sendfile", "copy_file_range"}
 
-# The directory that a host here has in place of /run, where writing costs no flash.
+# A host's directory that stands for /run, which is in memory.
 SPOOL = "run"
 
-# One line of strace's output. With `-y`, the path of a descriptor's file follows it.
+# A line of strace's output. With `-y`, a descriptor is followed by the path of its file.
 CALL = re.compile(r"(\w+)\((?:\d+<(.*?)>)?")
 RESULT = re.compile(r"= (\d+)$")
 
 
 @dataclass
 class Command:
-    """One row of a table: what to run, and with which environment."""
+    """A row of a table: words and environment of a command."""
 
     name: str
     words: list
     environment: dict = field(default_factory=dict)
-    # How many runs are counted under strace: if a rare run costs more, enough to include one.
+    # The number of runs under strace. If some runs cost more, it must be large enough to include one.
     counted: int = 5
 
 
 @dataclass
 class Times:
-    """What each run of one command cost: wall and cpu in milliseconds, memory in KiB."""
+    """The costs of each run of a command: wall and cpu in milliseconds, memory in KiB."""
 
     wall: list = field(default_factory=list)
     cpu: list = field(default_factory=list)
@@ -49,7 +49,7 @@ class Times:
 
 @dataclass
 class Counts:
-    """What each run of one command did."""
+    """The counts of each run of a command."""
 
     calls: list = field(default_factory=list)
     syncs: list = field(default_factory=list)
@@ -58,21 +58,21 @@ class Counts:
 
 
 class Bench:
-    """A directory on the disk to measure, and the small programs in it."""
+    """A directory on the disk to measure, with the small programs to compare with."""
 
     def __init__(self, directory):
         self.directory = directory
         self.can_trace = shutil.which("strace") and self._traces()
         self.programs = directory / "programs"
         self.programs.mkdir()
-        # With musl where possible: static builds of ours have it, too.
+        # With musl if possible, like our static builds.
         compiler = "musl-gcc" if shutil.which("musl-gcc") else "cc"
         for name in ("launch", "nothing", "append"):
             words = [compiler, "-O2", "-static", "-o", self.programs / name, HERE / f"{name}.c"]
             subprocess.run(words, check=True)
 
     def time(self, command, times):
-        """Runs a command once and records what it cost."""
+        """Runs a command once and records its costs."""
         reader, writer = os.pipe()
         words = [self.programs / "launch", str(writer), *command.words]
         done = subprocess.run(
@@ -88,9 +88,9 @@ class Bench:
         times.memory.append(int(measured[2]))
 
     def count(self, command, counts):
-        """Runs a command once under strace and records what it did."""
+        """Runs a command once under strace and records its counts."""
         traces = Path(tempfile.mkdtemp(dir=self.directory))
-        # One file per thread, so that no call's line is split by another thread's.
+        # With a file for each thread, no line is split by another thread's.
         words = ["strace", "-ff", "-y", "-qq", "-e", "signal=none", "-o", traces / "of", *command.words]
         subprocess.run(words, env=command.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
         tally(traces.iterdir(), counts)
@@ -116,18 +116,20 @@ def tally(traces, counts):
             if name in WRITES and path and is_file(path):
                 result = RESULT.search(line)
                 written += int(result.group(1)) if result else 0
-    for values, value in zip((counts.calls, counts.syncs, counts.bytes, counts.sockets), (calls, syncs, written, sockets)):
-        values.append(value)
+    counts.calls.append(calls)
+    counts.syncs.append(syncs)
+    counts.bytes.append(written)
+    counts.sockets.append(sockets)
 
 
 def is_file(path):
-    """Whether the path of a descriptor, as strace prints it, is that of a file outside /run."""
+    """Whether a descriptor's path, as strace prints it, is a file on a disk."""
     return path.startswith("/") and not path.startswith(("/dev/", "/proc/", "/sys/")) and f"/{SPOOL}/" not in path
 
 
 def rounds(bench, commands, number):
-    """Times each command once per round, so that a disturbance affects all of them, in an order that
-    changes, so that no command always runs after the same one."""
+    """Times each command once per round, so that a disturbance affects all of them, and in a random order, so that no
+    command always runs after the same one."""
     times = {command.name: Times() for command in commands}
     order = random.Random(1)
     for _ in range(number):
@@ -137,7 +139,7 @@ def rounds(bench, commands, number):
 
 
 def counted(bench, commands):
-    """Counts what each command does. Counts nothing if strace may not run."""
+    """Counts the calls of each command, or nothing if strace may not run."""
     counts = {command.name: Counts() for command in commands}
     if bench.can_trace:
         for command in commands:

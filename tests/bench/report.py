@@ -1,4 +1,4 @@
-"""The tables, as plain text."""
+"""The tables as plain text."""
 
 import statistics
 
@@ -7,12 +7,13 @@ from login import NO_HOOK, NOTHING
 
 
 def hooks(commands, times, counts, rounds):
-    """What a hook costs a login, compared with the durable floor."""
+    """Returns the table of hooks, compared with the least that durable storage can cost."""
     floor, width = times[FLOOR].median(), widest(times)
     lines = [
-        f"What a hook costs: medians of {rounds} interleaved rounds. The bytes are those written to files outside",
-        "/run, on average, because now and then a login moves SQLite's log into the database.",
-        f"{'':{width}}{'wall ms':>9}{'min':>8}{'max':>8}{'× floor':>9}{'cpu ms':>8}{'KiB':>8}{'calls':>7}{'syncs':>7}{'bytes':>8}",
+        f"Costs of a hook: medians of {rounds} interleaved rounds. Bytes are those written to files outside /run, on",
+        "average, because some logins move SQLite's log into the database.",
+        f"{'':{width}}{'wall ms':>9}{'min':>8}{'max':>8}{'× floor':>9}{'cpu ms':>8}{'KiB':>8}"
+        f"{'calls':>7}{'syncs':>7}{'bytes':>8}",
     ]
     for command in commands:
         time, count = times[command.name], counts[command.name]
@@ -28,13 +29,13 @@ def hooks(commands, times, counts, rounds):
 
 
 def logins(times, why_not):
-    """How long a person waits, and how much of that each hook adds."""
+    """Returns the table of real logins: how long a person waits, and how much of that each hook adds."""
     if why_not:
         return f"Real logins: not measured: {why_not}\n"
     width = widest(times)
     lines = [
-        "Real logins, `ssh … true` to a private sshd with PAM: medians, and what each hook adds to a login",
-        "without a hook and to one whose pam_exec runs a program that does nothing.",
+        "Real logins, `ssh … true` to a private sshd with PAM: medians, and the difference to a login without a hook",
+        "and to one whose pam_exec runs a program that does nothing.",
         f"{'':{width}}{'wall ms':>9}{'min':>8}{'max':>8}{'runs':>6}{'- no hook':>11}{'- nothing':>11}",
     ]
     bases = times[NO_HOOK].median(), times[NOTHING].median()
@@ -45,15 +46,15 @@ def logins(times, why_not):
 
 
 def sender(costs):
-    """What a sender costs that has something to send."""
+    """Returns the table of senders with something to send."""
     names = [named(f"{cost.events:,} to {cost.service}", cost.label) for cost in costs]
     width = widest(names)
-    lines = ["What `send` costs for so many waiting events:", f"{'':{width}}{'ms':>10}{'µs/event':>10}{'KiB':>8}"]
+    lines = ["Costs of `send` by the number of waiting events:", f"{'':{width}}{'ms':>10}{'µs/event':>10}{'KiB':>8}"]
     for name, cost in zip(names, costs):
         lines.append(f"{name:{width}}{cost.wall:10.1f}{cost.per_event():10.1f}{cost.memory:8,}")
     return "\n".join(lines) + "\n"
 
 
 def widest(names):
-    """The width of the first column."""
+    """Returns the width of the first column."""
     return max(len(name) for name in names)

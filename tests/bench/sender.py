@@ -1,17 +1,17 @@
-"""What `send` costs for each event, depending on how many wait."""
+"""The costs of `send`, with few and with many waiting events."""
 
 from dataclasses import dataclass
 
 from hooks import Host
 from measure import Times
 
-# How many events wait, and how often that is measured.
-NUMBERS = [(1_000, 5), (10_000, 3), (100_000, 2)]
+# Numbers of waiting events, and of measurements.
+NUMBERS = [(1_000, 5), (100_000, 2)]
 
 
 @dataclass
 class Cost:
-    """One row: the median in milliseconds, and the peak memory in KiB."""
+    """A row: the median in milliseconds, and the peak memory in KiB."""
 
     label: str
     service: str
@@ -20,7 +20,7 @@ class Cost:
     memory: int
 
     def per_event(self):
-        """Microseconds for each event."""
+        """Returns the microseconds for each event."""
         return 1000 * self.wall / self.events
 
 

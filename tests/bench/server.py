@@ -1,4 +1,4 @@
-"""A loopback server that accepts every request, in its own process."""
+"""A loopback server in its own process that accepts every request."""
 
 import os
 import signal

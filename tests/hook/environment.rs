@@ -1,5 +1,5 @@
-//! The environment attack: with Debian's `pam_env.so user_readenv=1`, what a user writes into his
-//! `~/.pam_environment` comes to every hook of PAM's, before PAM's own variables and with equal names.
+//! The environment attack: with Debian's `pam_env.so user_readenv=1`, the variables in a user's
+//! `~/.pam_environment` reach every PAM hook, before PAM's own variables and under any name.
 
 use std::fs;
 use std::io::Read;
@@ -19,7 +19,7 @@ const READ_ENVIRONMENT: &str = "session required pam_env.so user_readenv=1\n";
 /// The address that the allowlist names, and that eve claims to come from.
 const ALLOWED: &str = "[notification]\nservice = \"stdout\"\n[allowlist]\nips = [\"10.0.0.2\"]\n";
 
-/// A hook as one would write it: `getenv` answers the first of two variables with one name.
+/// A naive hook: `getenv` returns the first of two variables with the same name.
 const READER: &str = r#"
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,7 +31,7 @@ int main(int count, char **words) {
 }
 "#;
 
-/// A library that writes down which program it was loaded into, and as whom.
+/// A library that records which program loaded it, and as which user.
 const LIBRARY: &str = r#"
 #include <stdio.h>
 #include <unistd.h>
@@ -43,12 +43,12 @@ __attribute__((constructor)) static void run(void) {
 }
 "#;
 
-/// A host where eve has written whatever suits her.
+/// A host on which eve has written a hostile `~/.pam_environment`.
 struct Attack {
     home: Home,
-    /// What the hook that uses `getenv` found.
+    /// Written by the hook that uses `getenv`.
     found: PathBuf,
-    /// Which programs eve's library was loaded into.
+    /// Written by eve's library.
     witness: PathBuf,
 }
 
@@ -59,7 +59,7 @@ impl Attack {
             return None;
         }
         if !*READS_WHAT_A_USER_WROTE {
-            skip(test, "this pam_env doesn't read ~/.pam_environment");
+            skip(test, "this machine's pam_env does not read ~/.pam_environment");
             return None;
         }
         let home = Home::of_service(ALLOWED);
@@ -71,7 +71,7 @@ impl Attack {
         Some(attack)
     }
 
-    /// Every variable that could change what a hook records, where it writes, or whether it lives.
+    /// Variables that could change what a hook records or where it writes, or could stop it.
     fn variables(&self) -> String {
         let (eve, library) = (self.home.at("eve"), self.home.at("eve.so"));
         let eve = eve.display();
@@ -85,12 +85,11 @@ impl Attack {
         )
     }
 
-    /// The PAM line of the hook that uses `getenv`.
+    /// Returns the PAM line of the hook that uses `getenv`.
     fn reader_line(&self) -> String {
         format!("session optional pam_exec.so quiet {} {}\n", self.home.at("reader").display(), self.found.display())
     }
 
-    /// Every event, in order.
     fn recorded(&self) -> Vec<String> {
         self.home.queue().events()
     }
@@ -103,7 +102,7 @@ fn write_environment(home: &Home, text: &str) {
     chown(path, Some(EVE), Some(EVE)).expect("root may give a file away");
 }
 
-/// Whether the machine's `pam_env` does what Debian 12's does; Linux-PAM calls that deprecated.
+/// Whether this machine's `pam_env` reads the user's file as Debian 12's does; newer ones may not.
 static READS_WHAT_A_USER_WROTE: LazyLock<bool> = LazyLock::new(|| {
     let home = Home::of_service(ALLOWED);
     write_environment(&home, "PAM_RHOST=10.0.0.2\n");
@@ -125,11 +124,11 @@ fn truth() -> [String; 2] {
 
 /// P3
 #[test]
-fn what_a_user_sets_fools_a_hook_that_uses_getenv_and_not_ours() {
-    let Some(attack) = Attack::prepare("what_a_user_sets_fools_a_hook_that_uses_getenv_and_not_ours") else { return };
+fn variables_of_a_user_fool_a_hook_with_getenv_but_not_ours() {
+    let Some(attack) = Attack::prepare("variables_of_a_user_fool_a_hook_with_getenv_but_not_ours") else { return };
     let stack = format!("{READ_ENVIRONMENT}{}{}", attack.reader_line(), sshd::hook_line(&attack.home));
     let sshd = Sshd::start(&attack.home, &stack);
-    // The variables are there, Debian's pam_env forbids none of them.
+    // Debian's pam_env lets all variables through.
     let seen = sshd.login("/usr/bin/env").stdout();
     for variable in attack.variables().lines().filter(|line| !line.starts_with("HOME") && !line.starts_with("PATH")) {
         assert!(seen.lines().any(|line| line == variable), "{variable} is not in eve's session: {seen}");
@@ -139,15 +138,15 @@ fn what_a_user_sets_fools_a_hook_that_uses_getenv_and_not_ours() {
 
     assert_eq!(attack.recorded(), truth());
     let sent = attack.home.sent();
-    let told: Vec<_> = sent.lines().filter_map(|line| line.split(" at ").next()).collect();
+    let sentences: Vec<_> = sent.lines().filter_map(|line| line.split(" at ").next()).collect();
     let notice = |doing| format!("'eve' ({CLIENT}) {doing} host.example via ssh (sshd)");
-    assert_eq!(told, [notice("logged in to"), notice("logged out from")], "{sent}");
+    assert_eq!(sentences, [notice("logged in to"), notice("logged out from")], "{sent}");
 }
 
 /// P3
 #[test]
-fn a_place_before_pam_env_protects_getenv_at_login_only_and_ours_needs_none() {
-    let test = "a_place_before_pam_env_protects_getenv_at_login_only_and_ours_needs_none";
+fn a_line_before_pam_env_protects_getenv_at_login_but_not_at_logout() {
+    let test = "a_line_before_pam_env_protects_getenv_at_login_but_not_at_logout";
     let Some(attack) = Attack::prepare(test) else { return };
     let stack = format!("{}{}{READ_ENVIRONMENT}", attack.reader_line(), sshd::hook_line(&attack.home));
     let sshd = Sshd::start(&attack.home, &stack);
@@ -159,19 +158,19 @@ fn a_place_before_pam_env_protects_getenv_at_login_only_and_ours_needs_none() {
 
 /// P3, P5
 #[test]
-fn what_a_user_preloads_runs_as_root_in_a_hook_with_shared_libraries_and_not_in_a_static_one() {
-    let test = "what_a_user_preloads_runs_as_root_in_a_hook_with_shared_libraries_and_not_in_a_static_one";
+fn ld_preload_of_a_user_works_in_a_dynamic_hook_but_not_in_a_static_one() {
+    let test = "ld_preload_of_a_user_works_in_a_dynamic_hook_but_not_in_a_static_one";
     let Some(attack) = Attack::prepare(test) else { return };
     let stack = format!("{READ_ENVIRONMENT}{}{}", attack.reader_line(), sshd::hook_line(&attack.home));
     let sshd = Sshd::start(&attack.home, &stack);
     sshd.login("true");
     let loaded = || fs::read_to_string(&attack.witness).unwrap_or_default();
     let line_of = |path: &Path| format!("0 {}\n", fs::canonicalize(path).expect("it is there").display());
-    assert!(loaded().contains(&line_of(&attack.home.at("reader"))), "the attack doesn't work here: {}", loaded());
+    assert!(loaded().contains(&line_of(&attack.home.at("reader"))), "the attack does not work here: {}", loaded());
 
     let hook = PathBuf::from(program().pop().expect("a program"));
     if has_shared_libraries(&hook) {
-        return skip(test, "this build has shared libraries; name the static one in SSN_BINARY");
+        return skip(test, "this build has shared libraries: put the path of a static one into SSN_BINARY");
     }
     assert_eq!(attack.recorded(), truth());
     assert!(!loaded().contains(&line_of(&hook)), "{}", loaded());
@@ -202,14 +201,14 @@ fn nothing_is_written_where_a_users_variables_point() {
 fn variables_too_large_for_any_program_to_start_cannot_hide_a_login_from_a_hook_before_pam_env() {
     let test = "variables_too_large_for_any_program_to_start_cannot_hide_a_login_from_a_hook_before_pam_env";
     let Some(attack) = Attack::prepare(test) else { return };
-    // execve(2) takes a quarter of the stack's limit, 2 MiB as a rule; pam_env takes 1024 bytes a line.
+    // execve(2) allows a quarter of the stack limit, usually 2 MiB; pam_env allows 1024 bytes a line.
     let large = (0..4000).map(|number| format!("V{number}={:0900}\n", 0)).collect::<Vec<_>>().concat();
     write_environment(&attack.home, &large);
     let after = format!("{READ_ENVIRONMENT}{}", attack.reader_line());
     let sshd = Sshd::start(&attack.home, &format!("{}{after}", sshd::hook_line(&attack.home)));
-    // sshd can't start a shell with so much either, but a tunnel needs none.
+    // sshd can't start a shell with such an environment, but a tunnel needs none.
     let tunnelled = sshd.tunnel(&format!("{SERVER}:22"));
     tunnelled.prints_first("SSH-2.0-");
-    assert!(!attack.found.exists(), "the attack doesn't work here");
+    assert!(!attack.found.exists(), "the attack does not work here");
     assert_eq!(attack.recorded().first(), truth().first());
 }

@@ -1,4 +1,4 @@
-//! Links that the service user plants where the program writes: root follows none of them.
+//! Links that the service user plants where the program writes. Root follows none of them.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
@@ -9,28 +9,27 @@ use crate::support::home::{Home, SERVICE, STDOUT, hook};
 use crate::support::outcome::Outcome;
 use crate::support::{has_mount_namespaces, is_root, skip};
 
-/// What nobody but root may see.
+/// Text that only root may see.
 const SECRET: &str = "root:$y$j9T$secret";
 
-/// PAM items of a login after the link was planted.
+/// PAM items of a login after the link is planted.
 const LATER: [(&str, &str); 4] =
     [("PAM_SERVICE", "vsftpd"), ("PAM_USER", "bob"), ("PAM_RHOST", "192.0.2.8"), ("PAM_TYPE", "open_session")];
 
-/// What a link is, and where it leads to.
+/// A kind of link, and its target.
 #[derive(Clone, Copy, Debug)]
 enum Link {
     /// A symbolic link to this name in the victim's directory.
     Symbolic(&'static str),
-    /// Another name of the victim's secret file. (Where `protected_hardlinks` is on, only root can
-    /// make one; it may be off.)
+    /// A hard link to the victim's secret file. A user can make one if `protected_hardlinks` is off.
     Hard,
 }
 
-/// Where they lead: to a file, to none (so that following it would make one), and to a directory.
+/// Links to a file, to nothing (following one would create a file), and to a directory.
 const LINKS: [Link; 5] =
     [Link::Symbolic("secret"), Link::Symbolic("public"), Link::Symbolic("new"), Link::Symbolic("vault"), Link::Hard];
 
-/// Makes root's files that links will lead to.
+/// Makes the files of root that links will point to.
 fn victim(home: &Home) -> PathBuf {
     let directory = home.at("victim");
     fs::create_dir_all(directory.join("vault")).expect("a new directory");
@@ -54,7 +53,7 @@ fn plant(path: &Path, link: Link, victim: &Path) {
     }
 }
 
-/// Everything about every file below a directory, but when it was read.
+/// Returns all metadata of all files below a directory, except the access time.
 fn snapshot(directory: &Path) -> Vec<String> {
     let mut found = Vec::new();
     let mut paths = vec![directory.to_owned()];
@@ -72,35 +71,35 @@ fn snapshot(directory: &Path) -> Vec<String> {
     found
 }
 
-/// Runs the hook and every command that root may run, and checks that the victim has not changed,
-/// that nothing of it was shown, and that the login is told of after the link has gone (or by syslog).
+/// Runs the hook and the commands that root runs. Checks that the victim is unchanged, that no secret was
+/// shown, and that the login is reported after the link is removed, or was logged.
 fn attack(home: &Home, planted: &Path, victim: &Path, what: &str) {
     let before = snapshot(victim);
     let hook = home.hook(&LATER);
     hook.when(what).exits(0);
-    let mut said = hook.stderr();
+    let mut shown = hook.stderr();
     for arguments in [&["send"][..], &["status"], &["retry", "--all"], &["send"]] {
         let output = home.run(arguments);
-        said += &(output.stderr() + &output.stdout());
+        shown += &(output.stderr() + &output.stdout());
     }
-    assert_eq!(snapshot(victim), before, "{what}: {said}");
-    assert!(!said.contains(SECRET), "{what}: {said}");
+    assert_eq!(snapshot(victim), before, "{what}: {shown}");
+    assert!(!shown.contains(SECRET), "{what}: {shown}");
 
     if planted.is_dir() && !planted.is_symlink() {
         fs::remove_dir_all(planted).expect("ours");
     } else {
         let _ = fs::remove_file(planted);
     }
-    said += &home.send().stdout();
-    assert!(said.contains("'bob'"), "{what}: {said}");
+    shown += &home.send().stdout();
+    assert!(shown.contains("'bob'"), "{what}: {shown}");
     assert_eq!(snapshot(victim).len(), before.len(), "{what}");
 }
 
 /// P3, P5
 #[test]
-fn a_link_in_place_of_any_file_of_the_queue_leads_root_nowhere() {
+fn root_follows_no_link_in_place_of_a_file_of_the_queue() {
     if !is_root() {
-        return skip("a_link_in_place_of_any_file_of_the_queue_leads_root_nowhere", "needs root");
+        return skip("root_follows_no_link_in_place_of_a_file_of_the_queue", "needs root");
     }
     for name in ["", "-wal", "-shm", "-journal", ".lock", ".turn"] {
         for link in LINKS {
@@ -117,9 +116,9 @@ fn a_link_in_place_of_any_file_of_the_queue_leads_root_nowhere() {
 
 /// P3, P5
 #[test]
-fn a_link_in_the_spool_or_in_its_place_leads_root_nowhere() {
+fn root_follows_no_link_in_the_spool_or_in_its_place() {
     if !is_root() {
-        return skip("a_link_in_the_spool_or_in_its_place_leads_root_nowhere", "needs root");
+        return skip("root_follows_no_link_in_the_spool_or_in_its_place", "needs root");
     }
     for name in ["", "/event-00000000000000000001-1", "/.event-00000000000000000001-1"] {
         for link in LINKS {
@@ -134,17 +133,17 @@ fn a_link_in_the_spool_or_in_its_place_leads_root_nowhere() {
             }
             let planted = home.at(&format!("spool{name}"));
             plant(&planted, link, &victim);
-            // The database can't take the event, so that the spool must.
+            // A directory in the database's place, so that the event goes to the spool.
             fs::create_dir(home.database()).expect("a new directory");
             let before = snapshot(&victim);
             let hook = home.hook(&LATER);
             hook.when(format!("{name} {link:?}")).exits(0);
             assert_eq!(snapshot(&victim), before, "{name} {link:?}: {hook:?}");
             fs::remove_dir(home.database()).expect("an empty directory");
-            let said = hook.stderr() + &home.send().stdout();
+            let shown = hook.stderr() + &home.send().stdout();
             assert!(
-                (said.contains("'bob'") || said.contains("user bob\n")) && !said.contains(SECRET),
-                "{name} {link:?}: {said}"
+                (shown.contains("'bob'") || shown.contains("user bob\n")) && !shown.contains(SECRET),
+                "{name} {link:?}: {shown}"
             );
             attack(&home, &planted, &victim, &format!("spool{name} {link:?}"));
         }
@@ -169,7 +168,7 @@ fn root_makes_no_spool_where_the_service_user_could_have_put_a_link() {
 
 /// P1
 #[test]
-fn a_pipe_in_place_of_the_database_holds_no_login_up() {
+fn a_pipe_in_place_of_the_database_delays_no_login() {
     let home = Home::new(STDOUT);
     let made = Command::new("mkfifo").arg(home.database()).status();
     assert!(made.is_ok_and(|made| made.success()));
@@ -180,10 +179,10 @@ fn a_pipe_in_place_of_the_database_holds_no_login_up() {
 
 /// P3, P5
 #[test]
-fn a_configuration_that_is_not_roots_alone_leads_root_nowhere() {
-    let test = "a_configuration_that_is_not_roots_alone_leads_root_nowhere";
+fn root_follows_no_path_in_a_configuration_that_others_could_have_written() {
+    let test = "root_follows_no_path_in_a_configuration_that_others_could_have_written";
     if !has_mount_namespaces() {
-        return skip(test, "needs root and mount namespaces: the default paths are the machine's own");
+        return skip(test, "needs root and mount namespaces, because the default paths are the machine's own");
     }
     for (owner, mode) in [(SERVICE, 0o600), (0, 0o666)] {
         let home = Home::of_service(STDOUT);
@@ -206,9 +205,9 @@ fn a_configuration_that_is_not_roots_alone_leads_root_nowhere() {
 
 /// P3, P5
 #[test]
-fn a_link_on_the_way_to_the_state_directory_leads_root_nowhere() {
+fn root_follows_no_link_on_the_way_to_the_state_directory() {
     if !is_root() {
-        return skip("a_link_on_the_way_to_the_state_directory_leads_root_nowhere", "needs root");
+        return skip("root_follows_no_link_on_the_way_to_the_state_directory", "needs root");
     }
     let home = Home::new(STDOUT);
     let victim = victim(&home);
@@ -225,9 +224,9 @@ fn a_link_on_the_way_to_the_state_directory_leads_root_nowhere() {
 
 /// P5
 #[test]
-fn root_stays_root_in_no_directory_that_others_can_write_in() {
+fn root_refuses_a_state_directory_that_others_can_write_to() {
     if !is_root() {
-        return skip("root_stays_root_in_no_directory_that_others_can_write_in", "needs root");
+        return skip("root_refuses_a_state_directory_that_others_can_write_to", "needs root");
     }
     let home = Home::new(STDOUT);
     let victim = victim(&home);

@@ -1,5 +1,4 @@
-//! The main job with the real thing: somebody logs in through the real sshd and PAM, and the service
-//! gets a notice of it.
+//! The main job: somebody logs in through the real sshd and PAM, and the service gets a notice.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -10,7 +9,7 @@ use crate::support::server::{Request, Server};
 use crate::support::sshd::{self, CLIENT, Sshd};
 use crate::support::{has, skip};
 
-/// Whether this machine can do a real login; if not, says so.
+/// Whether this machine can do a real login; if not, skips `test`.
 fn can_log_in(test: &str) -> bool {
     let missing = sshd::missing();
     if let Some(why) = &missing {
@@ -24,7 +23,7 @@ fn now() -> String {
     Command::new("date").args(["-u", "+%Y-%m-%d %H:%M:%S+00:00"]).output().expect("date starts").stdout().trim().into()
 }
 
-/// The one request that a server has got since the first `seen` ones.
+/// Returns the only request after the first `seen`.
 fn next_request(server: &Server, seen: usize) -> Request {
     let requests = server.requests();
     assert_eq!(requests.len(), seen + 1, "{requests:?}");
@@ -33,8 +32,8 @@ fn next_request(server: &Server, seen: usize) -> Request {
 
 /// P2
 #[test]
-fn a_login_and_a_logout_through_sshd_become_a_notice_each_in_that_order() {
-    if !can_log_in("a_login_and_a_logout_through_sshd_become_a_notice_each_in_that_order") {
+fn a_login_and_a_logout_through_sshd_become_two_notices_in_order() {
+    if !can_log_in("a_login_and_a_logout_through_sshd_become_two_notices_in_order") {
         return;
     }
     let server = Server::well();
@@ -42,7 +41,7 @@ fn a_login_and_a_logout_through_sshd_become_a_notice_each_in_that_order() {
     let sshd = Sshd::start(&home, &sshd::hook_line(&home));
 
     let before = now();
-    // cat(1) ends, and the session with it, when the client's input does.
+    // The end of the client's input ends cat(1) and the session.
     let mut client = sshd.ssh("echo I am in; cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("ssh");
     let mut answer = String::new();
     BufReader::new(client.stdout.take().expect("it is piped")).read_line(&mut answer).expect("text");
@@ -79,8 +78,8 @@ fn a_login_and_a_logout_through_sshd_become_a_notice_each_in_that_order() {
 }
 
 #[test]
-fn ntfy_gets_the_same_login_with_its_token() {
-    if !can_log_in("ntfy_gets_the_same_login_with_its_token") {
+fn ntfy_gets_a_real_login_with_its_token() {
+    if !can_log_in("ntfy_gets_a_real_login_with_its_token") {
         return;
     }
     let server = Server::well();
@@ -102,8 +101,8 @@ fn ntfy_gets_the_same_login_with_its_token() {
 }
 
 #[test]
-fn a_session_has_one_id_at_its_open_and_close_and_every_session_its_own() {
-    if !can_log_in("a_session_has_one_id_at_its_open_and_close_and_every_session_its_own") {
+fn open_and_close_share_a_session_id_that_no_other_session_has() {
+    if !can_log_in("open_and_close_share_a_session_id_that_no_other_session_has") {
         return;
     }
     let home = Home::of_service(STDOUT);
@@ -116,23 +115,23 @@ fn a_session_has_one_id_at_its_open_and_close_and_every_session_its_own() {
 
 /// P1
 #[test]
-fn a_login_goes_on_where_nothing_can_be_recorded() {
-    if !can_log_in("a_login_goes_on_where_nothing_can_be_recorded") {
+fn a_login_succeeds_when_nothing_can_be_recorded() {
+    if !can_log_in("a_login_succeeds_when_nothing_can_be_recorded") {
         return;
     }
     let home = Home::of_service("[allowlist]\nips = [7]\n");
     std::fs::remove_dir(home.at("state")).expect("an empty directory");
     std::fs::write(home.at("state"), "a file where a directory should be").expect("a file");
     std::fs::write(home.at("spool"), "here too").expect("a file");
-    // `required`, so that an exit status other than 0 would end the session.
+    // `required`, so that any exit status but 0 would refuse the session.
     let line = sshd::hook_line(&home).replace("optional", "required");
     let sshd = Sshd::start(&home, &line);
     sshd.login("echo I am in").prints_only("I am in\n");
 }
 
 #[test]
-fn pamtester_opens_and_closes_a_session_that_is_told() {
-    let test = "pamtester_opens_and_closes_a_session_that_is_told";
+fn a_session_of_pamtester_is_reported_unless_its_address_is_allowlisted() {
+    let test = "a_session_of_pamtester_is_reported_unless_its_address_is_allowlisted";
     if !can_log_in(test) {
         return;
     }
@@ -141,7 +140,7 @@ fn pamtester_opens_and_closes_a_session_that_is_told() {
     }
     let home = Home::of_service("[notification]\nservice = \"stdout\"\n[allowlist]\nips = [\"10.0.0.0/8\"]\n");
     let sshd = Sshd::start(&home, &sshd::hook_line(&home));
-    // The first two are in the allowlist; the last one only looks like it.
+    // The first two are in the allowlist; the last only looks like it.
     let remote_hosts = ["10.0.0.2", "::ffff:10.0.0.2", "192.0.2.9", "10.0.0.2.example.org"];
     for remote_host in remote_hosts {
         sshd.pamtester(remote_host, "pts/3").exits(0);
@@ -156,8 +155,8 @@ fn pamtester_opens_and_closes_a_session_that_is_told() {
 
 /// P1
 #[test]
-fn the_hook_asks_nothing_of_the_network() {
-    let test = "the_hook_asks_nothing_of_the_network";
+fn the_hook_never_uses_the_network() {
+    let test = "the_hook_never_uses_the_network";
     if !has("strace") {
         return skip(test, "needs strace");
     }

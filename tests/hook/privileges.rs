@@ -1,4 +1,4 @@
-//! Root is given up before anything of the service user's is opened, and for good.
+//! Root is given up for good before any file of the service user is opened.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -11,7 +11,7 @@ use crate::support::server::{Server, taken};
 use crate::support::sshd::{self, EVE, Sshd};
 use crate::support::{has, is_root, skip};
 
-/// Whether a test can run that needs root and these programs; if not, says so.
+/// Whether a test that needs root and these programs can run; if not, skips it.
 fn can_run(test: &str, programs: &[&str]) -> bool {
     if !is_root() {
         skip(test, "needs root");
@@ -24,7 +24,7 @@ fn can_run(test: &str, programs: &[&str]) -> bool {
     missing.is_none()
 }
 
-/// Every file and directory below one, and who owns it.
+/// Returns everything below a directory with its owner.
 fn owners(directory: &Path) -> Vec<(PathBuf, u32, u32)> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory).expect("a directory").flatten() {
@@ -47,8 +47,8 @@ fn assert_all_belong_to(directory: &Path, user: u32) {
 
 /// P5
 #[test]
-fn what_root_records_and_sends_belongs_to_the_owner_of_the_state_directory() {
-    if !can_run("what_root_records_and_sends_belongs_to_the_owner_of_the_state_directory", &[]) {
+fn files_that_root_makes_belong_to_the_owner_of_the_state_directory() {
+    if !can_run("files_that_root_makes_belong_to_the_owner_of_the_state_directory", &[]) {
         return;
     }
     let home = Home::of_service(STDOUT);
@@ -63,8 +63,8 @@ fn what_root_records_and_sends_belongs_to_the_owner_of_the_state_directory() {
 }
 
 #[test]
-fn what_root_leaves_in_the_spool_belongs_to_the_owner_of_the_state_directory_too() {
-    if !can_run("what_root_leaves_in_the_spool_belongs_to_the_owner_of_the_state_directory_too", &[]) {
+fn spool_files_that_root_makes_belong_to_the_owner_of_the_state_directory() {
+    if !can_run("spool_files_that_root_makes_belong_to_the_owner_of_the_state_directory", &[]) {
         return;
     }
     let home = Home::of_service(STDOUT);
@@ -78,8 +78,8 @@ fn what_root_leaves_in_the_spool_belongs_to_the_owner_of_the_state_directory_too
 }
 
 #[test]
-fn a_state_directory_of_root_is_roots_and_works() {
-    if !can_run("a_state_directory_of_root_is_roots_and_works", &[]) {
+fn a_state_directory_of_root_works_and_stays_roots() {
+    if !can_run("a_state_directory_of_root_works_and_stays_roots", &[]) {
         return;
     }
     let home = Home::new(STDOUT);
@@ -89,8 +89,8 @@ fn a_state_directory_of_root_is_roots_and_works() {
 }
 
 #[test]
-fn a_missing_state_directory_is_made_for_the_service_user_where_there_is_one() {
-    let test = "a_missing_state_directory_is_made_for_the_service_user_where_there_is_one";
+fn a_missing_state_directory_is_made_for_the_service_user_if_there_is_one() {
+    let test = "a_missing_state_directory_is_made_for_the_service_user_if_there_is_one";
     if let Some(why) = sshd::missing() {
         return skip(test, &why);
     }
@@ -104,12 +104,13 @@ fn a_missing_state_directory_is_made_for_the_service_user_where_there_is_one() {
         sshd.login("true");
         let state = fs::metadata(home.at("state")).expect("the hook made it");
         assert_eq!((state.uid(), state.mode() & 0o7777), (owner, 0o700), "{name}");
+        assert_eq!(fs::metadata(home.database()).expect("a database").mode() & 0o7777, 0o600, "{name}");
         assert_eq!(home.queue().count_events(), 2);
         assert_all_belong_to(&home.at("state"), owner);
     }
 }
 
-/// The system calls of one run that change ids or name a file, failed ones too.
+/// Returns the system calls of one run that change ids or name a file, including those that failed.
 fn trace(home: &Home, before: &[&str], command: &Command, items: &[(&str, &str)]) -> String {
     let file = home.at("trace");
     let mut traced = Command::new("strace");
@@ -118,12 +119,12 @@ fn trace(home: &Home, before: &[&str], command: &Command, items: &[(&str, &str)]
     let output: Output = hook(traced, items);
     output.exits(0);
     let text = fs::read_to_string(file).expect("a trace");
-    // strace sets results in a column.
+    // strace aligns results in a column.
     text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ") + "\n").collect()
 }
 
-/// Checks that ids were changed to the service user's, real, effective and saved, before the first
-/// file in its directories was named, and that root's could not be had again.
+/// Checks that real, effective and saved ids were the service user's before the first file in its directories
+/// was named, and that root's could not be regained.
 fn assert_given_up_first(home: &Home, trace: &str) {
     let position =
         |what: &str| trace.lines().position(|line| line.contains(what)).unwrap_or_else(|| panic!("no {what}: {trace}"));
@@ -139,12 +140,12 @@ fn assert_given_up_first(home: &Home, trace: &str) {
 
 /// P5
 #[test]
-fn root_is_gone_for_good_before_the_first_file_of_the_service_users_is_named() {
-    let test = "root_is_gone_for_good_before_the_first_file_of_the_service_users_is_named";
+fn root_is_given_up_for_good_before_a_file_of_the_service_user_is_named() {
+    let test = "root_is_given_up_for_good_before_a_file_of_the_service_user_is_named";
     if !can_run(test, &["strace", "setpriv"]) {
         return;
     }
-    // As under sshd, with groups that root may have, and as under su, where the real user is another.
+    // As under sshd, where root may have more groups, and as under su, where the real user is another.
     let eve = EVE.to_string();
     let su = ["/usr/bin/setpriv", "--ruid", &eve, "--euid", "0", "--rgid", &eve, "--egid", "0", "--groups", "0,4,27"];
     let callers: [&[&str]; 3] = [&[], &["/usr/bin/setpriv", "--groups", "0,4,27"], &su];
@@ -161,8 +162,8 @@ fn root_is_gone_for_good_before_the_first_file_of_the_service_users_is_named() {
 
 /// P5
 #[test]
-fn a_sender_that_root_started_has_no_id_group_or_capability_of_roots_while_it_sends() {
-    let test = "a_sender_that_root_started_has_no_id_group_or_capability_of_roots_while_it_sends";
+fn a_sender_started_by_root_has_no_id_group_or_capability_of_root_while_it_sends() {
+    let test = "a_sender_started_by_root_has_no_id_group_or_capability_of_root_while_it_sends";
     if !can_run(test, &["setpriv"]) {
         return;
     }

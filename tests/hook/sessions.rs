@@ -1,5 +1,5 @@
-//! Sessions as a whole: a logout says how long it was; one that never comes is noticed, and none is made up; two
-//! lines in one stack are one event.
+//! Whole sessions: a logout says how long the session was, a missing logout is noticed and none is made up, and
+//! two lines in one stack record one event.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -11,7 +11,7 @@ use crate::support::outcome::Outcome;
 use crate::support::sshd::{self, Sshd};
 use crate::support::{has, program, skip, wait_for};
 
-/// A host with a real sshd whose session stack is this; `None`, and said why, where it can't be had.
+/// Makes a host for a real sshd. `None`, with the reason printed, if this machine can't run one.
 fn host(test: &str) -> Option<Home> {
     if let Some(why) = sshd::missing() {
         skip(test, &why);
@@ -20,7 +20,7 @@ fn host(test: &str) -> Option<Home> {
     Some(Home::of_service(STDOUT))
 }
 
-/// A session that stays until its client is dropped or killed.
+/// A session that lasts until this is dropped.
 struct Session(Child);
 
 impl Session {
@@ -39,7 +39,7 @@ impl Drop for Session {
     }
 }
 
-/// What is sent now, and once each missing session has been missing for long.
+/// Returns the notices that are sent now, and after each missing session has been missing for long.
 fn sent_in_the_end(home: &Home) -> String {
     let first = home.sent();
     home.queue().let_missing_time_pass(Duration::from_secs(11));
@@ -52,7 +52,7 @@ fn count(text: &str, what: &str) -> usize {
     text.matches(what).count()
 }
 
-/// Waits for so many events, because `ssh` may be ahead of the hook.
+/// Waits for this many events, because `ssh` may return before the hook does.
 fn wait_for_events(home: &Home, count: usize) {
     assert!(wait_for(|| home.queue().count_events() == count), "{:?}", home.queue().events());
 }
@@ -85,7 +85,7 @@ fn the_end_of_a_session_whose_process_is_killed_is_noticed_once() {
     Command::new("kill").args(["-9", &monitor]).output().expect("kill starts").exits(0);
     sshd.wait_for_the_end();
     assert_eq!(home.sent(), "", "one look is not enough: a logout may be on its way");
-    assert_eq!(home.sent(), "", "nor are two that follow each other at once");
+    assert_eq!(home.sent(), "", "nor are two immediately after each other");
     let sent = sent_in_the_end(&home);
     assert!(
         sent.starts_with("'eve' (192.0.2.6) logged out from host.example via ssh (sshd); ended, noticed at 20"),
@@ -95,10 +95,10 @@ fn the_end_of_a_session_whose_process_is_killed_is_noticed_once() {
     assert_eq!(sent_in_the_end(&home), "");
 }
 
-/// What public scripts have in their stacks, and none of it says when a session ends.
+/// The stacks are those of public scripts; none of them reports the end of a session.
 #[test]
-fn no_logout_is_made_up_where_hooks_do_not_tell_of_it() {
-    let Some(home) = host("no_logout_is_made_up_where_hooks_do_not_tell_of_it") else { return };
+fn no_logout_is_made_up_for_a_stack_that_never_reports_one() {
+    let Some(home) = host("no_logout_is_made_up_for_a_stack_that_never_reports_one") else { return };
     let line = sshd::hook_line(&home);
     let hook = line.split_once("quiet ").expect("a line").1.trim();
     let wrapper = home.at("wrapper");
@@ -124,10 +124,10 @@ fn no_logout_is_made_up_where_hooks_do_not_tell_of_it() {
     }
 }
 
-/// A sender that can't see the session's process concludes nothing.
+/// A sender that can't see the session's process draws no conclusion.
 #[test]
-fn no_logout_is_made_up_where_processes_cannot_be_seen() {
-    let Some(home) = host("no_logout_is_made_up_where_processes_cannot_be_seen") else { return };
+fn no_logout_is_made_up_if_processes_cannot_be_seen() {
+    let Some(home) = host("no_logout_is_made_up_if_processes_cannot_be_seen") else { return };
     let sshd = Sshd::start(&home, &sshd::hook_line(&home));
     sshd.login("true");
     let _session = Session::open(&sshd);
@@ -146,10 +146,10 @@ fn no_logout_is_made_up_where_processes_cannot_be_seen() {
         }
     }
     assert_eq!(home.queue().count_events(), 3);
-    assert_eq!(home.sent(), "", "and the session is open");
+    assert_eq!(home.sent(), "", "the session is still open");
 }
 
-/// P2: a logout that waits in the spool, because the queue is busy, is no missing one.
+/// P2: a logout in the spool, because the queue is busy, is not missing.
 #[test]
 fn no_logout_is_made_up_while_one_is_still_on_its_way() {
     let Some(home) = host("no_logout_is_made_up_while_one_is_still_on_its_way") else { return };
@@ -180,15 +180,16 @@ fn sessions_that_a_restart_ended_share_one_line() {
         home.queue().move_to_an_earlier_boot(event);
     }
     let sent = home.sent();
-    let said = ": the host was restarted, which ended 2 sessions: 'eve' (192.0.2.6, sshd), 'eve' (192.0.2.6, sshd)\n";
-    assert!(sent.ends_with(said) && sent.lines().count() == 1, "{sent}");
+    let expected =
+        ": the host was restarted, which ended 2 sessions: 'eve' (192.0.2.6, sshd), 'eve' (192.0.2.6, sshd)\n";
+    assert!(sent.ends_with(expected) && sent.lines().count() == 1, "{sent}");
     assert_eq!(sent_in_the_end(&home), "");
 }
 
-/// su-l includes su, sshd includes common-session: the line is often read twice.
+/// su-l includes su, and sshd includes common-session, so the line is often read twice.
 #[test]
-fn two_lines_in_one_stack_are_one_event() {
-    let Some(home) = host("two_lines_in_one_stack_are_one_event") else { return };
+fn two_lines_in_one_stack_record_one_event() {
+    let Some(home) = host("two_lines_in_one_stack_record_one_event") else { return };
     let line = sshd::hook_line(&home);
     let sshd = Sshd::start(&home, &format!("{line}{line}"));
     sshd.login("true");
@@ -202,8 +203,8 @@ fn two_lines_in_one_stack_are_one_event() {
 
 /// A mail server's process may have several sessions of one user at once.
 #[test]
-fn two_sessions_of_one_process_that_serves_many_stay_two() {
-    let test = "two_sessions_of_one_process_that_serves_many_stay_two";
+fn two_sessions_of_one_mail_server_process_stay_two() {
+    let test = "two_sessions_of_one_mail_server_process_stay_two";
     if !has("pamtester") {
         return skip(test, "needs pamtester");
     }
@@ -216,7 +217,7 @@ fn two_sessions_of_one_process_that_serves_many_stay_two() {
     assert_eq!((sent.lines().count(), count(&sent, "; after ")), (4, 2), "{sent}");
 }
 
-/// P3: whoever keeps the hook from running at login (`pids.max`) doesn't keep it from running at logout.
+/// P3: a user who keeps the hook from running at login (`pids.max`) can't hide the logout.
 #[test]
 fn a_logout_whose_login_was_not_recorded_says_so() {
     let Some(home) = host("a_logout_whose_login_was_not_recorded_says_so") else { return };

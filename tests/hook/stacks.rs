@@ -1,33 +1,32 @@
-//! What people's PAM stacks do to the hook: wrappers, wrong lines, processes without rights; and whom they want
-//! no notice of.
+//! PAM stacks as people write them: wrappers, wrong lines, processes without rights; and the allowlist.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::support::cgroup::Cgroup;
 use crate::support::home::{Home, LOGIN, STDOUT, hook};
 use crate::support::outcome::Outcome;
 use crate::support::sshd::{self, EVE, Sshd};
 use crate::support::{has, is_root, skip};
 
-/// Nobody and nothing that [`LOGIN`] has is missing in it.
+/// An allowlist that covers everything in [`LOGIN`].
 const ALL_OF_IT: &str = "[allowlist]\nusers = [\"amanda\"]\nservices = [\"sshd\"]\nips = [\"192.0.2.7\"]\n";
 
-/// The sentences that are sent.
+/// Runs `send` and returns its notices without the times.
 fn sentences(home: &Home) -> Vec<String> {
     home.sent().lines().filter_map(|line| line.split(" at ").next()).map(String::from).collect()
 }
 
-/// Whether the hook wrote nothing at all.
+/// Whether the hook wrote nothing.
 fn is_untouched(home: &Home) -> bool {
     let is_empty = |path: &str| fs::read_dir(home.at(path)).map_or(true, |mut entries| entries.next().is_none());
     is_empty("state") && is_empty("spool")
 }
 
-/// P2, P3: bash passes its variables on in an order of its own, and so proves nothing.
+/// P2, P3: bash passes variables on in its own order, which proves nothing about where they come from.
 #[test]
-fn behind_a_wrapper_every_event_is_reported_whole_and_syslog_says_why_the_allowlist_is_not_used() {
-    let test = "behind_a_wrapper_every_event_is_reported_whole_and_syslog_says_why_the_allowlist_is_not_used";
+fn a_wrapper_loses_no_fact_and_the_log_says_why_the_allowlist_is_not_used() {
+    let test = "a_wrapper_loses_no_fact_and_the_log_says_why_the_allowlist_is_not_used";
     if !has("bash") {
         return skip(test, "needs bash");
     }
@@ -46,9 +45,9 @@ fn behind_a_wrapper_every_event_is_reported_whole_and_syslog_says_why_the_allowl
     }
 }
 
-/// P2: a variable of the shell's between the items; each has its last value.
+/// P2: a shell puts variables of its own between the items. The last value of each item counts.
 #[test]
-fn items_with_something_between_them_are_all_told() {
+fn items_with_other_variables_between_them_are_all_reported() {
     let home = Home::new(&format!("{STDOUT}{ALL_OF_IT}"));
     let items = [
         ("PAM_USER", "eve"),
@@ -63,9 +62,9 @@ fn items_with_something_between_them_are_all_told() {
     assert_eq!(sentences(&home), ["'amanda' (192.0.2.7) logged in to host.example via ssh (sshd)"]);
 }
 
-/// A line that can't work: one line says so, with the remedy; nothing is recorded, and nobody is kept out.
+/// The exit status stays 0, so that nobody is locked out.
 #[test]
-fn a_call_that_is_no_session_of_anybodys_says_in_one_line_what_to_do() {
+fn a_call_without_a_session_gets_one_line_with_the_remedy() {
     let user = ("PAM_USER", "amanda");
     let rows = [
         (&["queue"][..], &[("PAM_TYPE", "open_session")][..], "PAM_USER and PAM_RHOST are both missing"),
@@ -85,7 +84,7 @@ fn a_call_that_is_no_session_of_anybodys_says_in_one_line_what_to_do() {
     }
 }
 
-/// P1: the line as `auth` and `account` of a real stack.
+/// P1: the line is in `auth` and `account` of a real stack.
 #[test]
 fn a_line_in_the_wrong_stack_keeps_nobody_out_and_says_where_it_belongs() {
     let test = "a_line_in_the_wrong_stack_keeps_nobody_out_and_says_where_it_belongs";
@@ -99,22 +98,26 @@ fn a_line_in_the_wrong_stack_keeps_nobody_out_and_says_where_it_belongs() {
     let stack = ["auth", "account"].map(|stack| line.replace("session ", &format!("{stack} "))).concat();
     let sshd = Sshd::start(&home, &format!("{stack}session required pam_permit.so\n"));
     sshd.command("su").args(["eve", "-c", "true"]).output().expect("su starts").exits(0);
-    let said = fs::read_to_string(&log).expect("pam_exec wrote it");
+    let messages = fs::read_to_string(&log).expect("pam_exec wrote it");
     for stack in ["auth", "account"] {
-        assert_eq!(said.matches(&format!("PAM called `queue` for {stack}; use it as `session ")).count(), 1, "{said}");
+        assert_eq!(
+            messages.matches(&format!("PAM called `queue` for {stack}; use it as `session ")).count(),
+            1,
+            "{messages}"
+        );
     }
     assert!(is_untouched(&home));
 }
 
-/// P3: as systemd's sd-pam closes the session of a unit with `PAMName=`.
+/// P3: systemd's sd-pam closes the session of a unit with `PAMName=` in this way.
 #[test]
-fn a_close_run_without_rights_says_in_one_line_what_happened_and_what_to_do() {
-    let test = "a_close_run_without_rights_says_in_one_line_what_happened_and_what_to_do";
+fn a_close_hook_without_rights_logs_one_line_with_cause_and_remedy() {
+    let test = "a_close_hook_without_rights_logs_one_line_with_cause_and_remedy";
     if !is_root() || !has("setpriv") {
         return skip(test, "needs root and setpriv");
     }
     let mode = std::os::unix::fs::PermissionsExt::from_mode;
-    // The configuration that nobody else may read, and one that everybody may.
+    // The user can't read the first configuration and can read the second.
     for permissions in [0o640, 0o644] {
         let home = Home::of_service(STDOUT);
         fs::set_permissions(home.at("config.toml"), mode(permissions)).expect("it is ours");
@@ -131,10 +134,10 @@ fn a_close_run_without_rights_says_in_one_line_what_happened_and_what_to_do() {
     }
 }
 
-/// P3, P6: the real su and the real sshd; both open and close.
+/// P3, P6: with the real su and the real sshd.
 #[test]
-fn an_allowlisted_user_or_service_leaves_nothing_behind_and_others_are_told() {
-    let test = "an_allowlisted_user_or_service_leaves_nothing_behind_and_others_are_told";
+fn an_allowlisted_user_or_service_leaves_no_trace_and_others_are_reported() {
+    let test = "an_allowlisted_user_or_service_leaves_no_trace_and_others_are_reported";
     if let Some(why) = sshd::missing() {
         return skip(test, &why);
     }
@@ -142,7 +145,7 @@ fn an_allowlisted_user_or_service_leaves_nothing_behind_and_others_are_told() {
         ("users = [\"root\"]", true, ["'eve'"; 2].as_slice()),
         ("services = [\"su\"]", true, &["'eve'"; 2]),
         ("users = [\"eve\", \"root\"]", true, &[]),
-        // `eve` becomes root, who isn't on the list; nor do names match in part or in other cases.
+        // eve becomes root, who isn't on the list. Names match neither in part nor in another case.
         ("users = [\"eve\"]", false, &["'root' (by 'eve')"; 2]),
         (
             "users = [\"roo\", \"ROOT\", \"root \", \"eve*\"]\nservices = [\"su-l\", \"ssh\"]",
@@ -152,7 +155,7 @@ fn an_allowlisted_user_or_service_leaves_nothing_behind_and_others_are_told() {
         ("services = [\"sshd\"]", false, &["'root' (by 'eve')"; 2]),
         ("ips = [\"\"]", true, &["'eve'"; 2]),
     ];
-    for (allowlist, hides_su, told) in rows {
+    for (allowlist, hides_su, reported) in rows {
         let home = Home::of_service(&format!("{STDOUT}[allowlist]\n{allowlist}\n"));
         let sshd = Sshd::start(&home, &sshd::hook_line(&home));
         sshd.command_of_eve("su").args(["root", "-c", "true"]).output().expect("su starts").when(allowlist).exits(0);
@@ -164,7 +167,7 @@ fn an_allowlisted_user_or_service_leaves_nothing_behind_and_others_are_told() {
             .map(|line| line.split(" (1").next().unwrap_or(line))
             .map(|line| line.split(" logged").next().unwrap_or(line))
             .collect();
-        assert_eq!(users, told, "{allowlist}");
+        assert_eq!(users, reported, "{allowlist}");
     }
 }
 
@@ -195,50 +198,25 @@ fn only_the_exact_form_of_an_address_is_allowlisted() {
     }
 }
 
-/// A control group of this test's own that may have one process.
-struct Crowded(PathBuf);
-
-impl Crowded {
-    /// `None` where none can be made.
-    fn new() -> Option<Self> {
-        let name = format!("ssn-test-pids-{}", std::process::id());
-        ["/sys/fs/cgroup", "/sys/fs/cgroup/pids"].into_iter().find_map(|root| {
-            let group = Self(Path::new(root).join(&name));
-            fs::create_dir(&group.0).ok()?;
-            // Only the kernel makes files in a control group.
-            let limit = group.0.join("pids.max");
-            (limit.exists() && fs::write(limit, "1").is_ok()).then_some(group)
-        })
-    }
-}
-
-impl Drop for Crowded {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir(&self.0);
-    }
-}
-
-/// P3: `pam_exec` can't fork. What README says of `required` for su.
+/// P3: `pam_exec` can't fork. docs/pam.md recommends `required` for su because of this.
 #[test]
-fn a_user_who_leaves_su_no_process_gets_no_session_where_the_hook_is_required() {
-    let test = "a_user_who_leaves_su_no_process_gets_no_session_where_the_hook_is_required";
+fn a_user_who_leaves_su_no_process_gets_no_session_if_the_hook_is_required() {
+    let test = "a_user_who_leaves_su_no_process_gets_no_session_if_the_hook_is_required";
     if let Some(why) = sshd::missing() {
         return skip(test, &why);
     }
-    let Some(group) = Crowded::new() else {
+    let Some(group) = Cgroup::new(&[&[("pids.max", "1")]]) else {
         return skip(test, "needs a control group that limits processes");
     };
     for (control, is_refused) in [("required", true), ("optional", false)] {
         let home = Home::of_service(STDOUT);
-        // `pam_exec` alone would be all that there is, and so decide whatever its control is.
+        // A second module, because a single one decides alone, even if it is `optional`.
         let line = sshd::hook_line(&home).replace("optional", control);
         let sshd = Sshd::start(&home, &format!("session required pam_permit.so\n{line}"));
-        let script = format!(
-            "echo $$ >{}/cgroup.procs && exec setpriv --reuid {EVE} --regid {EVE} --clear-groups su root -c true",
-            group.0.display()
-        );
+        let script =
+            format!("{} && exec setpriv --reuid {EVE} --regid {EVE} --clear-groups su root -c true", group.enter());
         let output = sshd.command("sh").args(["-c", &script]).output().expect("sh starts");
-        // With `optional`, su goes on until it wants a process for itself, which the user may allow by then.
+        // With `optional`, su goes on until it forks, which the user may allow by then.
         output.when(control).exits(1).says("su: ");
         assert_eq!(output.stderr().contains("cannot open session"), is_refused, "{output:?}");
         assert!(is_untouched(&home), "{control}");

@@ -1,8 +1,8 @@
-//! The process that records an event and is left behind if it is late: the login goes on, the event is
-//! delivered once whatever order its two copies come in, and the process ends itself.
+//! The worker, which records an event and is left behind if it is late: the login goes on, the event is
+//! delivered once in whatever order its two copies arrive, and the worker ends by itself.
 
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -11,27 +11,25 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::support::home::{Home, LOGIN, STDOUT, hook};
+use crate::support::cgroup::Cgroup;
+use crate::support::home::{Home, LOGIN, PATIENCE, STDOUT, hook};
 use crate::support::outcome::Outcome;
 use crate::support::{has, is_root, skip, wait_for};
 
-/// How a login's notice begins.
+/// The beginning of a login's notice.
 const LINE: &str = "'amanda' (192.0.2.7) logged in";
 
-/// What a login that didn't wait for its worker says.
+/// The message of a login that didn't wait for its worker.
 const LATE: &str = "the queue took too long; the event waits in";
 
-/// A login's second, with as much again for a machine that is busy with something else.
-const PATIENCE: Duration = Duration::from_secs(2);
-
-/// When a worker that is left behind ends itself, with room for a machine that is busy.
+/// The time at which a worker left behind ends by itself, with room for a busy machine.
 const END: std::ops::Range<Duration> = Duration::from_secs(28)..Duration::from_secs(36);
 
-/// The lock that logins queue on.
+/// The open lock, on which logins queue.
 struct Lock(#[expect(dead_code, reason = "closing it frees the lock")] File);
 
 impl Lock {
-    /// Takes it from a queue that has been used, and holds it until it is dropped.
+    /// Takes the lock of a queue that has been used, and holds it until this is dropped.
     fn hold(home: &Home) -> Self {
         let file = File::open(home.at("state/session_events.db.turn")).expect("a login has made it");
         file.lock().expect("nobody holds it for long");
@@ -39,7 +37,7 @@ impl Lock {
     }
 }
 
-/// A host with a queue that has seen a login, which is sent.
+/// Makes a host whose queue has one login, already sent.
 fn used() -> Home {
     let home = if is_root() { Home::of_service(STDOUT) } else { Home::new(STDOUT) };
     home.login("bob");
@@ -47,7 +45,7 @@ fn used() -> Home {
     home
 }
 
-/// The one worker that a login left behind. (Another one has just written the copy.)
+/// Returns the worker that a login left behind, once the one that wrote the copy has ended.
 #[track_caller]
 fn worker(home: &Home) -> Pid {
     assert!(wait_for(|| home.workers().len() == 1), "{:?}", home.workers());
@@ -59,7 +57,7 @@ fn is_in_state(process: Pid, state: &str) -> bool {
     status.lines().any(|line| line.starts_with(&format!("State:\t{state}")))
 }
 
-/// Records a login that is late, and checks that it wasn't held up.
+/// Records a login whose worker is late, and checks that the login wasn't delayed.
 #[track_caller]
 fn late_login(home: &Home, command: Command) -> Output {
     let started = Instant::now();
@@ -71,7 +69,7 @@ fn late_login(home: &Home, command: Command) -> Output {
     output
 }
 
-/// Sends, and checks that exactly this login's notice comes, once.
+/// Checks that this login's notice, and nothing else, is sent once.
 #[track_caller]
 fn assert_sent_once(home: &Home) {
     let sent = home.sent();
@@ -90,7 +88,7 @@ fn assert_nothing_is_left(home: &Home) {
 
 /// P1, P2
 #[test]
-fn a_worker_that_is_late_still_records_and_the_event_is_sent_once() {
+fn a_late_worker_still_records_and_the_event_is_sent_once() {
     let home = used();
     let lock = Lock::hold(&home);
     late_login(&home, home.command(&["queue"]));
@@ -106,7 +104,7 @@ fn a_worker_that_is_late_still_records_and_the_event_is_sent_once() {
 /// P2: the spool is imported and sent before the worker records.
 #[test]
 fn a_worker_that_records_after_its_copy_was_sent_repeats_nothing() {
-    // What comes in between doesn't matter, nor how long delivered events are kept.
+    // Neither logins in between nor `history_days` make a difference.
     for (between, history) in [(0, 30), (3, 30), (3, 0)] {
         let home = used();
         let config = fs::read_to_string(home.at("config.toml")).expect("a configuration");
@@ -126,13 +124,13 @@ fn a_worker_that_records_after_its_copy_was_sent_repeats_nothing() {
         }
         kill(worker, Signal::SIGCONT).expect("it is ours");
         assert!(wait_for(|| home.workers().is_empty()), "{:?}", home.workers());
-        assert_eq!(home.queue().count_events_of("amanda"), 2, "it has recorded its copy");
+        assert_eq!(home.queue().count_events_of("amanda"), 2, "the worker has recorded its copy");
         assert_eq!(home.sent(), "", "{between} {history}");
         assert_nothing_is_left(&home);
     }
 }
 
-/// P2: its turn comes, but the database is still busy: there are two copies in the spool.
+/// P2: the worker gets the lock, but the database is still busy.
 #[test]
 fn a_late_worker_that_meets_a_busy_database_leaves_a_second_copy_that_is_not_sent() {
     let home = used();
@@ -146,9 +144,9 @@ fn a_late_worker_that_meets_a_busy_database_leaves_a_second_copy_that_is_not_sen
     assert_sent_once(&home);
 }
 
-/// P1: a shell's `$(…)` waits until nobody has the pipe any more.
+/// P1: a shell's `$(…)` waits until the last process has closed the pipe.
 #[test]
-fn a_worker_that_is_left_behind_holds_nothing_of_the_callers() {
+fn a_worker_left_behind_keeps_no_descriptor_of_the_caller() {
     let home = used();
     let lock = Lock::hold(&home);
     let inner = home.command(&["queue"]);
@@ -161,7 +159,7 @@ fn a_worker_that_is_left_behind_holds_nothing_of_the_callers() {
     assert!(started.elapsed() < PATIENCE, "{:?}", started.elapsed());
     output.exits(0).prints(LATE);
     let worker = worker(&home);
-    // Its stderr leads to the hook, which is gone.
+    // Its stderr is a pipe to the hook, which is gone.
     for descriptor in 0..2 {
         let link = fs::read_link(format!("/proc/{worker}/fd/{descriptor}"));
         assert!(link.as_ref().is_ok_and(|path| path == Path::new("/dev/null")), "{descriptor}: {link:?}");
@@ -171,12 +169,12 @@ fn a_worker_that_is_left_behind_holds_nothing_of_the_callers() {
     assert_sent_once(&home);
 }
 
-/// Held by the one caller of several that records its login.
+/// Held while one of the callers records its login.
 static TURN: Mutex<()> = Mutex::new(());
 
-/// P8: whatever the caller did to signals, and to what a process may queue of them.
+/// P8: also if the caller ignores or blocks signals, or limits queued ones.
 #[test]
-fn a_worker_that_is_not_let_in_is_gone_after_half_a_minute() {
+fn a_worker_that_never_gets_the_lock_ends_after_half_a_minute() {
     let callers: [&[&str]; 5] = [
         &[],
         &["/usr/bin/env", "--ignore-signal=ALRM,TERM"],
@@ -185,7 +183,7 @@ fn a_worker_that_is_not_let_in_is_gone_after_half_a_minute() {
         &["/usr/bin/prlimit", "--sigpending=0:0"],
     ];
     if !is_root() || !has("prlimit") {
-        return skip("a_worker_that_is_not_let_in_is_gone_after_half_a_minute", "needs root and prlimit");
+        return skip("a_worker_that_never_gets_the_lock_ends_after_half_a_minute", "needs root and prlimit");
     }
     thread::scope(|scope| {
         for before in callers {
@@ -195,7 +193,7 @@ fn a_worker_that_is_not_let_in_is_gone_after_half_a_minute() {
                 let inner = home.command(&["queue"]);
                 let mut command = Command::new(before.first().copied().unwrap_or("/usr/bin/env"));
                 command.args(before.get(1..).unwrap_or_default()).arg(inner.get_program()).args(inner.get_args());
-                // One after the other: five at once on a busy machine would have no time left for the spool.
+                // One after the other: on a busy machine, five at once would be too late for the spool.
                 let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
                 let started = Instant::now();
                 late_login(&home, command);
@@ -216,52 +214,19 @@ fn a_worker_that_is_not_let_in_is_gone_after_half_a_minute() {
     });
 }
 
-/// A control group of this test's own that gets a thousandth of a processor.
-struct Throttled(PathBuf);
-
-impl Throttled {
-    /// `None` where none can be made.
-    fn new() -> Option<Self> {
-        let name = format!("ssn-test-{}", std::process::id());
-        let roots = ["/sys/fs/cgroup", "/sys/fs/cgroup/cpu", "/sys/fs/cgroup/cpu,cpuacct", "/sys/fs/cgroup/unified"];
-        roots.into_iter().find_map(|root| {
-            let group = Self(Path::new(root).join(&name));
-            fs::create_dir(&group.0).ok()?;
-            let set = |file: &str, value: &str| {
-                // Only the kernel makes files in a control group.
-                group.0.join(file).exists() && fs::write(group.0.join(file), value).is_ok()
-            };
-            let is_set = set("cpu.max", "1000 1000000")
-                || set("cpu.cfs_period_us", "1000000") && set("cpu.cfs_quota_us", "1000");
-            is_set.then_some(group)
-        })
-    }
-
-    fn is_empty(&self) -> bool {
-        fs::read_to_string(self.0.join("cgroup.procs")).is_ok_and(|processes| processes.is_empty())
-    }
-}
-
-impl Drop for Throttled {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir(&self.0);
-    }
-}
-
-/// P3: under su the hook is in the user's control group, which may be his own to set.
+/// P3: under su, the hook is in the user's control group, whose limits the user may be able to set.
 #[test]
 fn a_login_that_gets_a_millisecond_of_processor_time_a_second_is_recorded() {
     let test = "a_login_that_gets_a_millisecond_of_processor_time_a_second_is_recorded";
-    let Some(group) = Throttled::new() else {
+    // A thousandth of a processor, in the words of cgroups 2 and 1.
+    let limits: [&[_]; 2] =
+        [&[("cpu.max", "1000 1000000")], &[("cpu.cfs_period_us", "1000000"), ("cpu.cfs_quota_us", "1000")]];
+    let Some(group) = Cgroup::new(&limits) else {
         return skip(test, "needs a control group that limits processor time");
     };
     let home = used();
-    let inner = home.command(&["queue"]);
-    let mut command = Command::new("/bin/sh");
-    let script = format!("echo $$ >{}/cgroup.procs && exec \"$@\"", group.0.display());
-    command.args(["-c", &script, "sh"]).arg(inner.get_program()).args(inner.get_args());
-    hook(command, &LOGIN).exits(0);
-    // The worker is slow, too. It has half a minute.
+    hook(group.command(&home.command(&["queue"])), &LOGIN).exits(0);
+    // The slow worker has half a minute.
     while !wait_for(|| group.is_empty()) && !home.workers().is_empty() {}
     assert_eq!(home.queue().count_events_of("amanda"), 1);
     assert_sent_once(&home);

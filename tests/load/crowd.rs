@@ -11,11 +11,11 @@ use crate::support::home::{Home, LOG_PAGES, STDOUT, Syslog};
 use crate::support::outcome::Outcome;
 use crate::support::server::{Server, taken};
 
-/// Logins at once, and how often.
+/// The number of logins at once.
 const CROWD: usize = 100;
 const ROUNDS: usize = 20;
 
-/// Starts a hook for each user of a round at the same time, as `pam_exec` would; waits for them all.
+/// Starts the hooks of all users of a round at the same time, as `pam_exec` would, and waits for them.
 const SCRIPT: &str = r#"
 round=$1 crowd=$2 number=0
 shift 2
@@ -27,7 +27,7 @@ done
 wait
 "#;
 
-/// Many logins at once; what they said.
+/// Records a round of logins at once. Returns their messages.
 fn crowd(home: &Home, round: usize) -> String {
     let hook = home.command(&["queue"]);
     let mut script = Command::new("/bin/sh");
@@ -41,11 +41,11 @@ fn crowd(home: &Home, round: usize) -> String {
 #[test]
 fn a_hundred_logins_at_once_twenty_times_are_each_sent_once_while_a_sender_runs() {
     let home = Home::new(STDOUT);
-    // As the Go program's installer leaves it: the first hundred all want to make the tables.
+    // The Go program's installer leaves an empty file, so all of the first hundred want to make the tables.
     fs::write(home.database(), "").expect("an empty file");
     let syslog = has_mount_namespaces().then(|| Syslog::listen(&home));
     let is_over = AtomicBool::new(false);
-    let (said, outputs) = thread::scope(|scope| {
+    let (errors, outputs) = thread::scope(|scope| {
         let sender = scope.spawn(|| {
             let mut outputs = Vec::new();
             while !is_over.load(Ordering::Relaxed) {
@@ -53,18 +53,18 @@ fn a_hundred_logins_at_once_twenty_times_are_each_sent_once_while_a_sender_runs(
             }
             outputs
         });
-        let mut said = String::new();
+        let mut errors = String::new();
         for round in 0..ROUNDS {
-            said += &crowd(&home, round);
-            said += &syslog.as_ref().map(Syslog::lines).unwrap_or_default();
+            errors += &crowd(&home, round);
+            errors += &syslog.as_ref().map(Syslog::lines).unwrap_or_default();
         }
         is_over.store(true, Ordering::Relaxed);
-        (said, sender.join().expect("it only collects"))
+        (errors, sender.join().expect("it only collects"))
     });
-    // A machine with too much else to do may not get to the last of a hundred within a second: that
-    // one is in the spool, and in time. Nobody is to be turned away from the database.
+    // A busy machine may not get to the last of a hundred within a second; that event is in the spool. But no
+    // login may find the database locked.
     let unexpected: Vec<&str> =
-        said.lines().filter(|line| !line.contains("the queue took too long; the event waits in")).collect();
+        errors.lines().filter(|line| !line.contains("the queue took too long; the event waits in")).collect();
     assert!(unexpected.is_empty(), "{unexpected:?}");
     let mut sent = String::new();
     for output in outputs.into_iter().chain([home.send()]) {
@@ -80,9 +80,9 @@ fn a_hundred_logins_at_once_twenty_times_are_each_sent_once_while_a_sender_runs(
 
 /// P2
 #[test]
-fn of_two_and_of_ten_senders_at_once_one_works_and_nothing_is_sent_twice() {
+fn if_many_senders_start_at_once_nothing_is_sent_twice() {
     for senders in [2, 10] {
-        // Slow enough for all of them to be there while the first one works.
+        // Slow enough for all senders to start while the first one works.
         let server = Server::new(|_, _, stream| {
             thread::sleep(Duration::from_millis(300));
             taken(stream);
@@ -106,9 +106,9 @@ fn of_two_and_of_ten_senders_at_once_one_works_and_nothing_is_sent_twice() {
     }
 }
 
-/// P1: a backup that reads the queue for long keeps the log from being shortened, and nothing else.
+/// P1: a backup may read the queue for long. The log can't be shortened meanwhile.
 #[test]
-fn somebody_who_reads_the_queue_for_long_holds_up_neither_logins_nor_the_sender() {
+fn a_long_reader_of_the_queue_delays_neither_logins_nor_the_sender() {
     let home = Home::new(STDOUT);
     let mut number = 0;
     let mut logins = |count: usize| {
@@ -123,9 +123,9 @@ fn somebody_who_reads_the_queue_for_long_holds_up_neither_logins_nor_the_sender(
     logins(5);
     let reader = home.queue().outsider();
     reader.begin_reading();
-    // Past the length at which a login would shorten the log.
+    // Beyond the length at which a login would shorten the log.
     logins(70);
-    // Who waits for the reader waits half a second, each time.
+    // A login that waits for the reader takes half a second.
     let quickest = logins(5);
     assert!(quickest < Duration::from_millis(400), "{quickest:?}");
     let started = Instant::now();
@@ -134,5 +134,5 @@ fn somebody_who_reads_the_queue_for_long_holds_up_neither_logins_nor_the_sender(
     reader.commit();
     logins(2);
     let pages = home.log_pages();
-    assert!(pages < LOG_PAGES, "the log has {pages} pages, and nobody reads any more");
+    assert!(pages < LOG_PAGES, "the log still has {pages} pages after the reader has gone");
 }

@@ -1,5 +1,5 @@
-//! Many processes at once. A crate of its own, because cargo runs one crate at a time: a test that ran
-//! beside these would be too slow for the limits that it checks.
+//! Many processes at once. Cargo runs one crate at a time, so these are in their own: they would make other tests
+//! miss the times that they check.
 
 mod crowd;
 #[path = "../support/mod.rs"]

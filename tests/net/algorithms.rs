@@ -1,4 +1,4 @@
-//! Which servers TLS can talk to: servers with few algorithms, and certificates of every kind.
+//! TLS with servers that allow few algorithms, and with certificates of every kind.
 
 use std::process::Output;
 
@@ -16,8 +16,7 @@ const REFUSED: &str = "TLS failed: the server refuses the handshake (HandshakeFa
 
 const VERSIONS: [&str; 2] = ["TLSv1.2", "TLSv1.3"];
 
-/// Sends to a server with these settings, whose certificate and authority have keys of these kinds.
-/// The string is the server's access log.
+/// Sends to a server with these settings and these kinds of keys. The string is the server's access log.
 fn send(settings: &str, authority: Kind, kind: Kind) -> (Home, Output, String) {
     let home = Home::as_installed("");
     let authority = Authority::with(&home, "authority", authority);
@@ -29,7 +28,7 @@ fn send(settings: &str, authority: Kind, kind: Kind) -> (Home, Output, String) {
     let output = home.send();
     let is_sent = output.status.success();
     assert_eq!(server.requests().len(), usize::from(is_sent), "{settings}: {}", output.stderr());
-    assert!(!is_sent || support::wait_for(|| !nginx.log().is_empty()), "nginx logs its answers");
+    assert!(!is_sent || support::wait_for(|| !nginx.log().is_empty()), "nginx has not logged its answer");
     (home, output, nginx.log())
 }
 
@@ -60,7 +59,7 @@ fn servers_with_strict_settings_are_reached() {
         "ssl_ciphers ECDHE-ECDSA-AES128-GCM-SHA256; ssl_conf_command Ciphersuites TLS_AES_128_GCM_SHA256;",
         "ssl_ciphers ECDHE-ECDSA-AES256-GCM-SHA384; ssl_conf_command Ciphersuites TLS_AES_256_GCM_SHA384;",
         "ssl_ciphers ECDHE-ECDSA-CHACHA20-POLY1305; ssl_conf_command Ciphersuites TLS_CHACHA20_POLY1305_SHA256;",
-        // Mozilla's recommendation for servers: "intermediate" and (in TLS 1.3) "modern".
+        // Mozilla's recommendations for servers: "intermediate" and, for TLS 1.3, "modern".
         "ssl_ecdh_curve X25519:prime256v1:secp384r1; ssl_prefer_server_ciphers off;\n\
          ssl_ciphers ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:\
          ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305:\
@@ -94,8 +93,8 @@ fn certificates_of_every_usual_kind_are_accepted() {
 
 /// P2
 #[test]
-fn a_server_without_a_common_algorithm_is_an_error_that_explains_itself() {
-    let test = "a_server_without_a_common_algorithm_is_an_error_that_explains_itself";
+fn the_error_explains_that_there_is_no_common_algorithm() {
+    let test = "the_error_explains_that_there_is_no_common_algorithm";
     if !is_possible() {
         return support::skip(test, "needs nginx and openssl");
     }

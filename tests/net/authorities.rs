@@ -1,4 +1,4 @@
-//! Which authorities are trusted: those of `network.ca_file`, of the system's stores, or the built-in ones.
+//! Trusted authorities: those of `network.ca_file`, of the system's stores, or the built-in ones.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -18,7 +18,7 @@ fn has_own_store() -> bool {
     is_possible() && support::has_mount_namespaces() && Path::new("/etc/ssl").is_dir()
 }
 
-/// Runs `send` where these are the system's stores: a path below /etc, and its text.
+/// Runs `send` with these system stores: paths below /etc, and their texts.
 fn send_with_stores(home: &Home, stores: &[(&str, &str)]) -> Output {
     let hide =
         "for dir in /etc/ssl /etc/pki /var/lib/ca-certificates; do [ ! -d $dir ] || mount -t tmpfs none $dir; done";
@@ -35,8 +35,8 @@ fn send_with_stores(home: &Home, stores: &[(&str, &str)]) -> Output {
 const BUNDLE: &str = "ssl/certs/ca-certificates.crt";
 
 #[test]
-fn the_systems_store_is_trusted_and_where_there_is_none_mozillas_authorities_stand_in() {
-    let test = "the_systems_store_is_trusted_and_where_there_is_none_mozillas_authorities_stand_in";
+fn the_systems_store_is_trusted_and_mozillas_authorities_replace_a_missing_one() {
+    let test = "the_systems_store_is_trusted_and_mozillas_authorities_replace_a_missing_one";
     if !has_own_store() {
         return support::skip(test, NEEDS);
     }
@@ -53,15 +53,15 @@ fn the_systems_store_is_trusted_and_where_there_is_none_mozillas_authorities_sta
     assert_eq!(server.requests().len(), 1);
 }
 
-/// A certificate without its second half.
+/// Returns a certificate without its second half.
 fn cut(certificate: &str) -> String {
     certificate[..certificate.len() / 2].to_owned()
 }
 
-/// P4: a power cut while ca-certificates was updated, or a worn card.
+/// P4: damage as after a power cut during an update of ca-certificates, or on a worn SD card.
 #[test]
-fn what_is_damaged_in_a_store_does_not_spoil_the_rest_and_is_told_once() {
-    let test = "what_is_damaged_in_a_store_does_not_spoil_the_rest_and_is_told_once";
+fn damage_in_a_store_leaves_the_rest_usable_and_is_reported_once() {
+    let test = "damage_in_a_store_leaves_the_rest_usable_and_is_reported_once";
     if !has_own_store() {
         return support::skip(test, NEEDS);
     }
@@ -70,7 +70,7 @@ fn what_is_damaged_in_a_store_does_not_spoil_the_rest_and_is_told_once() {
     home.configure(&ntfy("localhost", nginx.ports[0], ""));
     let (good, other) = (text(&authority.pair.certificate), Authority::new(&home, "other"));
     let other = text(&other.pair.certificate);
-    // Base 64, and within it a certificate that isn't one.
+    // Valid Base 64 of an invalid certificate.
     let garbled = "-----BEGIN CERTIFICATE-----\nMIIBAAAA\n-----END CERTIFICATE-----\n";
     let all_of = |count: usize, line: usize| {
         format!("cannot read {count} of the certificates in /etc/{BUNDLE}, the first at /etc/{BUNDLE}:{line}; ")
@@ -81,7 +81,7 @@ fn what_is_damaged_in_a_store_does_not_spoil_the_rest_and_is_told_once() {
         (&[(BUNDLE, &(cut(&other) + "\n" + &good))], all_of(1, 1)),
         (&[(BUNDLE, &(cut(&other) + &good))], all_of(1, 1)),
         (&[(BUNDLE, &(good.clone() + garbled + &cut(&other)))], all_of(2, lines(&good) + 1)),
-        // A byte order mark and Windows' lines are no damage.
+        // A byte order mark and Windows' line ends are accepted.
         (&[(BUNDLE, &format!("\u{feff}{}", good.replace('\n', "\r\n")))], String::new()),
         (
             &[(BUNDLE, &cut(&good)), ("ssl/cert.pem", &good)],
@@ -90,24 +90,24 @@ fn what_is_damaged_in_a_store_does_not_spoil_the_rest_and_is_told_once() {
         (&[(BUNDLE, ""), ("pki/tls/certs/ca-bundle.crt", &good)], unusable("it holds no certificate")),
         (&[(BUNDLE, "\0\0\0\0"), ("ssl/certs/5e98733a.0", &good)], unusable("it holds no certificate")),
     ];
-    for (count, (stores, said)) in rows.iter().enumerate() {
+    for (count, (stores, expected)) in rows.iter().enumerate() {
         if count > 0 {
             home.login(&format!("user{count}"));
         }
         let _ = fs::remove_file(home.at("spool/.said-authorities"));
         let output = send_with_stores(&home, stores);
-        output.when(said).exits(0);
-        assert_eq!(output.stderr().lines().count(), usize::from(!said.is_empty()), "{output:?}");
-        output.says(said);
-        assert!(syslog.lines().contains(said));
-        assert_eq!(server.requests().len(), count + 1, "{said}");
+        output.when(expected).exits(0);
+        assert_eq!(output.stderr().lines().count(), usize::from(!expected.is_empty()), "{output:?}");
+        output.says(expected);
+        assert!(syslog.lines().contains(expected));
+        assert_eq!(server.requests().len(), count + 1, "{expected}");
     }
     home.login("carl");
     let (again, _) = &rows[0];
     send_with_stores(&home, again).succeeds();
 }
 
-/// As on `OpenWrt` and Alpine.
+/// `OpenWrt` and Alpine have such stores.
 #[test]
 fn a_directory_of_single_files_is_a_store() {
     let test = "a_directory_of_single_files_is_a_store";
@@ -130,7 +130,7 @@ fn a_directory_of_single_files_is_a_store() {
     home.login("carl");
     let output = send_with_stores(&home, &[("ssl/certs/README", &good), ("ssl/certs/old.pem~", &good)]);
     assert_kept_again(&home, &output);
-    // One damaged file spoils no other one.
+    // A damaged file leaves the others usable.
     home.queue().end_waits();
     let output = send_with_stores(&home, &[("ssl/certs/0.crt", &cut(&other)), ("ssl/certs/1.crt", &good)]);
     output.exits(0).says("cannot read 1 of the certificates in /etc/ssl/certs, the first at /etc/ssl/certs/0.crt:1;");
@@ -143,9 +143,9 @@ fn assert_kept_again(home: &Home, output: &Output) {
 }
 
 #[test]
-fn one_file_holds_a_private_authority_and_public_ones_and_may_be_a_directory_or_in_der() {
+fn ca_file_takes_private_and_public_authorities_a_directory_and_der() {
     if !is_possible() {
-        let test = "one_file_holds_a_private_authority_and_public_ones_and_may_be_a_directory_or_in_der";
+        let test = "ca_file_takes_private_and_public_authorities_a_directory_and_der";
         return support::skip(test, "needs nginx and openssl");
     }
     let home = Home::as_installed("");
@@ -179,9 +179,9 @@ fn one_file_holds_a_private_authority_and_public_ones_and_may_be_a_directory_or_
 }
 
 #[test]
-fn a_server_must_send_its_intermediate_certificates_and_a_trusted_authority_may_be_old() {
+fn a_server_must_send_its_intermediate_certificates_but_a_trusted_authority_may_have_expired() {
     if !is_possible() {
-        let test = "a_server_must_send_its_intermediate_certificates_and_a_trusted_authority_may_be_old";
+        let test = "a_server_must_send_its_intermediate_certificates_but_a_trusted_authority_may_have_expired";
         return support::skip(test, "needs nginx and openssl");
     }
     let home = Home::as_installed("");
@@ -199,7 +199,7 @@ fn a_server_must_send_its_intermediate_certificates_and_a_trusted_authority_may_
     output.says("or make the server send its intermediate certificates");
     home.configure(&ntfy("localhost", nginx.ports[1], &trusting(&root)));
     home.send().succeeds();
-    // What is trusted is the key; an old store's authorities have often been renewed with the same one.
+    // Only the key counts: authorities in an old store have often been renewed with the same one.
     home.login("ben");
     home.configure(&ntfy("localhost", nginx.ports[2], &trusting(&old)));
     home.send().succeeds();

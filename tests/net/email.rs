@@ -1,4 +1,4 @@
-//! Mail to a server that others wrote: what its parser makes of our messages, and what it refuses.
+//! Mail to a server that others wrote: how its parser reads our messages, and what it refuses.
 
 use std::fs;
 use std::io::{self, Write};
@@ -11,12 +11,9 @@ use crate::support::home::Home;
 use crate::support::outcome::Outcome;
 use crate::support::server::Server;
 use crate::support::skip;
-use crate::support::smtp::{Smtpd, email, is_possible};
+use crate::support::smtp::{LOGIN, Smtpd, email, is_possible};
 
-/// The password that the server knows, which isn't ASCII.
-const LOGIN: &str = "user = \"amanda@host.example\"\npassword = \"pass wörd\"\n";
-
-/// A host, and a server that behaves as these words say, without TLS.
+/// Makes a host, and a server without TLS that behaves as these words say.
 fn scene(words: &[&str], settings: &str) -> (Home, Smtpd) {
     let home = Home::new("");
     let server = Smtpd::start(&home, words);
@@ -30,9 +27,9 @@ fn waits(home: &Home) -> bool {
 }
 
 #[test]
-fn a_mail_has_the_notices_and_headers_that_a_parser_reads_without_a_defect() {
+fn a_parser_reads_notices_and_headers_of_a_mail_without_a_defect() {
     if !is_possible() {
-        return skip("a_mail_has_the_notices_and_headers_that_a_parser_reads_without_a_defect", "needs aiosmtpd");
+        return skip("a_parser_reads_notices_and_headers_of_a_mail_without_a_defect", "needs aiosmtpd");
     }
     let (home, server) = scene(&[], "");
     home.login("Zoë שרת 王");
@@ -56,7 +53,7 @@ fn a_mail_has_the_notices_and_headers_that_a_parser_reads_without_a_defect() {
     assert_eq!(server.mails().len(), 1);
 }
 
-/// The names of the headers that every mail has.
+/// The headers of every mail.
 const HEADERS: [&str; 9] = [
     "Date",
     "From",
@@ -71,9 +68,9 @@ const HEADERS: [&str; 9] = [
 
 /// P3
 #[test]
-fn nothing_that_a_stranger_chooses_is_a_header_an_address_or_an_end() {
+fn no_name_of_a_stranger_becomes_a_header_an_address_or_the_end_of_a_mail() {
     if !is_possible() {
-        return skip("nothing_that_a_stranger_chooses_is_a_header_an_address_or_an_end", "needs aiosmtpd");
+        return skip("no_name_of_a_stranger_becomes_a_header_an_address_or_the_end_of_a_mail", "needs aiosmtpd");
     }
     let long = "x".repeat(400);
     for user in [
@@ -131,12 +128,12 @@ fn a_mail_goes_through_the_proxy_and_no_name_is_looked_up_here() {
 
 /// P2, P4
 #[test]
-fn each_refusal_keeps_everything_and_says_to_what_and_the_remedy() {
+fn each_refusal_keeps_everything_and_the_error_names_the_command_and_the_remedy() {
     if !is_possible() {
-        return skip("each_refusal_keeps_everything_and_says_to_what_and_the_remedy", "needs aiosmtpd");
+        return skip("each_refusal_keeps_everything_and_the_error_names_the_command_and_the_remedy", "needs aiosmtpd");
     }
     let wrong = LOGIN.replace("wörd", "s3cret");
-    for (words, settings, said) in [
+    for (words, settings, expected) in [
         (
             &["auth=PLAIN"][..],
             wrong.as_str(),
@@ -170,15 +167,15 @@ fn each_refusal_keeps_everything_and_says_to_what_and_the_remedy() {
     ] {
         let (home, _server) = scene(words, settings);
         let output = home.send();
-        output.when(said).fails().says(&format!("email: {said}")).says("everything is kept");
+        output.when(expected).fails().says(&format!("email: {expected}")).says("everything is kept");
         assert!(!output.stderr().contains("s3cret") && waits(&home), "{output:?}");
     }
 }
 
 /// P4
 #[test]
-fn a_mail_that_the_server_calls_wrong_becomes_a_dead_letter_and_the_others_arrive() {
-    let test = "a_mail_that_the_server_calls_wrong_becomes_a_dead_letter_and_the_others_arrive";
+fn a_mail_rejected_for_its_content_becomes_a_dead_letter_and_the_others_arrive() {
+    let test = "a_mail_rejected_for_its_content_becomes_a_dead_letter_and_the_others_arrive";
     if !is_possible() {
         return skip(test, "needs aiosmtpd");
     }
@@ -188,14 +185,14 @@ fn a_mail_that_the_server_calls_wrong_becomes_a_dead_letter_and_the_others_arriv
     home.send().fails().says("email rejects an event, which becomes a dead letter: SMTP 554 to the message: 5.6.0");
     assert!(home.status().starts_with("email: 0 waiting, 1 dead"), "{}", home.status());
     let taken: Vec<Value> = server.mails().into_iter().filter(|mail| mail["taken"] == true).collect();
-    assert_eq!(taken.len(), 3, "amanda, bob, and the dead letter: {taken:?}");
+    assert_eq!(taken.len(), 3, "not amanda, bob and the note on the dead letter: {taken:?}");
 }
 
 /// P2
 #[test]
-fn a_server_may_take_longer_over_a_mail_than_over_anything_else() {
+fn a_server_may_take_longer_for_a_mail_than_for_a_command() {
     if !is_possible() {
-        return skip("a_server_may_take_longer_over_a_mail_than_over_anything_else", "needs aiosmtpd");
+        return skip("a_server_may_take_longer_for_a_mail_than_for_a_command", "needs aiosmtpd");
     }
     let (home, server) = scene(&["slow=3"], "");
     let config = fs::read_to_string(home.at("config.toml")).expect("a configuration");
@@ -206,8 +203,8 @@ fn a_server_may_take_longer_over_a_mail_than_over_anything_else() {
 
 /// P2
 #[test]
-fn after_a_lost_answer_and_one_more_event_both_are_there_and_the_same_mail_has_the_same_id() {
-    let test = "after_a_lost_answer_and_one_more_event_both_are_there_and_the_same_mail_has_the_same_id";
+fn a_mail_without_an_answer_is_repeated_with_the_same_id_and_no_event_is_lost() {
+    let test = "a_mail_without_an_answer_is_repeated_with_the_same_id_and_no_event_is_lost";
     if !is_possible() {
         return skip(test, "needs aiosmtpd");
     }
@@ -228,7 +225,7 @@ fn after_a_lost_answer_and_one_more_event_both_are_there_and_the_same_mail_has_t
 }
 
 #[test]
-fn check_warns_of_mail_that_crosses_the_internet_in_clear() {
+fn check_warns_of_mail_that_crosses_the_internet_unencrypted() {
     let home = Home::new(&email("server = \"mail.example.com\"\ntls = \"none\"", ""));
     let output = home.run(&["check"]);
     output.prints("configuration: notification.email: its mail crosses the internet without TLS");
@@ -236,9 +233,9 @@ fn check_warns_of_mail_that_crosses_the_internet_in_clear() {
 }
 
 #[test]
-fn check_asks_whether_a_mail_would_be_taken_and_test_sends_one() {
+fn check_asks_whether_the_server_would_accept_a_mail_and_test_sends_one() {
     if !is_possible() {
-        return skip("check_asks_whether_a_mail_would_be_taken_and_test_sends_one", "needs aiosmtpd");
+        return skip("check_asks_whether_the_server_would_accept_a_mail_and_test_sends_one", "needs aiosmtpd");
     }
     let (home, server) = scene(&["to=550 5.1.1 unknown"], "");
     home.run(&["check", "--network"]).exits(1).prints("network: email: SMTP 550 to RCPT TO:<bob@host.example>: 5.1.1");
@@ -251,6 +248,6 @@ fn check_asks_whether_a_mail_would_be_taken_and_test_sends_one() {
         .exits(0)
         .prints("email: the mail was accepted for amanda@host.example: 2.0.0 Ok: queued as 4711");
     let mails = server.mails();
-    assert_eq!(mails.len(), 1, "only `test` has sent one");
+    assert_eq!(mails.len(), 1, "`check` has sent a mail too");
     assert!(mails[0]["body"].as_str().is_some_and(|body| body.contains("this is a test; nobody logged in")));
 }

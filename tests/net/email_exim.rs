@@ -1,5 +1,5 @@
-//! Exim, unpacked from Debian's package: as the server that wants TLS and a log-in, and as this host's sendmail, which
-//! is set-user-ID root and starts processes of its own. And msmtp, which takes sendmail's place on small hosts.
+//! Exim from Debian's package, as a server that wants TLS and a log-in, and as this host's sendmail, which is
+//! set-user-ID root and starts processes. And msmtp, which replaces sendmail on small hosts.
 
 use std::fs::{self, Permissions};
 use std::net::{TcpListener, TcpStream};
@@ -14,10 +14,10 @@ use crate::support::smtp::{Smtpd, email, is_possible};
 use crate::support::tls::{Authority, END, PAST, Process, trusting};
 use crate::support::{has, has_mount_namespaces, skip, tools, wait_for};
 
-/// The number of a user that Exim is built for, which need not exist outside of the test.
+/// The user id that Exim runs as. It need not exist on this machine.
 const EXIM: u32 = 64_999;
 
-/// What every Exim here has: all mail goes into one file.
+/// Exim's configuration: all mail goes into one file.
 const DELIVERY: &str = "
 begin acl
 rcpt:
@@ -45,7 +45,7 @@ login:
   server_condition = ${if and {{eq {$auth1}{amanda}}{eq {$auth2}{right}}}}
 ";
 
-/// Files and programs that a mount namespace lays over the host's /etc and /usr.
+/// Files and programs that a mount namespace puts over the host's /etc and /usr.
 struct Over<'a>(&'a Home);
 
 impl Over<'_> {
@@ -71,7 +71,7 @@ impl Over<'_> {
         Over(home)
     }
 
-    /// A line of shell that mounts them, and what tests/setup.sh has unpacked.
+    /// Returns a line of shell that mounts them and the packages that tests/setup.sh unpacked.
     fn mount(&self) -> String {
         let (root, tools) = (self.0.0.display(), format!("{}/usr", tools::TOOLS));
         let unpacked = if Path::new(&tools).is_dir() { format!(":{tools}") } else { String::new() };
@@ -81,7 +81,7 @@ impl Over<'_> {
         )
     }
 
-    /// Puts a program into the place of sendmail.
+    /// Installs a program as sendmail.
     fn sendmail(&self, program: &str, mode: u32) {
         let path = self.0.at("usr/sbin").join(program);
         fs::copy(tools::find(program).expect("it is there"), &path).expect("a copy");
@@ -93,18 +93,18 @@ impl Over<'_> {
         self.0.command_in_own_dev(&self.mount(), &["send"]).output().expect("unshare starts")
     }
 
-    /// What Exim says of its work.
+    /// Returns Exim's log.
     fn log(&self) -> String {
         fs::read_to_string(self.0.at("exim/log/mainlog")).unwrap_or_default()
     }
 
-    /// The mails that were delivered.
+    /// Returns the delivered mails.
     fn mails(&self) -> String {
         fs::read_to_string(self.0.at("exim/box")).unwrap_or_default()
     }
 }
 
-/// Says why not, if not.
+/// Returns the reason why a test with this program can't run, if there is one.
 fn lacks(program: &str) -> Option<String> {
     let is_there = has_mount_namespaces() && has(program) && {
         let mount = "mount -t overlay -o lowerdir=/usr/bin:/usr/lib usr /usr";
@@ -123,8 +123,8 @@ fn exim(home: &Home, over: &Over<'_>) -> Process {
 
 /// P7
 #[test]
-fn exim_takes_mail_after_starttls_or_over_tls_and_from_nobody_else() {
-    let test = "exim_takes_mail_after_starttls_or_over_tls_and_from_nobody_else";
+fn exim_accepts_mail_over_starttls_and_tls_from_nobody_without_the_password() {
+    let test = "exim_accepts_mail_over_starttls_and_tls_from_nobody_without_the_password";
     if let Some(why) = lacks("exim4").or_else(|| lacks("openssl")) {
         return skip(test, &why);
     }
@@ -165,7 +165,7 @@ fn exim_takes_mail_after_starttls_or_over_tls_and_from_nobody_else() {
     send(starttls + &login("right")).succeeds();
     home.login("bob");
     send(format!("server = \"smtps://localhost:{tls}\"\n{}", login("right"))).succeeds();
-    // Two receivers each.
+    // Two mails to two receivers each.
     assert!(wait_for(|| over.mails().matches("\nSubject: ").count() == 4), "{}", over.mails());
     let mails = over.mails();
     assert!(mails.contains("\n'Zo=C3=AB' (192.0.2.7) logged in") && mails.contains("\n'bob' (192.0.2.7)"), "{mails}");
@@ -173,15 +173,15 @@ fn exim_takes_mail_after_starttls_or_over_tls_and_from_nobody_else() {
 
 /// P5
 #[test]
-fn exims_sendmail_takes_a_mail_from_the_service_user() {
-    let test = "exims_sendmail_takes_a_mail_from_the_service_user";
+fn exims_sendmail_accepts_a_mail_from_the_service_user() {
+    let test = "exims_sendmail_accepts_a_mail_from_the_service_user";
     if let Some(why) = lacks("exim4") {
         return skip(test, &why);
     }
     let settings = "[notification]\nservice = \"email\"\n[notification.email]\nsendmail = true\n\
                     from = \"router@host.example\"\nto = [\"root\", \"amanda@host.example\"]\n";
     let home = Home::of_service(&settings.replace("true", "\"/usr/sbin/ssn-missing\""));
-    // With /dev/null, which Exim needs.
+    // Exim needs /dev/null.
     let _syslog = Syslog::listen(&home);
     let over = Over::new(&home, "");
     home.login("Zoë");
@@ -193,15 +193,15 @@ fn exims_sendmail_takes_a_mail_from_the_service_user() {
     let mails = over.mails();
     assert!(mails.contains("\nMessage-ID: <") && mails.contains("\n'Zo=C3=AB' (192.0.2.7) logged in"), "{mails}");
     assert!(mails.contains("\nTo: root@mail.example,\n amanda@host.example\n"), "{mails}");
-    // What others can write in is not run.
+    // A program in a directory that others can write to is not run.
     fs::set_permissions(home.at("usr/sbin"), Permissions::from_mode(0o777)).expect("it is ours");
     home.login("bob");
     over.send().fails().says("email: /usr/sbin/sendmail is not run, because users other than root can change it");
 }
 
 #[test]
-fn msmtp_in_the_place_of_sendmail_takes_a_mail_and_its_status_says_what_is_wrong() {
-    let test = "msmtp_in_the_place_of_sendmail_takes_a_mail_and_its_status_says_what_is_wrong";
+fn msmtp_as_sendmail_accepts_a_mail_and_its_errors_are_reported() {
+    let test = "msmtp_as_sendmail_accepts_a_mail_and_its_errors_are_reported";
     if let Some(why) = lacks("msmtp") {
         return skip(test, &why);
     }
@@ -209,7 +209,8 @@ fn msmtp_in_the_place_of_sendmail_takes_a_mail_and_its_status_says_what_is_wrong
         return skip(test, "needs aiosmtpd");
     }
     let home = Home::of_service(
-        "[notification]\nservice = \"email\"\n[notification.email]\nsendmail = \"/usr/sbin/msmtp\"\nto = \"amanda@host.example\"\n",
+        "[notification]\nservice = \"email\"\n[notification.email]\nsendmail = \"/usr/sbin/msmtp\"\n\
+         to = \"amanda@host.example\"\n",
     );
     let server = Smtpd::start(&home, &[]);
     let over = Over::new(&home, "");
@@ -233,15 +234,15 @@ fn msmtp_in_the_place_of_sendmail_takes_a_mail_and_its_status_says_what_is_wrong
 
 /// P8
 #[test]
-fn a_sendmail_that_may_not_be_killed_is_left_behind() {
-    let test = "a_sendmail_that_may_not_be_killed_is_left_behind";
+fn a_sendmail_that_cannot_be_killed_is_left_behind() {
+    let test = "a_sendmail_that_cannot_be_killed_is_left_behind";
     if let Some(why) = lacks("gcc") {
         return skip(test, &why);
     }
     let home =
         Home::of_service("[notification]\nservice = \"email\"\n[notification.email]\nsendmail = true\nto = \"root\"\n");
     let over = Over::new(&home, "");
-    // Set-user-ID root, and then root altogether: the service user's signals don't reach it. It ends by itself.
+    // It becomes root with all its ids, so that the service user can't signal it. It ends by itself.
     let path = home.at("usr/sbin/sendmail");
     let source = "#include <unistd.h>\nint main(void) { alarm(55); setuid(0); for (;;) pause(); }\n";
     fs::write(home.at("sendmail.c"), source).expect("a file");

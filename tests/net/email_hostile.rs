@@ -1,4 +1,4 @@
-//! Mail servers that misbehave, and somebody on the way: no password is sent, nothing is believed, nothing hangs.
+//! Mail servers that misbehave, and attackers on the way: no password leaks, and nothing hangs.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -10,45 +10,45 @@ use crate::support::home::Home;
 use crate::support::outcome::Outcome;
 use crate::support::smtp::email;
 
-/// What `printf '\0amanda\0s3cret-word' | base64` says.
+/// The output of `printf '\0amanda\0s3cret-word' | base64`.
 const PLAIN: &str = "AGFtYW5kYQBzM2NyZXQtd29yZA==";
 
-/// Plays one conversation: each row is what the client must begin its next line with, and what is answered. Then it
-/// waits for the client to go. Everything that the client said comes out.
+/// Plays one conversation. Each row has the beginning of the client's next line, and the answer. Returns the port
+/// and, once the client has gone, everything that it said.
 fn play(script: &'static [(&'static str, &'static [u8])]) -> (u16, Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port");
     let port = listener.local_addr().expect("it is bound").port();
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
         let (stream, _) = listener.accept().expect("a connection");
-        let mut said = String::new();
+        let mut text = String::new();
         let mut reader = BufReader::new(stream.try_clone().expect("a socket"));
         for (expected, answer) in script {
-            if !expected.is_empty() && !heard(&mut reader, &mut said, expected) {
+            if !expected.is_empty() && !heard(&mut reader, &mut text, expected) {
                 break;
             }
             if (&stream).write_all(answer).is_err() {
                 break;
             }
         }
-        while heard(&mut reader, &mut said, "") {}
-        let _ = sender.send(said);
+        while heard(&mut reader, &mut text, "") {}
+        let _ = sender.send(text);
     });
     (port, receiver)
 }
 
-/// Reads a line, and says whether it begins as expected.
-fn heard(reader: &mut BufReader<TcpStream>, said: &mut String, expected: &str) -> bool {
+/// Reads a line into `received`. Returns whether it begins as expected.
+fn heard(reader: &mut BufReader<TcpStream>, received: &mut String, expected: &str) -> bool {
     let mut line = Vec::new();
     let length = reader.read_until(b'\n', &mut line).unwrap_or(0);
     let line = String::from_utf8_lossy(&line);
-    said.push_str(&line);
+    received.push_str(&line);
     length > 0 && line.starts_with(expected)
 }
 
-/// Sends one notice to a server that plays this script; returns what is said of it, and what the client said.
+/// Sends one notice to a server that plays this script. Returns our messages, what the client said, and the time.
 fn send(script: &'static [(&'static str, &'static [u8])], settings: &str) -> (String, String, Duration) {
-    let (port, said) = play(script);
+    let (port, received) = play(script);
     let home = Home::as_installed("");
     let settings = format!("server = \"127.0.0.1:{port}\"\n{settings}");
     home.configure(&email(&settings, "").replace("timeout = 5", "timeout = 2"));
@@ -58,7 +58,7 @@ fn send(script: &'static [(&'static str, &'static [u8])], settings: &str) -> (St
     let took = start.elapsed();
     output.fails().says("everything is kept");
     assert!(home.status().starts_with("email: 1 waiting, 0 dead"), "{}", home.status());
-    (output.stderr(), said.recv_timeout(Duration::from_secs(20)).expect("the client has gone"), took)
+    (output.stderr(), received.recv_timeout(Duration::from_secs(20)).expect("the client has gone"), took)
 }
 
 const LOGIN: &str = "user = \"amanda\"\npassword = \"s3cret-word\"\n";
@@ -66,7 +66,7 @@ const LOGIN: &str = "user = \"amanda\"\npassword = \"s3cret-word\"\n";
 /// P7
 #[cfg(feature = "tls")]
 #[test]
-fn nobody_on_the_way_can_take_tls_away_or_put_words_before_it() {
+fn an_attacker_on_the_way_can_neither_strip_tls_nor_inject_replies_before_it() {
     let hello: &[u8] = b"250-mail.example\r\n250-AUTH PLAIN LOGIN\r\n250 STARTTLS\r\n";
     let stripped: &'static [(&str, &[u8])] =
         &[("", b"220 mail.example\r\n"), ("EHLO ", b"250-mail.example\r\n250-AUTH PLAIN LOGIN\r\n250 XXXXXXXA\r\n")];
@@ -88,28 +88,28 @@ fn nobody_on_the_way_can_take_tls_away_or_put_words_before_it() {
         (injected, "somebody in between injected a reply before TLS, so nothing was sent"),
         (early, "the server sent an unexpected reply"),
     ] {
-        let (stderr, said, _) = send(script, &format!("tls = \"starttls\"\n{LOGIN}"));
+        let (stderr, received, _) = send(script, &format!("tls = \"starttls\"\n{LOGIN}"));
         assert!(stderr.contains(&format!("email: {why}")), "{stderr}");
-        assert!(!said.contains("AUTH") && !said.contains(PLAIN) && !said.contains("MAIL"), "{said}");
-        assert!(!said.contains("amanda"), "{said}");
+        assert!(!received.contains("AUTH") && !received.contains(PLAIN) && !received.contains("MAIL"), "{received}");
+        assert!(!received.contains("amanda"), "{received}");
     }
 }
 
 #[cfg(feature = "tls")]
 #[test]
-fn a_port_that_begins_without_tls_is_named_as_the_cause() {
-    let (stderr, said, _) = send(&[("", b"220 mail.example\r\n")], &format!("tls = \"implicit\"\n{LOGIN}"));
+fn a_port_without_implicit_tls_is_named_as_the_cause() {
+    let (stderr, received, _) = send(&[("", b"220 mail.example\r\n")], &format!("tls = \"implicit\"\n{LOGIN}"));
     assert!(
         stderr.contains("does not speak TLS on this port: correct the port, or set tls = \"starttls\""),
         "{stderr}"
     );
-    assert!(!said.contains("EHLO"), "{said}");
+    assert!(!received.contains("EHLO"), "{received}");
 }
 
 /// P8
 #[test]
-fn a_server_that_sends_a_byte_now_and_then_is_left_in_time() {
-    // Once digits of a reply, once a TLS record that says it is long.
+fn a_server_that_sends_a_byte_now_and_then_times_out() {
+    // Digits of a reply, or a TLS record that announces a long body.
     let rows: &[(&str, &'static [u8])] = &[("none", b"2"), ("implicit", b"\x16\x03\x03\x40\x00")];
     for (tls, first) in rows.iter().take(if cfg!(feature = "tls") { 2 } else { 1 }) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port");
@@ -135,7 +135,7 @@ fn a_server_that_sends_a_byte_now_and_then_is_left_in_time() {
 
 /// P8
 #[test]
-fn a_server_that_is_silent_endless_or_something_else_is_left_in_time_and_in_words() {
+fn silent_endless_and_other_than_smtp_servers_are_given_up_in_time_with_the_cause() {
     let hello: (&str, &[u8]) = ("EHLO ", b"250 mail.example\r\n");
     let greeting: (&str, &[u8]) = ("", b"220 mail.example\r\n");
     let leak = |script: &[(&'static str, &'static [u8])]| -> &'static [(&'static str, &'static [u8])] {
@@ -192,8 +192,8 @@ fn a_server_that_is_silent_endless_or_something_else_is_left_in_time_and_in_word
 
 /// P7
 #[test]
-fn what_the_server_repeats_of_the_password_is_not_shown() {
-    let (stderr, said, _) = send(
+fn a_password_that_the_server_repeats_is_not_shown() {
+    let (stderr, received, _) = send(
         &[
             ("", b"220 mail.example\r\n"),
             ("EHLO ", b"250-mail.example\r\n250 AUTH=PLAIN\r\n"),
@@ -201,6 +201,6 @@ fn what_the_server_repeats_of_the_password_is_not_shown() {
         ],
         LOGIN,
     );
-    assert!(said.contains(PLAIN), "{said}");
+    assert!(received.contains(PLAIN), "{received}");
     assert!(stderr.contains("email: SMTP 501 to AUTH: bad: … … …; it does not accept"), "{stderr}");
 }

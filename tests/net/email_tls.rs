@@ -1,15 +1,12 @@
-//! Mail over TLS, from the start or after a command, to a server that others wrote.
+//! Mail over implicit TLS and STARTTLS to a server that others wrote.
 
 use serde_json::{Value, json};
 
 use crate::support::home::Home;
 use crate::support::outcome::Outcome;
-use crate::support::smtp::{Smtpd, email, is_possible};
+use crate::support::smtp::{LOGIN, Smtpd, email, is_possible};
 use crate::support::tls::{Authority, END, PAST, trusting};
 use crate::support::{has, skip};
-
-/// The password that the server knows, which isn't ASCII.
-const LOGIN: &str = "user = \"amanda@host.example\"\npassword = \"pass wörd\"\n";
 
 fn tls_scene(words: &[&str], settings: &str) -> (Home, Authority, Smtpd) {
     let home = Home::as_installed("");
@@ -24,8 +21,8 @@ fn tls_scene(words: &[&str], settings: &str) -> (Home, Authority, Smtpd) {
 
 /// P7
 #[test]
-fn a_mail_goes_over_tls_from_the_start_or_after_a_command_and_either_way_to_log_in_is_known() {
-    let test = "a_mail_goes_over_tls_from_the_start_or_after_a_command_and_either_way_to_log_in_is_known";
+fn mail_works_over_implicit_tls_and_starttls_and_with_both_ways_to_log_in() {
+    let test = "mail_works_over_implicit_tls_and_starttls_and_with_both_ways_to_log_in";
     if !is_possible() || !has("openssl") {
         return skip(test, "needs aiosmtpd and openssl");
     }
@@ -45,9 +42,9 @@ fn a_mail_goes_over_tls_from_the_start_or_after_a_command_and_either_way_to_log_
 }
 
 #[test]
-fn a_name_and_a_password_may_stand_in_the_address() {
+fn name_and_password_may_be_in_the_address() {
     if !is_possible() || !has("openssl") {
-        return skip("a_name_and_a_password_may_stand_in_the_address", "needs aiosmtpd and openssl");
+        return skip("name_and_password_may_be_in_the_address", "needs aiosmtpd and openssl");
     }
     let (home, _authority, server) = tls_scene(
         &["implicit", "auth=PLAIN"],
@@ -59,9 +56,9 @@ fn a_name_and_a_password_may_stand_in_the_address() {
 
 /// P7
 #[test]
-fn a_server_that_nobody_vouches_for_gets_no_password() {
+fn a_server_with_an_invalid_certificate_gets_no_password() {
     if !is_possible() || !has("openssl") {
-        return skip("a_server_that_nobody_vouches_for_gets_no_password", "needs aiosmtpd and openssl");
+        return skip("a_server_with_an_invalid_certificate_gets_no_password", "needs aiosmtpd and openssl");
     }
     for (words, settings) in [
         (&["implicit", "auth=PLAIN"][..], "server = \"smtps://127.0.0.1:PORT\"\n"),

@@ -1,4 +1,4 @@
-//! The connection to a service: bytes on the wire, hostile servers, names and TLS.
+//! The connection to a service: bytes on the wire, hostile servers, names, proxies, mail and TLS.
 
 #[cfg(feature = "tls")]
 mod algorithms;

@@ -1,5 +1,5 @@
-//! What an operator reads when a setting is wrong, against a real nginx: what was asked, the cause and the remedy. The
-//! event is kept each time.
+//! The errors that an operator reads when a setting is wrong, with a real nginx: request, cause and remedy. The event
+//! is kept each time.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -14,19 +14,19 @@ use crate::support::tls::{Authority, END, Nginx, PAST, Pair, Process, is_possibl
 use crate::support::wait_for;
 use crate::tls::GOOD;
 
-/// How a target reaches a server, what stands in that server's block, and what is said.
+/// How a target reaches a server, the server's block in nginx.conf, and the error.
 struct Row {
     scheme: &'static str,
     token: &'static str,
     block: String,
-    said: &'static str,
+    expected: &'static str,
 }
 
-fn row(scheme: &'static str, block: &str, said: &'static str) -> Row {
-    Row { scheme, token: "", block: block.into(), said }
+fn row(scheme: &'static str, block: &str, expected: &'static str) -> Row {
+    Row { scheme, token: "", block: block.into(), expected }
 }
 
-/// `TLS` stands for what makes a server speak it, `ROOT` for the test's directory.
+/// `TLS` stands for nginx's TLS settings, `ROOT` for the test's directory.
 fn rows(upstream: u16, silent: u16) -> Vec<Row> {
     let well = format!("location / {{ proxy_pass http://127.0.0.1:{upstream}; }}");
     let with = |settings: &str| format!("{settings} {well}");
@@ -103,8 +103,8 @@ fn rows(upstream: u16, silent: u16) -> Vec<Row> {
 
 /// P2, P4, P7
 #[test]
-fn what_a_real_nginx_refuses_is_said_with_what_was_asked_the_cause_and_the_remedy() {
-    let test = "what_a_real_nginx_refuses_is_said_with_what_was_asked_the_cause_and_the_remedy";
+fn errors_from_a_real_nginx_are_reported_with_request_cause_and_remedy() {
+    let test = "errors_from_a_real_nginx_are_reported_with_request_cause_and_remedy";
     if !is_possible() {
         return support::skip(test, "needs nginx and openssl");
     }
@@ -129,7 +129,7 @@ fn what_a_real_nginx_refuses_is_said_with_what_was_asked_the_cause_and_the_remed
     home.login("amanda");
     for (row, port) in rows.iter().zip(&ports) {
         assert!(wait_for(|| TcpStream::connect(("127.0.0.1", *port)).is_ok()), "nginx listens");
-        let Row { scheme, token, said, .. } = row;
+        let Row { scheme, token, expected, .. } = row;
         home.configure(&format!(
             "[network]\ntimeout = 2\n{}\n[notification]\nservice = \"ntfy\"\n[notification.ntfy]\n\
              topic_url = \"{scheme}://localhost:{port}/mytopic\"\ntoken = \"{token}\"\n",
@@ -137,14 +137,14 @@ fn what_a_real_nginx_refuses_is_said_with_what_was_asked_the_cause_and_the_remed
         ));
         let output = home.send();
         home.queue().forget_failures();
-        output.fails().says(&said.replace("HOST", &format!("localhost:{port}")));
+        output.fails().says(&expected.replace("HOST", &format!("localhost:{port}")));
         output.says("; everything is kept, and tried again in ");
         assert!(!["wr0ng", "mytopic"].iter().any(|secret| output.stderr().contains(secret)), "{output:?}");
         let status = home.status();
-        assert!(status.starts_with("ntfy: 1 waiting, 0 dead"), "{said}: {status}");
+        assert!(status.starts_with("ntfy: 1 waiting, 0 dead"), "{expected}: {status}");
     }
-    assert_eq!(upstream.requests().len(), 0, "nothing got through");
-    // The way that the remedy says works.
+    assert_eq!(upstream.requests().len(), 0, "a request got through");
+    // The remedy works.
     let locked = rows.iter().position(|row| row.token == "anna:wr0ng").expect("it is there");
     home.configure(&format!(
         "[notification]\nservice = \"ntfy\"\n[notification.ntfy]\ntopic_url = \"http://localhost:{}/mytopic\"\n\
@@ -155,9 +155,9 @@ fn what_a_real_nginx_refuses_is_said_with_what_was_asked_the_cause_and_the_remed
     assert_eq!(upstream.requests().len(), 1);
 }
 
-/// A server that is strict about it ends the connection, where nginx has an answer of its own.
+/// A strict server ends the handshake; nginx answers with a page instead.
 #[test]
-fn a_client_certificate_that_a_handshake_wants_is_named() {
+fn a_server_that_wants_a_client_certificate_is_reported_as_such() {
     const SERVE: &str = "
 import socket, ssl, sys
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -174,11 +174,11 @@ except ssl.SSLError:
 ";
     if !is_possible() || !support::has("python3") {
         return support::skip(
-            "a_client_certificate_that_a_handshake_wants_is_named",
+            "a_server_that_wants_a_client_certificate_is_reported_as_such",
             "needs nginx, openssl and python3",
         );
     }
-    for (version, said) in [
+    for (version, expected) in [
         (
             "TLSv1_3",
             "TLS failed: the server wants a client certificate, which this program does not have: let this host in",
@@ -192,10 +192,10 @@ except ssl.SSLError:
         command.args(["-c", SERVE]).arg(certificate).arg(key).arg(&authority.pair.certificate).arg(version);
         let mut server = Process(command.stdout(Stdio::piped()).spawn().expect("python3 was there"));
         let mut port = String::new();
-        BufReader::new(server.0.stdout.take().expect("it is piped")).read_line(&mut port).expect("it says its port");
+        BufReader::new(server.0.stdout.take().expect("it is piped")).read_line(&mut port).expect("it prints its port");
         home.configure(&ntfy("localhost", port.trim().parse().expect("a number"), &trusting(&authority)));
         home.login("amanda");
-        home.send().fails().says(said);
+        home.send().fails().says(expected);
         assert!(home.status().starts_with("ntfy: 1 waiting, 0 dead"), "{}", home.status());
     }
 }

@@ -1,5 +1,5 @@
-//! Names and addresses: a service that has IPv6 only, a name that nobody knows, and a name server
-//! that never answers.
+//! Names and addresses: a service with only an IPv6 address, an unknown name, a name server that never answers, and
+//! addresses that refuse or drop packets.
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
@@ -14,22 +14,23 @@ use crate::support::outcome::Outcome;
 use crate::support::server::{Server, taken};
 use crate::support::{has_mount_namespaces, skip};
 
-/// A server on this address, or nothing where the host has no such address.
+/// Starts a server on this address, or returns `None` if the host doesn't have the address.
 fn server(address: &str) -> Option<Server> {
     let listener = TcpListener::bind((address, 0)).ok()?;
     Some(Server::on(listener, Arc::new(|_, _, stream| taken(stream))))
 }
 
-/// A host with one ntfy target and one login to tell of.
+/// Makes a host with one ntfy target and one pending login.
 fn home(origin: &str) -> Home {
     let home = Home::new(&format!(
-        "[network]\ntimeout = 1\n[notification]\nservice = \"ntfy\"\n[notification.ntfy]\ntopic_url = \"{origin}/mytopic\"\n"
+        "[network]\ntimeout = 1\n[notification]\nservice = \"ntfy\"\n[notification.ntfy]\n\
+         topic_url = \"{origin}/mytopic\"\n"
     ));
     home.login("amanda");
     home
 }
 
-/// Runs `send` where names are looked up in this file of hosts, and then asked of this name server.
+/// Runs `send` with this /etc/hosts and this name server.
 pub fn send_with_names(home: &Home, hosts: &str, name_server: Option<&str>) -> Output {
     let _syslog = Syslog::listen(home);
     let sources = if name_server.is_some() { "files dns" } else { "files" };
@@ -41,13 +42,15 @@ pub fn send_with_names(home: &Home, hosts: &str, name_server: Option<&str>) -> O
     }
     let root = home.0.display();
     let prepare = format!(
-        "for name in hosts resolv.conf nsswitch.conf; do [ ! -e /etc/$name ] || mount --bind {root}/$name /etc/$name; done"
+        "for name in hosts resolv.conf nsswitch.conf; do
+             [ ! -e /etc/$name ] || mount --bind {root}/$name /etc/$name
+         done"
     );
     home.command_in_own_dev(&prepare, &["send"]).output().expect("unshare starts")
 }
 
 #[test]
-fn an_ipv6_address_is_refused_with_what_helps() {
+fn an_ipv6_address_is_refused_with_the_remedy() {
     let home = home("http://localhost:8080");
     home.configure(
         "[notification]\nservice = \"ntfy\"\n[notification.ntfy]\ntopic_url = \"http://[::1]:8080/mytopic\"\n",
@@ -56,8 +59,8 @@ fn an_ipv6_address_is_refused_with_what_helps() {
 }
 
 #[test]
-fn a_name_that_has_ipv6_only_is_reached() {
-    let test = "a_name_that_has_ipv6_only_is_reached";
+fn a_name_with_only_an_ipv6_address_is_reached() {
+    let test = "a_name_with_only_an_ipv6_address_is_reached";
     if !has_mount_namespaces() {
         return skip(test, "needs root and mount namespaces");
     }
@@ -76,7 +79,7 @@ fn an_address_that_refuses_does_not_hide_the_next_one_of_the_name() {
     }
     let server = server("127.0.0.9").expect("a loopback port");
     let home = home(&format!("http://both.example:{}", server.port));
-    // The C library puts the first ones first: nearer to this host's own address.
+    // The C library prefers addresses close to the host's own, so it tries the first ones first.
     let hosts = "::1 both.example\n127.0.0.9 both.example\n127.0.0.1 both.example\n";
     send_with_names(&home, hosts, None).succeeds();
     assert_eq!(server.requests().len(), 1);
@@ -84,16 +87,16 @@ fn an_address_that_refuses_does_not_hide_the_next_one_of_the_name() {
 
 /// P2
 #[test]
-fn a_name_that_nobody_knows_keeps_the_event() {
+fn an_unknown_name_keeps_the_event() {
     if !has_mount_namespaces() {
         let why = "needs root and mount namespaces";
-        return skip("a_name_that_nobody_knows_keeps_the_event", why);
+        return skip("an_unknown_name_keeps_the_event", why);
     }
     let home = home("http://nowhere.invalid:8080");
     let output = send_with_names(&home, "127.0.0.1 localhost\n", None);
     output.fails();
     assert!(output.stderr().starts_with("ssh-session-notifier: ntfy: "), "{output:?}");
-    // What the C library concludes differs.
+    // The C libraries report this differently.
     let is_known = ["no address for the name nowhere.invalid", "answer about the name nowhere.invalid"];
     assert!(is_known.iter().any(|words| output.stderr().contains(words)), "{output:?}");
     assert!(home.status().starts_with("ntfy: 1 waiting"));
@@ -101,8 +104,8 @@ fn a_name_that_nobody_knows_keeps_the_event() {
 
 /// P2, P4
 #[test]
-fn a_name_server_that_never_answers_is_left_in_time() {
-    let test = "a_name_server_that_never_answers_is_left_in_time";
+fn a_name_server_that_never_answers_times_out() {
+    let test = "a_name_server_that_never_answers_times_out";
     if !has_mount_namespaces() {
         return skip(test, "needs root and mount namespaces");
     }
@@ -118,10 +121,10 @@ fn a_name_server_that_never_answers_is_left_in_time() {
     let mut question = [0; 512];
     silent.set_nonblocking(true).expect("a socket can be non-blocking");
     let length = silent.recv(&mut question).expect("it was asked");
-    assert!(question[..length].windows(4).any(|part| part == b"ntfy"), "for this name");
+    assert!(question[..length].windows(4).any(|part| part == b"ntfy"), "it was asked for another name");
 }
 
-/// Sockets that make an address swallow whatever wants to connect: a listener whose queue is full.
+/// Makes an address drop new connections, with a listener whose queue is full. Keep the sockets.
 fn swallow(address: SocketAddr) -> Vec<Socket> {
     let socket = || Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     let listener = socket();
@@ -137,8 +140,8 @@ fn swallow(address: SocketAddr) -> Vec<Socket> {
 
 /// P4, P8
 #[test]
-fn addresses_that_swallow_packets_do_not_hide_the_one_that_answers() {
-    let test = "addresses_that_swallow_packets_do_not_hide_the_one_that_answers";
+fn addresses_that_drop_packets_do_not_hide_the_one_that_answers() {
+    let test = "addresses_that_drop_packets_do_not_hide_the_one_that_answers";
     if !has_mount_namespaces() {
         return skip(test, "needs root and mount namespaces");
     }
@@ -160,8 +163,8 @@ fn addresses_that_swallow_packets_do_not_hide_the_one_that_answers() {
 
 /// P8
 #[test]
-fn an_address_that_swallows_packets_is_named_in_the_error() {
-    let test = "an_address_that_swallows_packets_is_named_in_the_error";
+fn an_address_that_drops_packets_is_named_in_the_error() {
+    let test = "an_address_that_drops_packets_is_named_in_the_error";
     if !has_mount_namespaces() {
         return skip(test, "needs root and mount namespaces");
     }

@@ -1,4 +1,4 @@
-//! Real proxies, tinyproxy and squid: the only way out of a host, on which every packet is looked at.
+//! Real proxies, tinyproxy and squid, as the only way out of a host. The test looks at every packet.
 
 use std::fs;
 use std::net::TcpListener;
@@ -31,7 +31,7 @@ enum Kind {
     Squid,
 }
 
-/// What a proxy allows.
+/// The requests that a proxy allows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Rule {
     Everything,
@@ -65,12 +65,12 @@ impl Kind {
     }
 }
 
-/// A server on the same network as the proxy.
+/// Starts a server on the proxy's network.
 fn at_gateway() -> Server {
     Server::on(TcpListener::bind((GATEWAY, 0)).expect("its address"), Arc::new(|_, _, stream| taken(stream)))
 }
 
-/// A host that sends through the proxy as this user, to this address.
+/// Makes a host send through the proxy, as this user, to this address.
 fn configure(home: &Home, user: &str, origin: &str) {
     home.configure(&format!(
         "[network]\nproxy = \"http://{user}{GATEWAY}:{PORT}\"\ntimeout = 8\n[notification]\nservice = \"ntfy\"\n\
@@ -78,10 +78,10 @@ fn configure(home: &Home, user: &str, origin: &str) {
     ));
 }
 
-/// P4: names are the proxy's to look up, and no packet goes anywhere else.
+/// P4: the proxy looks names up, and no packet goes anywhere else.
 #[test]
-fn a_notice_goes_through_tinyproxy_and_squid_with_and_without_a_password_and_nothing_goes_past_them() {
-    let test = "a_notice_goes_through_tinyproxy_and_squid_with_and_without_a_password_and_nothing_goes_past_them";
+fn tinyproxy_and_squid_carry_a_notice_with_and_without_a_password_and_nothing_bypasses_them() {
+    let test = "tinyproxy_and_squid_carry_a_notice_with_and_without_a_password_and_nothing_bypasses_them";
     if !is_possible() {
         return skip(test, NEEDS);
     }
@@ -103,17 +103,17 @@ fn a_notice_goes_through_tinyproxy_and_squid_with_and_without_a_password_and_not
     }
 }
 
-/// P7: from end to end; what the proxy sees is TLS.
+/// P7: TLS goes from end to end.
 #[cfg(feature = "tls")]
 #[test]
-fn tls_goes_through_both_proxies_and_the_certificate_is_the_services_own() {
+fn tls_through_a_proxy_checks_the_services_own_certificate() {
     use crate::support::tls::{self, Authority, END, Nginx, PAST, trusting};
-    let test = "tls_goes_through_both_proxies_and_the_certificate_is_the_services_own";
+    let test = "tls_through_a_proxy_checks_the_services_own_certificate";
     if !is_possible() || !tls::is_possible() {
         return skip(test, &format!("{NEEDS}, and nginx"));
     }
     for kind in [Kind::Tinyproxy, Kind::Squid] {
-        for (names, said) in [("DNS:service.example", ""), ("DNS:proxy.example", "is not valid for its name")] {
+        for (names, error) in [("DNS:service.example", ""), ("DNS:proxy.example", "is not valid for its name")] {
             let home = Home::as_installed("");
             home.login("amanda");
             let authority = Authority::new(&home, "authority");
@@ -127,8 +127,8 @@ fn tls_goes_through_both_proxies_and_the_certificate_is_the_services_own() {
                 let network = format!("proxy = \"http://{GATEWAY}:{PORT}\"\n{}", trusting(&authority));
                 home.configure(&tls::ntfy("service.example", nginx.ports[0], &network));
                 let output = send_with_names(&home, "127.0.0.1 localhost\n", Some(GATEWAY));
-                output.when(format!("{kind:?}")).exits(i32::from(!said.is_empty())).says(said);
-                assert_eq!(server.requests().len(), usize::from(said.is_empty()));
+                output.when(format!("{kind:?}")).exits(i32::from(!error.is_empty())).says(error);
+                assert_eq!(server.requests().len(), usize::from(error.is_empty()));
                 assert_eq!(wire.sent_to(), [format!("{GATEWAY}:{PORT}")], "{kind:?}");
             });
         }
@@ -137,15 +137,15 @@ fn tls_goes_through_both_proxies_and_the_certificate_is_the_services_own() {
 
 /// P4, P7
 #[test]
-fn what_tinyproxy_and_squid_refuse_is_said_with_the_remedy_and_the_event_is_kept() {
-    let test = "what_tinyproxy_and_squid_refuse_is_said_with_the_remedy_and_the_event_is_kept";
+fn refusals_of_tinyproxy_and_squid_are_reported_with_the_remedy_and_keep_the_event() {
+    let test = "refusals_of_tinyproxy_and_squid_are_reported_with_the_remedy_and_keep_the_event";
     if !is_possible() {
         return skip(test, NEEDS);
     }
     let wants = "wants a name and a password (HTTP 407): set network.proxy to http://NAME:PASSWORD@HOST:PORT";
     let refuses = "does not accept the name and the password in network.proxy (HTTP 40";
     let forbids = "(HTTP 403): allow it in the proxy's settings";
-    for (rule, user, host, said) in [
+    for (rule, user, host, error) in [
         (Rule::WithPassword, "", "service.example:8080", wants),
         (Rule::WithPassword, "anna:wr0ng@", "service.example:8080", refuses),
         (Rule::OtherPorts, "", "service.example:8080", forbids),
@@ -161,7 +161,7 @@ fn what_tinyproxy_and_squid_refuse_is_said_with_the_remedy_and_the_event_is_kept
                     configure(&home, user, &format!("http://{host}"));
                     let output = send_with_names(&home, "127.0.0.1 localhost\n", Some(GATEWAY));
                     let case = output.when(format!("{kind:?} {rule:?}"));
-                    case.fails().says(&format!("ntfy: the proxy {GATEWAY}:{PORT} ")).says(said);
+                    case.fails().says(&format!("ntfy: the proxy {GATEWAY}:{PORT} ")).says(error);
                     assert!(!output.stderr().contains("wr0ng"), "{}", output.stderr());
                     assert_eq!(wire.sent_to(), [format!("{GATEWAY}:{PORT}")], "{kind:?}");
                     assert!(home.status().starts_with("ntfy: 1 waiting, 0 dead"), "{}", home.status());
@@ -171,10 +171,10 @@ fn what_tinyproxy_and_squid_refuse_is_said_with_the_remedy_and_the_event_is_kept
     }
 }
 
-/// P4: on this host itself, and where `proxy = false` says so; a dead proxy changes nothing there.
+/// P4: even if the proxy is dead.
 #[test]
-fn loopback_and_targets_without_the_proxy_are_reached_directly_and_others_never() {
-    let test = "loopback_and_targets_without_the_proxy_are_reached_directly_and_others_never";
+fn only_loopback_and_targets_without_the_proxy_are_reached_directly() {
+    let test = "only_loopback_and_targets_without_the_proxy_are_reached_directly";
     if !has_networks() {
         return skip(test, "needs root, iproute2 and network namespaces");
     }
@@ -203,10 +203,10 @@ fn loopback_and_targets_without_the_proxy_are_reached_directly_and_others_never(
     });
 }
 
-/// P4: our HTTP library then goes by itself, but never past a proxy.
+/// P4: without loopback there is no relay, so minreq connects by itself.
 #[test]
-fn a_host_without_loopback_sends_directly_but_never_past_its_proxy() {
-    let test = "a_host_without_loopback_sends_directly_but_never_past_its_proxy";
+fn a_host_without_loopback_sends_directly_but_never_bypasses_its_proxy() {
+    let test = "a_host_without_loopback_sends_directly_but_never_bypasses_its_proxy";
     if !has_networks() {
         return skip(test, "needs root, iproute2 and network namespaces");
     }
@@ -221,7 +221,7 @@ fn a_host_without_loopback_sends_directly_but_never_past_its_proxy() {
                 server.port
             )
         };
-        // It takes the CONNECT, and is never asked for more.
+        // The server gets a CONNECT and nothing else.
         home.configure(&target(&format!("proxy = \"http://{GATEWAY}:{}\"", server.port)));
         home.send().fails().says("ntfy: network.proxy needs this host's loopback interface (127.0.0.1), which is down");
         let requests = server.requests();

@@ -7,7 +7,7 @@ use crate::support::home::Home;
 use crate::support::outcome::Outcome;
 use crate::support::server::{Server, reply, taken};
 
-/// A host whose service has a name that nobody knows: only through this proxy can it be reached.
+/// Makes a host whose service has an unknown name, so that only this proxy can reach it.
 fn home(proxy: &str) -> Home {
     let home = Home::new(&format!(
         "[network]\nproxy = \"{proxy}\"\ntimeout = 3\n[notification]\nservice = \"ntfy\"\n\
@@ -17,7 +17,7 @@ fn home(proxy: &str) -> Home {
     home
 }
 
-/// Lets the connection through, and is the server at its other end itself.
+/// Plays the proxy, which accepts the connection, and the server behind it.
 fn tunnel(stream: &mut TcpStream) {
     let _ = stream.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n");
     let mut message = [0; 4096];
@@ -45,8 +45,8 @@ fn a_notice_goes_through_the_proxy_and_no_name_is_looked_up_here() {
 
 /// P4, P7
 #[test]
-fn what_a_proxy_refuses_is_said_in_its_own_words_without_the_password() {
-    for (status, said) in [
+fn a_refusal_of_the_proxy_is_reported_without_the_password() {
+    for (status, expected) in [
         (407, "does not accept the name and the password in network.proxy (HTTP 407)"),
         (403, "does not allow a connection to ntfy.invalid:80 (HTTP 403)"),
         (502, "cannot reach ntfy.invalid:80 itself (HTTP 502)"),
@@ -59,7 +59,7 @@ fn what_a_proxy_refuses_is_said_in_its_own_words_without_the_password() {
         });
         let home = home(&format!("http://anna:s3cret@127.0.0.1:{}", proxy.port));
         let output = home.send();
-        output.when(status).fails().says(&format!("ntfy: the proxy 127.0.0.1:{}", proxy.port)).says(said);
+        output.when(status).fails().says(&format!("ntfy: the proxy 127.0.0.1:{}", proxy.port)).says(expected);
         assert!(!output.stderr().contains("s3cret"), "{}", output.stderr());
     }
 }

@@ -1,5 +1,5 @@
-//! The relay between us and our HTTP library: a socket on loopback that any user of this host can reach, and bounds on
-//! what comes through it, for the heartbeat too.
+//! The relay between us and minreq: a loopback socket that any local user can reach, with limits on everything that
+//! passes through it.
 
 use std::fs;
 use std::io::Write;
@@ -16,7 +16,7 @@ use crate::support::outcome::Outcome;
 use crate::support::server::{Answer, Server, hold, reply, taken};
 use crate::support::{cost, inject, program, skip, wait_for};
 
-/// What one who wants to be in the way does with a connection.
+/// What an attacker does with a connection.
 #[derive(Clone, Copy, Debug)]
 enum Knock {
     Silent,
@@ -25,9 +25,9 @@ enum Knock {
     HangUp,
 }
 
-/// Where somebody listens on loopback in this network, but not at this port.
+/// Finds a listening loopback port of this network other than this one.
 fn other_listener(port: u16) -> Option<u16> {
-    // Of this thread's network; what is in /proc/net is the process's.
+    // This thread's network; /proc/net would be the process's.
     let table = fs::read_to_string("/proc/thread-self/net/tcp").expect("/proc");
     table.lines().skip(1).find_map(|line| {
         let fields: Vec<&str> = line.split_whitespace().collect();
@@ -37,7 +37,7 @@ fn other_listener(port: u16) -> Option<u16> {
     })
 }
 
-/// Knocks so often at the relay as soon as it is there; whether all were before the delivery.
+/// Connects to the relay this often, as soon as it is there. Returns whether all connections came before the delivery.
 fn knock(server: &Server, how: Knock, count: usize, is_over: &AtomicBool) -> bool {
     let port = loop {
         if is_over.load(Ordering::Relaxed) {
@@ -66,15 +66,15 @@ fn knock(server: &Server, how: Knock, count: usize, is_over: &AtomicBool) -> boo
     is_first
 }
 
-/// P3: a local user who finds the relay can't end the run, nor keep the notice from going.
+/// P3: and can't end the run either.
 #[test]
-fn a_crowd_of_a_local_users_connections_holds_no_notice_up() {
-    let test = "a_crowd_of_a_local_users_connections_holds_no_notice_up";
+fn a_local_user_who_floods_the_relay_delays_no_notice() {
+    let test = "a_local_user_who_floods_the_relay_delays_no_notice";
     if !has_networks() || !inject::is_possible() {
         return skip(test, "needs root, iproute2, network namespaces and strace");
     }
     for how in [Knock::Silent, Knock::Begin, Knock::Nonsense, Knock::HangUp] {
-        // They must be there before our own library is, which strace holds up.
+        // strace delays minreq, so that the attacker connects first.
         let is_met = (0..5).any(|_| {
             alone(|| {
                 let server = Server::well();
@@ -93,13 +93,13 @@ fn a_crowd_of_a_local_users_connections_holds_no_notice_up() {
                 })
             })
         });
-        assert!(is_met, "{how:?}: nobody was in the way");
+        assert!(is_met, "{how:?}: the attacker was never first");
     }
 }
 
-/// P4: it has made up its mind at the sight of us, and reads nothing more.
+/// P4
 #[test]
-fn an_answer_that_comes_before_the_request_was_read_counts() {
+fn an_answer_counts_even_if_the_server_has_not_read_the_request() {
     for closes in [false, true] {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port");
         let port = listener.local_addr().expect("it is bound").port();
@@ -111,7 +111,7 @@ fn an_answer_that_comes_before_the_request_was_read_counts() {
             let (mut stream, _) = listener.accept().expect("a connection");
             reply(&mut stream, 401, "", r#"{"code":40101,"error":"unauthorized"}"#);
             if closes {
-                // With a request that nobody reads, this is a reset; it must not overtake the answer.
+                // Closing with an unread request sends a reset, which must not overtake the answer.
                 let mut peeked = [0];
                 let _ = stream.peek(&mut peeked);
             } else {
@@ -124,7 +124,7 @@ fn an_answer_that_comes_before_the_request_was_read_counts() {
     }
 }
 
-/// A host with nothing to tell, and a monitor to call.
+/// Makes a host with nothing to send and a heartbeat to request.
 fn beating(monitor: &Server) -> Home {
     Home::new(&format!(
         "{STDOUT}[network]\ntimeout = 2\nheartbeat_url = \"http://127.0.0.1:{}/s3cret\"\n",
@@ -141,7 +141,7 @@ fn endless(stream: &mut TcpStream, head: &[u8], rest: &[u8]) {
 
 /// P6, P8
 #[test]
-fn a_monitor_without_end_costs_neither_time_nor_memory() {
+fn an_endless_answer_of_a_monitor_costs_neither_time_nor_memory() {
     let rows: [&Answer; 6] = [
         &|_, _, stream| {
             let head = [&b"HTTP/1.1 200 OK\r\n"[..], &[b'x'; 8 * 1024 - 1], b"\n"].concat();
@@ -179,7 +179,7 @@ fn a_monitor_without_end_costs_neither_time_nor_memory() {
     }
 }
 
-/// P6: a second wall, for when minreq has to go by itself.
+/// P6: a second limit, for when minreq connects by itself.
 #[test]
 fn memory_is_limited_while_a_monitor_is_called() {
     if program().len() > 1 {
@@ -198,7 +198,7 @@ fn memory_is_limited_while_a_monitor_is_called() {
 
 /// Uptime Kuma 1 knows GET only.
 #[test]
-fn a_monitor_that_knows_get_only_is_called_so() {
+fn a_monitor_that_rejects_post_gets_a_get() {
     for refusal in [404, 405, 501] {
         let monitor = Server::new(move |_, request, stream| match request.method() {
             "GET" => taken(stream),
@@ -211,10 +211,11 @@ fn a_monitor_that_knows_get_only_is_called_so() {
         assert_eq!(calls, [("POST", "/s3cret", ""), ("GET", "/s3cret", "")]);
         assert_eq!(requests[1].header("content-type"), None);
     }
-    // An address that nothing knows is still an error.
+    // An unknown address is still an error.
     let monitor = Server::new(|_, _, stream| reply(stream, 404, "", ""));
     beating(&monitor).send().fails().says("network.heartbeat_url: HTTP 404: check the address");
     let monitor = Server::new(|_, _, stream| reply(stream, 301, "Location: https://status.example/x\r\n", ""));
-    let said = "network.heartbeat_url: HTTP 301: redirects are not followed; this one leads to https://status.example/";
-    beating(&monitor).send().fails().says(said);
+    let expected =
+        "network.heartbeat_url: HTTP 301: redirects are not followed; this one leads to https://status.example/";
+    beating(&monitor).send().fails().says(expected);
 }

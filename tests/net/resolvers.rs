@@ -1,5 +1,5 @@
-//! Name servers that stumble over one family, know only a local name, or are dead: in a network of the test's own,
-//! where the test plays them or dnsmasq is one.
+//! Name servers that answer wrongly about IPv6, know only a local name, or are dead. The test or dnsmasq plays them in
+//! a network of the test's own.
 
 use std::fs;
 use std::net::{TcpListener, UdpSocket};
@@ -19,18 +19,18 @@ use crate::support::{has, skip, wait_for};
 
 const NEEDS: &str = "needs root, iproute2 and network namespaces";
 
-/// Types of questions (RFC 1035 §3.2.2, RFC 3596 §2.1).
+/// Types of queries (RFC 1035 §3.2.2, RFC 3596 §2.1).
 const A: u8 = 1;
 const AAAA: u8 = 28;
 
-/// What a question about IPv6 is answered with (RFC 1035 §4.1.1).
+/// The answer to a query about IPv6 (RFC 1035 §4.1.1).
 #[derive(Clone, Copy, Debug)]
 enum Ipv6 {
     Code(u8),
     Silence,
 }
 
-/// A name server at 127.0.0.1 that knows one IPv4 address, of `good.example`: 127.0.0.9.
+/// A name server on 127.0.0.1 that knows only that `good.example` is 127.0.0.9.
 struct Resolver {
     is_over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -75,7 +75,7 @@ fn answer(question: &[u8], ipv6: Ipv6) -> Option<Vec<u8>> {
     };
     let has_address = is_known && kind == A;
     let mut bytes = question[..end].to_vec();
-    // A response, with recursion; one question, perhaps one answer, and nothing else.
+    // A response with recursion: one question, at most one answer.
     bytes[2..12].copy_from_slice(&[0x81, 0x80 | code, 0, 1, 0, u8::from(has_address), 0, 0, 0, 0]);
     if has_address {
         bytes.extend([0xc0, 12, 0, A, 0, 1, 0, 0, 0, 60, 0, 4, 127, 0, 0, 9]);
@@ -87,7 +87,7 @@ fn server(address: &str) -> Server {
     Server::on(TcpListener::bind((address, 0)).expect("loopback"), Arc::new(|_, _, stream| taken(stream)))
 }
 
-/// Targets of ntfy: names and addresses.
+/// Makes a host with these ntfy targets: names and addresses.
 fn home(targets: &[(&str, String)]) -> Home {
     let names: Vec<&str> = targets.iter().map(|(name, _)| *name).collect();
     let section = |(name, origin): &(&str, String)| {
@@ -99,7 +99,7 @@ fn home(targets: &[(&str, String)]) -> Home {
     home
 }
 
-/// P4, P8: what routers, captive portals and old name servers answer when they are asked for IPv6.
+/// P4, P8: answers of routers, captive portals and old name servers to a query about IPv6.
 #[test]
 fn a_broken_answer_about_ipv6_does_not_hide_the_ipv4_address() {
     if !has_networks() {
@@ -120,13 +120,13 @@ fn a_broken_answer_about_ipv6_does_not_hide_the_ipv4_address() {
                 Some(format!("good.example:{}", server.port).as_str()),
                 "a name is the same in capitals"
             );
-            // The one that is asked first waits for a second; glibc's own patience is five.
+            // The first query waits for a second; glibc alone would wait for five.
             assert!(took < Duration::from_millis(3500), "{ipv6:?}: {took:?}");
         });
     }
 }
 
-/// P4: what is known to be dead, and what is in /etc/hosts, are asked in the same run.
+/// P4
 #[test]
 fn a_name_in_etc_hosts_is_reached_at_once_while_the_name_server_is_dead() {
     if !has_networks() {
@@ -143,33 +143,33 @@ fn a_name_in_etc_hosts_is_reached_at_once_while_the_name_server_is_dead() {
             ("third", far("farther")),
         ]);
         let start = Instant::now();
-        // musl tells capitals from small letters there.
+        // musl compares names in /etc/hosts case-sensitively.
         let hosts = "127.0.0.1 localhost\n# \u{fffd} 127.0.0.8 nas.lan\n127.0.0.9 Nas.lan nas # nas.lan\n";
         let output = send_with_names(&home, hosts, Some("127.0.0.1"));
         let took = start.elapsed();
         for name in ["first", "second", "third"] {
-            // musl gives up after five seconds, and tells silence from no other trouble.
-            let said = ["", "usable "].map(|what| format!("{name}: no {what}answer about the name far"));
-            output.check(said.iter().any(|said| output.stderr().contains(said)), "no reason");
+            // musl gives up after five seconds, and reports silence like any other failure.
+            let expected = ["", "usable "].map(|what| format!("{name}: no {what}answer about the name far"));
+            output.check(expected.iter().any(|expected| output.stderr().contains(expected)), "no reason");
         }
         let requests = server.requests();
         assert_eq!(requests.len(), 1, "{output:?}");
         assert!(requests[0].at - start < Duration::from_secs(2), "{:?}", requests[0].at - start);
-        // Each target has its timeout, side by side.
+        // The targets time out at the same time.
         assert!(took < Duration::from_secs(12), "{took:?}");
         assert!(home.status().contains("lan: 0 waiting"), "{}", home.status());
         drop(silent);
     });
 }
 
-/// P4: the usual router, whose upstream is gone.
+/// P4: as on a router that has lost its upstream.
 #[test]
 fn a_name_that_only_a_local_dnsmasq_knows_is_reached_while_the_internet_is_down() {
     let test = "a_name_that_only_a_local_dnsmasq_knows_is_reached_while_the_internet_is_down";
     if !has_networks() || !has("dnsmasq") {
         return skip(test, "needs root, iproute2, dnsmasq and network namespaces");
     }
-    // Its upstream is unreachable, silent, refuses, or isn't there at all.
+    // The upstream is unreachable, silent, refuses, or missing.
     for upstream in ["192.0.2.1", "127.0.0.2#5353", "127.0.0.3#5353", ""] {
         alone(|| {
             let _silent = UdpSocket::bind("127.0.0.2:5353").expect("nobody else is in this network");
@@ -186,7 +186,7 @@ fn a_name_that_only_a_local_dnsmasq_knows_is_reached_while_the_internet_is_down(
             }
             let dnsmasq = dnsmasq.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("dnsmasq was there");
             let _dnsmasq = Process(dnsmasq);
-            assert!(wait_for(|| UdpSocket::bind("127.0.0.1:53").is_err()), "dnsmasq listens");
+            assert!(wait_for(|| UdpSocket::bind("127.0.0.1:53").is_err()), "dnsmasq does not listen");
             let start = Instant::now();
             send_with_names(&home, "127.0.0.1 localhost\n", Some("127.0.0.1")).when(upstream).succeeds();
             assert_eq!(server.requests().len(), 1, "{upstream}");

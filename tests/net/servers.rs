@@ -1,5 +1,4 @@
-//! Hostile and broken servers: `send` ends in time, keeps the event, says what is wrong, and gives
-//! no secret away.
+//! Hostile and broken servers: `send` ends in time, keeps the event, names the cause, and leaks no secret.
 
 use std::fs;
 use std::io::Write;
@@ -13,14 +12,14 @@ use crate::support::outcome::Outcome;
 use crate::support::server::{Request, Server, hold, reply};
 use crate::support::{has_mount_namespaces, skip};
 
-/// `network.timeout` here, and what `send` may take beyond it.
+/// `network.timeout`, and the time that `send` may take beyond it.
 const TIMEOUT: Duration = Duration::from_secs(1);
 const MARGIN: Duration = Duration::from_secs(2);
 
-/// What must never be seen outside of a request: the token, the topic and the webhook.
+/// Secrets that only a request may have: the token, the topic and the webhook.
 const SECRETS: [&str; 3] = ["tk_0123456789abcdef", "a-topic-nobody-knows", "W3bh00k-t0ken"];
 
-/// A host with one ntfy target that has a token, and one login to tell of.
+/// Makes a host with one ntfy target with a token, and one pending login.
 fn home(origin: &str) -> Home {
     let [token, topic, _] = SECRETS;
     let home = Home::new(&format!(
@@ -49,11 +48,11 @@ fn in_time(run: impl FnOnce() -> Output) -> Output {
     output
 }
 
-/// Whether the event is still due, what was said in one line (one of several, between `|`), and no secret seen
-/// anywhere.
-fn assert_kept(home: &Home, output: &Output, said: &str) {
+/// Checks that the event is pending, that the only message has one of these texts (separated by `|`), and that no
+/// secret leaked.
+fn assert_kept(home: &Home, output: &Output, expected: &str) {
     let errors = output.fails().stderr();
-    assert!(said.split('|').any(|said| errors.contains(said)), "without {said}: {errors}");
+    assert!(expected.split('|').any(|expected| errors.contains(expected)), "without {expected}: {errors}");
     assert!(errors.starts_with("ssh-session-notifier: ntfy: ") && errors.lines().count() == 1, "{errors}");
     let status = home.status();
     assert!(status.starts_with("ntfy: 1 waiting, 0 dead, never worked; next try in "), "{status}");
@@ -67,18 +66,18 @@ fn assert_secret(home: &Home, texts: &[&str]) {
         seen.extend(fs::read(file.path()).expect("a file"));
     }
     let seen = String::from_utf8_lossy(&seen);
-    // A part of a secret is too much already.
+    // Not even a part of a secret may leak.
     for secret in SECRETS {
         assert!(!seen.contains(&secret[..10]), "{secret} is in {}", texts.join("\n"));
     }
 }
 
-/// What `send` says when it meets a server that answers in this way.
-fn assert_survives(said: &str, answer: impl Fn(&mut TcpStream) + Send + Sync + 'static) {
+/// Checks the error of `send` with a server that answers in this way.
+fn assert_survives(expected: &str, answer: impl Fn(&mut TcpStream) + Send + Sync + 'static) {
     let server = Server::new(move |_, _, stream| answer(stream));
     let home = home(&origin(&server));
     let output = send(&home);
-    assert_kept(&home, &output, said);
+    assert_kept(&home, &output, expected);
     assert_eq!(server.requests().len(), 1);
 }
 
@@ -86,12 +85,12 @@ fn write(stream: &mut TcpStream, bytes: &[u8]) -> bool {
     stream.write_all(bytes).is_ok()
 }
 
-/// Writes this, and closes the connection.
+/// Writes bytes and closes the connection.
 fn only(stream: &mut TcpStream, bytes: &[u8]) {
     let _ = write(stream, bytes);
 }
 
-/// Writes a byte each fifth of a second, which is within any timeout that is counted anew for each.
+/// Writes a byte every fifth of a second, so that a timeout for each read would never expire.
 fn dribble(stream: &mut TcpStream, bytes: &[u8]) {
     for byte in bytes.iter().cycle() {
         if !write(stream, &[*byte]) {
@@ -102,12 +101,12 @@ fn dribble(stream: &mut TcpStream, bytes: &[u8]) {
 }
 
 #[test]
-fn a_server_that_never_answers_is_left_in_time() {
+fn a_server_that_never_answers_times_out() {
     assert_survives("no answer in time", hold);
 }
 
 #[test]
-fn a_server_that_answers_a_byte_at_a_time_is_left_in_time() {
+fn a_server_that_answers_a_byte_at_a_time_times_out() {
     assert_survives("no answer in time", |stream| dribble(stream, b"HTTP/1.1 200 OK "));
     assert_survives("no answer in time", |stream| {
         let _ = write(stream, b"HTTP/1.1 200 OK\r\n") && write(stream, b"Content-Length: 100000\r\n\r\n");
@@ -117,7 +116,7 @@ fn a_server_that_answers_a_byte_at_a_time_is_left_in_time() {
 
 /// P6
 #[test]
-fn an_endless_answer_is_read_to_a_bound() {
+fn an_endless_answer_is_read_only_up_to_a_limit() {
     assert_survives("HTTP 200, but not the service's answer|longer than 256 KiB", |stream| {
         let _ = write(stream, b"HTTP/1.1 200 OK\r\n\r\n");
         while write(stream, &[b' '; 4096]) {}
@@ -134,10 +133,10 @@ fn an_endless_answer_is_read_to_a_bound() {
     assert_survives("HTTP 100|longer than 256 KiB", |stream| while write(stream, b"HTTP/1.1 100 Continue\r\n\r\n") {});
 }
 
-/// P4, P6: what minreq reads without a bound of its own.
+/// P4, P6: minreq reads these without a limit.
 #[test]
-fn endless_headers_and_trailers_end_in_an_error_of_this_target() {
-    // One byte short of minreq's limit, and ended by LF alone: it then loses count.
+fn endless_headers_and_trailers_are_an_error_of_the_target() {
+    // One byte short of minreq's limit and ended by LF alone, which makes it lose count.
     assert_survives("longer than 256 KiB|not a proper HTTP answer", |stream| {
         let _ = write(stream, b"HTTP/1.1 200 OK\r\n") && write(stream, &[b'x'; 8 * 1024 - 1]) && write(stream, b"\n");
         while write(stream, &b"abcdefg: hijklmn\n".repeat(200)) {}
@@ -150,7 +149,7 @@ fn endless_headers_and_trailers_end_in_an_error_of_this_target() {
 
 /// P2
 #[test]
-fn headers_without_end_keep_the_event_however_long_each_line_is() {
+fn endless_headers_keep_the_event_however_long_each_line_is() {
     for length in 1..=40 {
         let line = "x".repeat(length - 1) + ":\n";
         let server = Server::new(move |_, _, stream| {
@@ -158,8 +157,8 @@ fn headers_without_end_keep_the_event_however_long_each_line_is() {
             while write(stream, line.repeat(100).as_bytes()) {}
         });
         let home = home(&origin(&server));
-        // A line of just the wrong length makes minreq forget its limit; the process then ends at the
-        // limit of its memory, and can't say why.
+        // A line of a certain length makes minreq forget its limit. The process then dies at its memory limit,
+        // without a message.
         let output = send(&home);
         output.check(!output.status.success(), "no failure");
         assert!(home.status().starts_with("ntfy: 1 waiting, 0 dead, never worked"), "{length}");
@@ -167,7 +166,7 @@ fn headers_without_end_keep_the_event_however_long_each_line_is() {
 }
 
 #[test]
-fn a_server_that_breaks_off_before_its_answer_is_no_service_in_trouble() {
+fn a_connection_closed_before_the_answer_is_reported_as_such() {
     let rows: [&[u8]; 3] = [b"", b"HTTP/1.1", b"SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u3\r\n"];
     for row in rows {
         assert_survives("the server closed the connection or does not speak HTTP", |stream| only(stream, row));
@@ -185,24 +184,25 @@ fn an_answer_that_contradicts_itself_keeps_the_event() {
         ("not a proper HTTP answer", b"HTTP/1.1 200 OK\r\nX: \xff\xfe\r\n\r\n{\"id\":\"1\"}"),
         ("not the service's answer", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n{"),
     ];
-    for (said, answer) in rows {
-        assert_survives(said, |stream| only(stream, answer));
+    for (expected, answer) in rows {
+        assert_survives(expected, |stream| only(stream, answer));
     }
 }
 
 /// P2
 #[test]
-fn an_unusual_but_whole_answer_is_one() {
+fn an_unusual_but_complete_answer_is_accepted() {
     let rows: [&[u8]; 6] = [
         b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{\"id\":\"1\"}",
-        b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n{\"id\":\"1\"}",
+        b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n\
+          HTTP/1.1 200 OK\r\n\r\n{\"id\":\"1\"}",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\n{\"id\"\r\n5\r\n:\"1\"}\r\n0\r\n\r\n",
         b"HTTP/1.0 200 OK\r\n\r\n{\"id\":\"1\"}",
         b"HTTP/1.1 200\ncontent-length:10\n\n{\"id\":\"1\"}",
         b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n{\"id\":\"1\"}",
     ];
     for answer in rows {
-        // One server closes the connection behind its answer, the other forgets to.
+        // One server closes the connection after its answer, the other doesn't.
         for closes in [true, false] {
             let server = Server::new(move |_, _, stream| {
                 let _ = write(stream, answer);
@@ -219,7 +219,7 @@ fn an_unusual_but_whole_answer_is_one() {
 
 /// P7
 #[test]
-fn no_redirect_is_followed_and_no_token_travels() {
+fn no_redirect_is_followed() {
     let elsewhere = Server::well();
     let locations =
         [origin(&elsewhere), format!("{}/mytopic", origin(&elsewhere)), "file:///etc/passwd".into(), "/".into()];
@@ -236,7 +236,7 @@ fn no_redirect_is_followed_and_no_token_travels() {
 
 /// P2
 #[test]
-fn the_page_of_a_hotels_network_is_no_delivery() {
+fn the_page_of_a_captive_portal_does_not_count_as_a_delivery() {
     for page in ["<html>Welcome! Please log in.</html>", "  <!DOCTYPE html>", "id", r#"{"ok":tr"#] {
         assert_survives("HTTP 200, but not the service's answer", |stream| {
             reply(stream, 200, "Content-Type: text/html\r\n", page);
@@ -246,7 +246,7 @@ fn the_page_of_a_hotels_network_is_no_delivery() {
 
 /// P4
 #[test]
-fn a_relay_that_answers_in_its_own_way_has_the_event() {
+fn any_successful_answer_of_a_relay_counts_as_a_delivery() {
     for (status, body) in [(204, ""), (200, ""), (202, "{}"), (200, r#"{"ok":true}"#), (201, r#"["id"]"#)] {
         let server = Server::new(move |_, _, stream| reply(stream, status, "Content-Type: text/html\r\n", body));
         let home = home(&origin(&server));
@@ -259,12 +259,13 @@ fn a_relay_that_answers_in_its_own_way_has_the_event() {
 
 /// P3, P7
 #[test]
-fn what_a_server_says_is_one_line_without_our_secrets() {
+fn a_servers_text_is_shown_on_one_line_without_our_secrets() {
     let [token, topic, webhook] = SECRETS;
-    // The secret stands where the text is cut.
+    // The secret is where the text is cut.
     let long = "x".repeat(240);
     let echo = format!(
-        "{{\"error\":\"no {topic}\\n\u{1b}[31m {token}\u{202e} {long}{token}\",\"message\":\"{long}/1/{webhook}/ {webhook}\"}}"
+        "{{\"error\":\"no {topic}\\n\u{1b}[31m {token}\u{202e} {long}{token}\",\
+         \"message\":\"{long}/1/{webhook}/ {webhook}\"}}"
     );
     let server = Server::new(move |_, _, stream| reply(stream, 403, "", &echo));
     let home = home(&origin(&server));
@@ -272,7 +273,8 @@ fn what_a_server_says_is_one_line_without_our_secrets() {
     assert_kept(&home, &output, "ntfy: HTTP 403: no …");
     assert!(!output.stderr().contains('\u{1b}'));
     home.configure(&format!(
-        "[notification]\nservice = \"discord\"\n[notification.discord]\nwebhook_url = \"{}/api/webhooks/1/{webhook}/\"\n",
+        "[notification]\nservice = \"discord\"\n[notification.discord]\n\
+         webhook_url = \"{}/api/webhooks/1/{webhook}/\"\n",
         origin(&server)
     ));
     let _ = home.send();
@@ -303,7 +305,7 @@ fn syslog_gets_one_line_without_our_secrets() {
 /// P2, P4
 #[test]
 fn a_run_ends_within_fifty_seconds_whatever_the_server_does() {
-    // It asks for a second's patience as long as there is time, and then hangs.
+    // The server asks for a second's pause again and again, then hangs.
     let start = Instant::now();
     let server = Server::new(move |_, _: &Request, stream: &mut TcpStream| {
         if start.elapsed() < Duration::from_secs(40) {
@@ -316,9 +318,9 @@ fn a_run_ends_within_fifty_seconds_whatever_the_server_does() {
     let start = Instant::now();
     let output = home.send();
     let took = start.elapsed();
-    // At fifty seconds sharp the request is given up, and what became of it still written down.
+    // The request is given up before fifty seconds, so that there is time to record the outcome.
     assert!(took > Duration::from_secs(40) && took < Duration::from_secs(50), "{took:?} {output:?}");
     let count = server.requests().len();
-    assert!(count < 60, "{count} requests: it must not be hammered");
+    assert!(count < 60, "{count} requests");
     assert!(home.status().starts_with("ntfy: 1 waiting, 0 dead, never worked"));
 }

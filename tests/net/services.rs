@@ -1,19 +1,19 @@
-//! What each further service gets, byte for byte, as its documentation has it.
+//! The requests to each optional service, byte for byte, as its documentation has them.
 
 use crate::support::home::Home;
 use crate::support::outcome::Outcome;
 use crate::support::server::{Server, reply};
 
-/// A service, as one login reaches it.
+/// A service, and how a login is posted to it.
 struct Row {
     service: &'static str,
     /// Settings; `BASE` stands for the server's address.
     settings: &'static str,
-    /// What the service answers what it takes.
+    /// The service's answer to a message that it accepts.
     answer: (u16, &'static str),
     /// Method and target; `KEY` stands for the message's key.
     line: &'static str,
-    /// The header that lets it post, or one that must not be there.
+    /// The header that authorizes the request, or one that must be missing.
     header: (&'static str, Option<&'static str>),
     /// `TEXT` stands for the notice, `UNITS` for its length.
     body: &'static str,
@@ -140,12 +140,10 @@ fn each_service_gets_its_documented_request_byte_for_byte() {
     }
 }
 
-/// Only the first message goes to the old number, also in later runs.
-///
-/// P4
+/// P4: only the first message goes to the old number, even in later runs.
 #[cfg(feature = "telegram")]
 #[test]
-fn a_group_that_became_a_supergroup_is_followed_and_that_is_said_once() {
+fn a_group_that_became_a_supergroup_is_followed_and_reported_once() {
     const MOVED: &str = concat!(
         r#"{"ok":false,"error_code":400,"description":"Bad Request: group chat was upgraded to a supergroup chat","#,
         r#""parameters":{"migrate_to_chat_id":-10023}}"#

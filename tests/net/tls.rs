@@ -1,4 +1,4 @@
-//! https for real: nginx, authorities and certificates of the test's own, good ones and bad ones.
+//! https with a real nginx, and with valid and invalid certificates.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -24,7 +24,7 @@ pub const UNKNOWN: &str = "the server's certificate is from an unknown authority
 const SELF_SIGNED: &str = "the server's certificate is a self-signed authority certificate: \
     give the server one that is signed by that authority";
 
-/// A server behind nginx that presents a good certificate, and a login to tell of.
+/// Starts a server behind nginx with a valid certificate, and makes a host with a pending login.
 pub fn scene(settings: &str) -> (Home, Authority, Server, Nginx) {
     let home = Home::as_installed("");
     let authority = Authority::new(&home, "authority");
@@ -36,9 +36,10 @@ pub fn scene(settings: &str) -> (Home, Authority, Server, Nginx) {
 }
 
 /// P2
-pub fn assert_kept(home: &Home, output: &Output, said: &str) {
-    let errors = output.fails().says(&format!("ntfy: {said}")).says("; everything is kept, and tried again in 1 min");
-    // Where it happened.
+pub fn assert_kept(home: &Home, output: &Output, expected: &str) {
+    let errors =
+        output.fails().says(&format!("ntfy: {expected}")).says("; everything is kept, and tried again in 1 min");
+    // The request.
     let errors = errors.says(" (POST https://localhost:").stderr();
     assert!(!errors.contains("s3cret") && !errors.contains("mytopic"), "{errors}");
     let status = home.status();
@@ -98,8 +99,8 @@ fn tls_1_1_is_refused() {
 
 /// P2
 #[test]
-fn a_certificate_that_proves_nothing_is_refused_with_the_reason_and_the_event_is_kept() {
-    let test = "a_certificate_that_proves_nothing_is_refused_with_the_reason_and_the_event_is_kept";
+fn an_invalid_certificate_is_refused_with_the_reason_and_the_event_is_kept() {
+    let test = "an_invalid_certificate_is_refused_with_the_reason_and_the_event_is_kept";
     if !is_possible() {
         return support::skip(test, "needs nginx and openssl");
     }
@@ -139,22 +140,22 @@ fn a_certificate_that_proves_nothing_is_refused_with_the_reason_and_the_event_is
     rows.extend(authority.issue_old("old").map(|pair| (pair, old)));
     let server = Server::well();
     let pairs: Vec<Pair> = rows.iter().map(|(pair, _)| pair.clone()).collect();
-    // OpenSSL itself would take no short key.
+    // OpenSSL would reject a short key.
     let nginx = Nginx::start(&home, server.port, "ssl_ciphers DEFAULT@SECLEVEL=0;", &pairs);
     home.login("amanda");
-    for ((_, said), port) in rows.iter().zip(&nginx.ports) {
+    for ((_, expected), port) in rows.iter().zip(&nginx.ports) {
         home.configure(&ntfy("localhost", *port, &trusting(&authority)));
-        assert_kept(&home, &home.send(), said);
+        assert_kept(&home, &home.send(), expected);
         home.queue().forget_failures();
     }
-    assert!(server.requests().is_empty(), "no token went to a server that wasn't proven");
+    assert!(server.requests().is_empty(), "a token went to a server without a valid certificate");
 }
 
 /// P3
 #[test]
-fn the_environment_does_not_decide_who_is_trusted() {
+fn the_environment_cannot_add_trusted_authorities() {
     if !is_possible() {
-        return support::skip("the_environment_does_not_decide_who_is_trusted", "needs nginx and openssl");
+        return support::skip("the_environment_cannot_add_trusted_authorities", "needs nginx and openssl");
     }
     let (home, authority, server, nginx) = scene("");
     let send = |file: &std::path::Path| {
@@ -173,9 +174,9 @@ fn the_environment_does_not_decide_who_is_trusted() {
 
 /// P4
 #[test]
-fn a_file_of_authorities_that_is_none_holds_up_only_what_needs_it() {
+fn an_unusable_ca_file_stops_only_targets_with_https() {
     if !is_possible() {
-        let test = "a_file_of_authorities_that_is_none_holds_up_only_what_needs_it";
+        let test = "an_unusable_ca_file_stops_only_targets_with_https";
         return support::skip(test, "needs nginx and openssl");
     }
     let (home, authority, server, nginx) = scene("");
@@ -198,8 +199,8 @@ fn a_file_of_authorities_that_is_none_holds_up_only_what_needs_it() {
         ));
         home.login(&format!("user of {}", file.display()));
         let output = home.send();
-        let said = format!("cannot use network.ca_file {}: {why}\n", file.display());
-        assert!(output.fails().stderr().ends_with(&said), "{output:?}");
+        let expected = format!("cannot use network.ca_file {}: {why}\n", file.display());
+        assert!(output.fails().stderr().ends_with(&expected), "{output:?}");
     }
     assert_eq!((plain.requests().len(), server.requests().len()), (4, 0));
     let status = home.status();
@@ -208,7 +209,7 @@ fn a_file_of_authorities_that_is_none_holds_up_only_what_needs_it() {
 
 /// P2, P4
 #[test]
-fn a_server_that_does_not_finish_a_handshake_is_left_in_time() {
+fn a_server_that_does_not_finish_the_handshake_times_out() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port");
     let port = listener.local_addr().expect("it is bound").port();
     let home = Home::new(&ntfy("localhost", port, "").replace("timeout = 5", "timeout = 1"));
@@ -221,14 +222,14 @@ fn a_server_that_does_not_finish_a_handshake_is_left_in_time() {
             hold(&mut stream);
         }
     });
-    for said in [
+    for expected in [
         "no answer in time: the server accepted the connection, then sent nothing more",
         "TLS failed: the server does not speak TLS on this port: correct the port, or write http:// instead of https://",
     ] {
         let start = Instant::now();
         let output = home.send();
         assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
-        assert_kept(&home, &output, said);
+        assert_kept(&home, &output, expected);
         home.queue().forget_failures();
     }
     serving.join().expect("both were served");
@@ -236,7 +237,7 @@ fn a_server_that_does_not_finish_a_handshake_is_left_in_time() {
 
 /// P2
 #[test]
-fn a_server_that_hangs_up_without_tls_good_bye_has_answered_all_the_same() {
+fn an_answer_counts_even_without_a_close_notify_of_tls() {
     const SERVE: &str = "
 import socket, ssl, sys
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -250,7 +251,7 @@ for answer in [b'HTTP/1.1 200 OK\\r\\nX', b'', b'HTTP/1.1 200 OK\\r\\n\\r\\n{\"i
     socket.socket(fileno=stream.detach()).close()
 ";
     if !is_possible() || !support::has("python3") {
-        let test = "a_server_that_hangs_up_without_tls_good_bye_has_answered_all_the_same";
+        let test = "an_answer_counts_even_without_a_close_notify_of_tls";
         return support::skip(test, "needs openssl and python3");
     }
     let home = Home::as_installed("");

@@ -1,4 +1,4 @@
-//! What each service gets, byte for byte.
+//! The requests to Discord and ntfy, and the output of `stdout`, byte for byte.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -8,7 +8,7 @@ use crate::support::outcome::Outcome;
 use crate::support::server::{Request, Server, reply, taken};
 use crate::support::skip;
 
-/// A string that no service should see changed, beside others that try to break out of their place.
+/// Host names: ordinary ones, and some that try to be more than a name.
 const HOSTS: [&str; 14] = [
     "host.example",
     "Küche 王",
@@ -26,7 +26,7 @@ const HOSTS: [&str; 14] = [
     "null",
 ];
 
-/// The only request that a server got, after one login on this host.
+/// Runs `send` and returns the server's only request.
 fn only_request(server: &Server, home: &Home) -> Request {
     home.send().succeeds();
     let requests = server.requests();
@@ -34,19 +34,19 @@ fn only_request(server: &Server, home: &Home) -> Request {
     request.clone()
 }
 
-/// A host that has one target, and one login to tell of.
+/// Makes a host with one target and one pending login.
 fn home(service: &str, config: &str) -> Home {
     let home = Home::new(&format!("[notification]\nservice = \"{service}\"\n{config}"));
     home.login("amanda");
     home
 }
 
-/// The moment that a notice names.
+/// Returns the time in a notice.
 fn moment(body: &str) -> &str {
     body.split(" at ").nth(1).and_then(|rest| rest.split(['`', '"', '\n']).next()).unwrap_or_default()
 }
 
-/// Everything up to the body, with the key that the message came with.
+/// Returns the expected head, with the request's own idempotency key.
 fn head(request: &Request, port: u16, target: &str, authorization: Option<&str>) -> String {
     let key = request.header("idempotency-key").expect("each message has a key");
     assert!(key.len() == 18 && key.trim_matches('"').bytes().all(|byte| byte.is_ascii_hexdigit()), "{key}");
@@ -69,7 +69,11 @@ fn discord_gets_its_documented_request_byte_for_byte() {
     let request = only_request(&server, &home("discord", &server.discord()));
     let at = moment(&request.body);
     let expected = format!(
-        r#"{{"username":"host.example","content":"```- 'amanda' (192.0.2.7) logged in to host.example via ssh (sshd) at {at}```","allowed_mentions":{{"parse":[]}}}}"#
+        concat!(
+            r#"{{"username":"host.example","content":"```- 'amanda' (192.0.2.7) logged in to host.example "#,
+            r#"via ssh (sshd) at {at}```","allowed_mentions":{{"parse":[]}}}}"#
+        ),
+        at = at
     );
     assert_eq!(request.body, expected);
     assert_eq!(request.head, head(&request, server.port, "/api/webhooks/1/s3cret?wait=true", None));
@@ -82,7 +86,11 @@ fn ntfy_gets_its_documented_request_byte_for_byte_with_and_without_a_token() {
         let request = only_request(&server, &home("ntfy", &(server.ntfy() + token)));
         let at = moment(&request.body);
         let expected = format!(
-            r#"{{"topic":"mytopic","title":"host.example","message":"'amanda' (192.0.2.7) logged in to host.example via ssh (sshd) at {at}","priority":5,"tags":["rotating_light"]}}"#
+            concat!(
+                r#"{{"topic":"mytopic","title":"host.example","message":"'amanda' (192.0.2.7) logged in to "#,
+                r#"host.example via ssh (sshd) at {at}","priority":5,"tags":["rotating_light"]}}"#
+            ),
+            at = at
         );
         assert_eq!(request.body, expected);
         assert_eq!(request.head, head(&request, server.port, "/", authorization));
@@ -93,7 +101,7 @@ fn ntfy_gets_its_documented_request_byte_for_byte_with_and_without_a_token() {
 const BASIC: &str = "Basic YW5uYTpww6Rzcw==";
 
 #[test]
-fn a_name_and_a_password_go_with_the_request_as_the_go_program_sent_them() {
+fn basic_authentication_is_sent_as_the_go_program_sent_it() {
     for (user, token) in [("anna:p%C3%A4ss@", ""), ("", "token = \"anna:päss\"\n")] {
         let server = Server::well();
         let target =
@@ -103,11 +111,9 @@ fn a_name_and_a_password_go_with_the_request_as_the_go_program_sent_them() {
     }
 }
 
-/// A proxy lets only the topic's own path through, where the Go program posted. That is found out once.
-///
-/// P4
+/// P4: the Go program posted there. The sender finds this out once.
 #[test]
-fn an_ntfy_server_that_is_fenced_off_but_for_one_path_is_reached_there() {
+fn ntfy_is_reached_if_a_proxy_allows_only_the_topics_path() {
     let server = Server::new(|_, request, stream| match request.target().split('?').next() {
         Some("/push/mytopic") => taken(stream),
         _ => reply(stream, 403, "", "<html>403 Forbidden</html>"),
@@ -127,9 +133,9 @@ fn an_ntfy_server_that_is_fenced_off_but_for_one_path_is_reached_there() {
     assert!(text.starts_with("'amanda' (192.0.2.7) logged in to Küche & co via ssh (sshd) at 20"), "{text}");
 }
 
-/// The Go program posted to any address; a name that ntfy would not take belongs to another server.
+/// The Go program posted to any address. A name that ntfy would not accept belongs to another kind of server.
 #[test]
-fn a_topic_that_ntfy_would_not_take_is_posted_to_as_it_stands() {
+fn a_topic_that_ntfy_would_not_accept_is_posted_to_unchanged() {
     let server = Server::well();
     let target = format!("[notification.ntfy]\ntopic_url = \"http://127.0.0.1:{}/my.topic?up=1\"\n", server.port);
     let request = only_request(&server, &home("ntfy", &target));
@@ -137,7 +143,7 @@ fn a_topic_that_ntfy_would_not_take_is_posted_to_as_it_stands() {
 }
 
 #[test]
-fn an_address_is_taken_or_refused_with_what_to_write() {
+fn an_address_is_accepted_or_refused_with_the_remedy() {
     let port = Server::well().port;
     let rows = [
         ("discord", "webhook_url", format!("HTTP://LocalHost:{port}/api/v10/webhooks/1/s3cret"), ""),
@@ -181,7 +187,7 @@ fn an_address_is_taken_or_refused_with_what_to_write() {
 }
 
 #[test]
-fn a_webhook_with_a_query_and_a_topic_below_a_path_keep_them() {
+fn the_query_of_a_webhook_and_the_path_of_a_topic_are_kept() {
     let server = Server::well();
     let webhook = format!(
         "[notification.discord]\nwebhook_url = \"http://127.0.0.1:{}/api/webhooks/1/s3cret?thread_id=7\"\n",
@@ -219,17 +225,17 @@ fn without_tls_an_https_address_is_a_mistake_that_names_the_build_to_use() {
     ] {
         let home = home(service, &format!("[notification.{service}]\n{setting} = \"{address}\"\n"));
         let output = home.send();
-        let said = format!(
+        let error = format!(
             "ssh-session-notifier: {}:9: notification.{service}.{setting} begins with https://, and this build has \
              no TLS: use the build with the feature `tls`\n",
             home.at("config.toml").display()
         );
-        output.fails().says_only(&said);
+        output.fails().says_only(&error);
     }
 }
 
 #[test]
-fn any_host_name_survives_to_ntfy() {
+fn ntfy_gets_any_host_name_unchanged() {
     let server = Server::well();
     let home = home("ntfy", &server.ntfy());
     home.send().succeeds();
@@ -268,7 +274,7 @@ fn discords_own_schema_accepts_every_body_and_discords_rules_every_user_name() {
         assert_is_name(json["username"].as_str().expect("a name"));
     }
     assert_eq!(mistakes(python, &bodies), Vec::<usize>::new());
-    // The validator does see what is wrong.
+    // The validator finds mistakes.
     let wrong = [
         serde_json::json!({"username": "x", "content": "é".repeat(2001)}),
         serde_json::json!({"username": "", "content": "x"}),
@@ -279,7 +285,7 @@ fn discords_own_schema_accepts_every_body_and_discords_rules_every_user_name() {
     assert_eq!(mistakes(python, &wrong.map(|wrong| wrong.to_string())), [0, 1, 2, 3]);
 }
 
-/// What Discord gets of many hosts, of one event and of many, with names that try to be more.
+/// Returns the bodies for Discord from many hosts, for one event and for many, with hostile names.
 fn bodies_for_discord() -> Vec<String> {
     let server = Server::well();
     let home = home("discord", &server.discord());
@@ -312,7 +318,7 @@ fn assert_is_name(name: &str) {
     assert_eq!(name, name.trim());
 }
 
-/// Which of these bodies Discord's schema has something against.
+/// Returns the indices of the bodies that Discord's schema rejects.
 fn mistakes(python: &str, bodies: &[String]) -> Vec<usize> {
     const VALIDATE: &str = "
 import json, sys, jsonschema

@@ -1,5 +1,4 @@
-//! What a sender says and does where its state directory is missing or can't be used: the real cause, with the
-//! remedy.
+//! A sender whose state directory is missing or unusable: messages name the real cause and the remedy.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -18,8 +17,7 @@ fn has_setpriv(test: &str) -> bool {
     can_run(test) && has("setpriv")
 }
 
-/// The cause and the remedy, instead of `SQLite`'s "disk I/O error", "unable to open database file" and "attempt to
-/// write a readonly database".
+/// Not `SQLite`'s "disk I/O error", "unable to open database file" or "attempt to write a readonly database".
 #[test]
 fn an_error_names_the_real_cause_and_the_remedy() {
     if !can_run("an_error_names_the_real_cause_and_the_remedy") {
@@ -63,7 +61,7 @@ fn an_error_names_the_real_cause_and_the_remedy() {
     }
 }
 
-/// The cause, with each number of descriptors from too few for anything to enough.
+/// With every limit from too few descriptors for anything to enough.
 #[test]
 fn too_few_descriptors_are_named_as_the_cause() {
     let home = Home::new(STDOUT);
@@ -74,24 +72,24 @@ fn too_few_descriptors_are_named_as_the_cause() {
         let mut command = Command::new("sh");
         command.args(["-c", &format!("ulimit -n {limit}; exec \"$@\""), "sh"]);
         let output = command.arg(inner.get_program()).args(inner.get_args()).output().expect("sh starts");
-        let said = output.stderr();
+        let errors = output.stderr();
         for vague in ["disk I/O error", "unable to open database file"] {
-            assert!(!said.contains(vague), "{limit}: {said}");
+            assert!(!errors.contains(vague), "{limit}: {errors}");
         }
         let is_well = output.status.success();
         assert!(
-            is_well || said.contains("Too many open files") || said.contains("error while loading"),
-            "{limit}: {said}"
+            is_well || errors.contains("Too many open files") || errors.contains("error while loading"),
+            "{limit}: {errors}"
         );
-        causes += usize::from(!is_well && said.contains("queue"));
+        causes += usize::from(!is_well && errors.contains("queue"));
     }
-    assert!(causes > 0, "the queue was never what lacked a descriptor");
+    assert!(causes > 0, "no limit was just too low for the queue");
     assert_eq!(home.queue().count_waiting(), 0);
 }
 
-/// On a file system that can't have a write-ahead log.
+/// The database has a rollback journal, as on a file system that can't have a write-ahead log.
 #[test]
-fn status_says_that_a_change_was_cut_off_and_send_undoes_it() {
+fn status_reports_an_interrupted_change_and_send_undoes_it() {
     let home = Home::new(STDOUT);
     home.login("bob");
     home.sent();
@@ -103,7 +101,7 @@ fn status_says_that_a_change_was_cut_off_and_send_undoes_it() {
     assert_eq!(home.queue().count_events_of("bob"), 1);
 }
 
-/// The service user's `send`, where there is a heartbeat to call.
+/// Returns a command that runs `send` as the service user, with a heartbeat to request.
 fn unprivileged(config: &str) -> (Server, Home, Command) {
     let monitor = Server::well();
     let heartbeat = format!("[network]\nheartbeat_url = \"http://127.0.0.1:{}/ping\"\n", monitor.port);
@@ -118,8 +116,8 @@ fn unprivileged(config: &str) -> (Server, Home, Command) {
 
 /// A host that keeps /var in memory has no state directory until the first login after a boot.
 #[test]
-fn without_a_state_directory_an_unprivileged_send_has_nothing_to_do_and_the_monitor_is_called() {
-    let test = "without_a_state_directory_an_unprivileged_send_has_nothing_to_do_and_the_monitor_is_called";
+fn an_unprivileged_send_without_a_state_directory_succeeds_and_requests_the_heartbeat() {
+    let test = "an_unprivileged_send_without_a_state_directory_succeeds_and_requests_the_heartbeat";
     if !has_setpriv(test) {
         return;
     }
@@ -129,7 +127,7 @@ fn without_a_state_directory_an_unprivileged_send_has_nothing_to_do_and_the_moni
     assert_eq!(monitor.requests().len(), 1);
     assert!(!home.at("state").exists());
 
-    // A directory that can't be entered is another matter.
+    // A directory that can't be entered is an error.
     fs::create_dir_all(home.at("state/inner")).expect("a directory");
     fs::set_permissions(home.at("state"), fs::Permissions::from_mode(0o700)).expect("ours");
     let config = fs::read_to_string(home.at("config.toml")).expect("ours").replace("state/", "state/inner/");
@@ -138,10 +136,10 @@ fn without_a_state_directory_an_unprivileged_send_has_nothing_to_do_and_the_moni
     assert_eq!(monitor.requests().len(), 1);
 }
 
-/// P2: an event that a login could leave nowhere else than in the spool.
+/// P2
 #[test]
-fn what_is_in_the_spool_is_delivered_once_though_there_is_no_state_directory() {
-    if !has_setpriv("what_is_in_the_spool_is_delivered_once_though_there_is_no_state_directory") {
+fn the_spool_is_delivered_once_even_without_a_state_directory() {
+    if !has_setpriv("the_spool_is_delivered_once_even_without_a_state_directory") {
         return;
     }
     let (monitor, home, mut send) = unprivileged(STDOUT);
@@ -170,5 +168,5 @@ fn a_resident_send_waits_for_the_state_directory_to_appear() {
     let is_sent = wait_for(|| fs::read_to_string(home.at("out")).is_ok_and(|out| out.contains("'amanda'")));
     watch.kill().expect("it runs");
     watch.wait().expect("it is ours");
-    assert!(is_called && is_sent, "the monitor is called: {is_called}; sent within ten seconds: {is_sent}");
+    assert!(is_called && is_sent, "the heartbeat was requested: {is_called}; sent within ten seconds: {is_sent}");
 }

@@ -1,6 +1,6 @@
-//! A fault at every system call that changes something, one run each: the process is killed there, or
-//! the call fails, once or from then on. Whatever happens, what was recorded before is still there,
-//! once; what was being recorded is there or was said to be lost; and nothing is stuck afterwards.
+//! A fault at every system call that changes something, one run each: the process is killed, or the call fails,
+//! once or from then on. Events recorded before are still there, once; the event being recorded is there, or its
+//! loss was logged; and the next run works.
 
 use std::fs;
 use std::path::Path;
@@ -8,17 +8,17 @@ use std::path::Path;
 use crate::support::home::{Home, LOGIN, STDOUT, Syslog, copy, hook};
 use crate::support::inject::{self, Call, FAULTS, Fault, Where};
 use crate::support::outcome::Outcome;
-use crate::support::server::Server;
+use crate::support::server::{Server, discord_and_ntfy};
 use crate::support::{has_mount_namespaces, skip};
 
-/// What syslog shows of a message that matters most: `LOG_AUTH`, critical.
+/// The priority of a critical message of `LOG_AUTH`.
 const CRITICAL: &str = "<34>";
 
-/// The user whose login meets the fault, and one that comes after it.
+/// The user whose login meets the fault, and the user of the next login.
 const VICTIM: &str = "amanda";
 const NEXT: &str = "zoe";
 
-/// Whether faults can be made here; says so if not.
+/// Whether faults can be injected here; if not, skips `test`.
 pub fn is_possible(test: &str) -> bool {
     let can = has_mount_namespaces() && inject::is_possible();
     if !can {
@@ -27,7 +27,7 @@ pub fn is_possible(test: &str) -> bool {
     can
 }
 
-/// A copy of a host, database and spool.
+/// Copies a host with its database and spool.
 fn copy_of(template: &Home, config: &str) -> Home {
     let home = Home::new(config);
     copy(&template.at("state"), &home.at("state"));
@@ -37,7 +37,7 @@ fn copy_of(template: &Home, config: &str) -> Home {
     home
 }
 
-/// A host that was used by some logins before.
+/// Makes a host that has recorded some logins.
 fn used_by(count: usize) -> (Home, Vec<String>) {
     let template = Home::new(STDOUT);
     for number in 0..count {
@@ -49,13 +49,13 @@ fn used_by(count: usize) -> (Home, Vec<String>) {
 fn go_database() -> (Home, Vec<String>) {
     let template = Home::new(STDOUT);
     copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/go-hot-wal"), &template.at("state"));
-    // Two of the eight are of one user, and are told apart by what he did.
+    // Two of the eight events have the same user, so the texts include the action.
     let sent = ["'amanda' (192.168.1.50) logged in", "'bob' (2001:db8::17) logged in", "'o'brien' ", "'root' "];
     let also = ["'amanda' (192.168.1.50) logged out", "@everyone' ", "'dave' ", "'bob' (2001:db8::17) logged out"];
     (template, sent.into_iter().chain(also).map(Into::into).collect())
 }
 
-/// The calls of a login on a copy of `template` that change something.
+/// Returns the calls that change something in a login on a copy of `template`.
 pub fn calls_of_a_login(template: &Home) -> Vec<Call> {
     let home = copy_of(template, STDOUT);
     let traced = inject::traced(&home, &home.command(&["queue"]), Where::Queue);
@@ -65,8 +65,8 @@ pub fn calls_of_a_login(template: &Home) -> Vec<Call> {
     calls
 }
 
-/// Runs `queue` on copies of `template` with each fault at each call, and checks what is left.
-/// `before` are parts of the lines that must be sent of what was recorded before.
+/// Runs `queue` on copies of `template` with each fault at each call. `before` are parts of the notices of the
+/// events recorded before.
 fn attack_the_hook(template: &Home, before: &[String]) {
     for call in &calls_of_a_login(template) {
         for fault in FAULTS {
@@ -75,19 +75,19 @@ fn attack_the_hook(template: &Home, before: &[String]) {
     }
 }
 
-/// One of these runs. Returns the host that it was made on.
+/// Runs `queue` with one fault and checks what is left. Returns the host.
 pub fn attack_a_login(template: &Home, before: &[String], call: &Call, fault: Fault) -> Home {
     let home = copy_of(template, STDOUT);
     let syslog = Syslog::listen(&home);
     let faulty = inject::with_fault(&home, &home.command(&["queue"]), Where::Queue, call, fault);
     let output = hook(home.in_own_dev(":", &faulty), &LOGIN);
-    let said = syslog.lines();
-    let case = format!("{fault:?} at {call:?}\n{output:?}\nsyslog: {said}");
-    assert!(inject::came_about(&home.at("trace"), fault), "no fault came about: {case}");
+    let messages = syslog.lines();
+    let case = format!("{fault:?} at {call:?}\n{output:?}\nsyslog: {messages}");
+    assert!(inject::came_about(&home.at("trace"), fault), "the fault was not injected: {case}");
     output.when(&case).exits(0);
     let spooled = home.spooled().iter().filter(|name| name.starts_with("event-")).count();
 
-    // Nothing is stuck: the next login is recorded as if nothing had happened.
+    // The next login works.
     home.record(NEXT, "192.0.2.8", "open_session");
     assert_eq!(home.spooled().iter().filter(|name| name.starts_with("event-")).count(), spooled, "{case}");
     assert_eq!(home.queue().integrity(), "ok", "{case}");
@@ -97,7 +97,7 @@ pub fn attack_a_login(template: &Home, before: &[String], call: &Call, fault: Fa
         assert_eq!(times(part), 1, "{part}: {case}\nsent: {sent}");
     }
     assert_eq!(times(&format!("'{NEXT}'")), 1, "{case}\nsent: {sent}");
-    let expected = if said.contains(CRITICAL) { 0..=1 } else { 1..=1 };
+    let expected = if messages.contains(CRITICAL) { 0..=1 } else { 1..=1 };
     assert!(expected.contains(&times(&format!("'{VICTIM}' (192.0.2.7)"))), "{case}\nsent: {sent}");
     assert_eq!(home.sent(), "", "sent twice: {case}");
     home
@@ -121,7 +121,7 @@ fn no_fault_at_an_ordinary_login_loses_an_event() {
     }
 }
 
-/// P2: the write-ahead log has grown, and this login moves it into the database.
+/// P2: this login moves the write-ahead log into the database.
 #[test]
 fn no_fault_at_a_login_that_shortens_the_log_loses_an_event() {
     if is_possible("no_fault_at_a_login_that_shortens_the_log_loses_an_event") {
@@ -140,7 +140,7 @@ fn no_fault_during_a_take_over_loses_an_event_of_the_go_program() {
     }
 }
 
-/// P2: the database can't be opened at all, so that the spool is written.
+/// P2: the database can't be opened, so the event goes to the spool.
 #[test]
 fn no_fault_while_the_spool_is_written_loses_an_event() {
     if !is_possible("no_fault_while_the_spool_is_written_loses_an_event") {
@@ -148,7 +148,7 @@ fn no_fault_while_the_spool_is_written_loses_an_event() {
     }
     let blocked = || {
         let home = Home::new(STDOUT);
-        fs::create_dir(home.database()).expect("a directory in its place");
+        fs::create_dir(home.database()).expect("its place is free");
         home
     };
     let home = blocked();
@@ -156,36 +156,36 @@ fn no_fault_while_the_spool_is_written_loses_an_event() {
         hook(home.in_own_dev(":", &inject::traced(&home, &home.command(&["queue"]), Where::Everywhere)), &LOGIN);
     output.exits(0);
     assert_eq!(home.spooled().len(), 1, "{output:?}");
-    // The hook has opened other files before it has a process of its own for this, and would meet a
-    // fault at its n-th openat there (musl says open).
+    // The parent opens other files first, so a fault at the n-th openat (musl: open) would hit it, not the
+    // child.
     let is_opening = |call: &&Call| call.is("open") || call.is("openat");
     for call in inject::calls(&home).iter().filter(|call| !is_opening(call)) {
-        // Syslog is written to by write(2) as well, and by the last process that is left: were it to
-        // fail or die there too, there would be nowhere left.
+        // Syslog is the last resort and uses write(2) too: with a kill or a lasting failure there, nothing could
+        // keep the event.
         let is_the_end = |fault: &&Fault| call.is("write") && !matches!(fault, Fault::Once(_));
         for fault in FAULTS.iter().filter(|fault| !is_the_end(fault)).copied() {
             let home = blocked();
             let syslog = Syslog::listen(&home);
             let faulty = inject::with_fault(&home, &home.command(&["queue"]), Where::Everywhere, call, fault);
             let output = hook(home.in_own_dev(":", &faulty), &LOGIN);
-            let said = syslog.lines();
-            let case = format!("{fault:?} at {call:?}\n{output:?}\nsyslog: {said}");
-            assert!(inject::came_about(&home.at("trace"), fault), "no fault came about: {case}");
+            let messages = syslog.lines();
+            let case = format!("{fault:?} at {call:?}\n{output:?}\nsyslog: {messages}");
+            assert!(inject::came_about(&home.at("trace"), fault), "the fault was not injected: {case}");
             fs::remove_dir(home.database()).expect("it is empty");
             home.record(NEXT, "192.0.2.8", "open_session");
             let sent = home.sent();
             assert_eq!(sent.matches(&format!("'{NEXT}'")).count(), 1, "{case}\nsent: {sent}");
-            let is_told = said.contains(CRITICAL) && said.contains(&format!(" | user {VICTIM} | "));
-            let expected = if is_told { 0..=1 } else { 1..=1 };
+            let is_logged = messages.contains(CRITICAL) && messages.contains(&format!(" | user {VICTIM} | "));
+            let expected = if is_logged { 0..=1 } else { 1..=1 };
             assert!(expected.contains(&sent.matches(&format!("'{VICTIM}'")).count()), "{case}\nsent: {sent}");
         }
     }
 }
 
-/// The two services of a run, and a host whose targets they are.
-fn services(template: &Home) -> (Server, Server, Home) {
+/// Starts two services and makes a copy of a host with targets on them.
+pub fn services(template: &Home) -> (Server, Server, Home) {
     let (discord, ntfy) = (Server::well(), Server::well());
-    let config = format!("[notification]\nservice = [\"discord\", \"ntfy\"]\n{}{}", discord.discord(), ntfy.ntfy());
+    let config = discord_and_ntfy(&discord, &ntfy);
     let home = copy_of(template, &config);
     (discord, ntfy, home)
 }
@@ -197,7 +197,7 @@ fn no_fault_at_any_step_of_send_loses_a_delivery_or_repeats_it_more_than_once() 
     if !is_possible(test) {
         return;
     }
-    // As many as make the sender shorten the log, and one in the spool.
+    // Enough for the sender to move the log into the database, and one in the spool.
     let (template, mut users) = used_by(34);
     template.login_into_spool();
     users.push(format!("'{VICTIM}'"));
@@ -215,11 +215,11 @@ fn no_fault_at_any_step_of_send_loses_a_delivery_or_repeats_it_more_than_once() 
             came_about += usize::from(send_case(&template, &users, call, fault));
         }
     }
-    // Which thread makes a call for the n-th time differs from run to run.
-    assert!(came_about * 10 >= all * 9, "only {came_about} of {all} faults came about");
+    // Which thread makes the n-th call differs from run to run.
+    assert!(came_about * 10 >= all * 9, "only {came_about} of {all} faults were injected");
 }
 
-/// One run of `send` with a fault, and clean ones after it. Whether the fault came about.
+/// Runs `send` with a fault, then without. Returns whether the fault was injected.
 fn send_case(template: &Home, users: &[String], call: &Call, fault: Fault) -> bool {
     let (discord, ntfy, home) = services(template);
     let output = inject::with_fault(&home, &home.command(&["send"]), Where::Everywhere, call, fault)
@@ -228,7 +228,7 @@ fn send_case(template: &Home, users: &[String], call: &Call, fault: Fault) -> bo
     let came_about = inject::came_about(&home.at("trace"), fault);
     let case = format!("{fault:?} at {call:?}\n{output:?}");
     assert_eq!(home.queue().integrity(), "ok", "{case}");
-    // What failed is tried again later; what was being settled when the process died, at once.
+    // A failed delivery is retried after a wait, an unsettled one at once.
     for _ in 0..2 {
         home.queue().end_waits();
         home.send().when(format!("after {case}")).succeeds();
@@ -246,7 +246,7 @@ fn send_case(template: &Home, users: &[String], call: &Call, fault: Fault) -> bo
     came_about
 }
 
-/// P2: what can be read of a damaged database is sent, however often its repair is cut off.
+/// P2: everything readable in a damaged database is sent, however often the repair is interrupted.
 #[test]
 fn no_fault_during_a_repair_loses_what_could_be_read() {
     if !is_possible("no_fault_during_a_repair_loses_what_could_be_read") {
@@ -265,7 +265,7 @@ fn no_fault_during_a_repair_loses_what_could_be_read() {
             let home = copy_of(&template, STDOUT);
             let mut faulty = inject::with_fault(&home, &home.command(&["send"]), Where::Everywhere, call, fault);
             let output = faulty.output().expect("strace starts");
-            // The next may have to finish the repair, which counts as a failure.
+            // The next run may have to finish the repair, which counts as a failure.
             let next = home.send();
             home.queue().end_waits();
             let outputs = [output, next, home.send()];

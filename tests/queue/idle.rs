@@ -1,5 +1,5 @@
-//! A sender with nothing to do only glances at the queue. Whatever there is to do, and whichever way it
-//! came there, the next one sees it.
+//! A sender with nothing to do only looks at the queue. If there is something to do, the next one sees it, however
+//! it got there.
 
 use std::fs;
 use std::path::Path;
@@ -17,7 +17,7 @@ use crate::support::{has_mount_namespaces, program, skip, wait_for};
 /// The user of [`LOGIN`].
 const VICTIM: &str = "'amanda' (192.0.2.7)";
 
-/// A host where two logins were sent, and where a look has found nothing since.
+/// Makes a host with two delivered logins, on which the last run had nothing to do.
 fn idle() -> Home {
     let home = Home::new(STDOUT);
     for user in ["bob", "carol"] {
@@ -28,9 +28,9 @@ fn idle() -> Home {
     home
 }
 
-/// P2: through two lives of the write-ahead log.
+/// P2: until the write-ahead log has started over twice.
 #[test]
-fn what_is_recorded_after_an_idle_look_is_sent_by_the_next_one() {
+fn an_event_recorded_after_an_idle_run_is_sent_by_the_next() {
     let home = idle();
     for number in 0..150 {
         let user = format!("user{number}");
@@ -43,16 +43,16 @@ fn what_is_recorded_after_an_idle_look_is_sent_by_the_next_one() {
 
 /// P2
 #[test]
-fn what_waits_in_the_spool_is_seen_by_an_idle_sender() {
+fn an_idle_sender_sees_an_event_in_the_spool() {
     let home = idle();
     home.login_into_spool();
     assert!(home.sent().contains(VICTIM));
     assert_eq!(home.sent(), "");
 }
 
-/// P2: nothing is believed of the queue but what is in it now.
+/// P2: a sender remembers nothing about the queue's file.
 #[test]
-fn an_older_copy_and_another_hosts_queue_are_seen_as_what_they_are() {
+fn a_restored_backup_and_another_hosts_queue_are_noticed() {
     let (home, other) = (idle(), idle());
     let (state, older) = (home.at("state"), home.at("older"));
     home.login("dave");
@@ -62,10 +62,10 @@ fn an_older_copy_and_another_hosts_queue_are_seen_as_what_they_are() {
     let newer = home.at("newer");
     copy(&state, &newer);
     copy(&older, &state);
-    assert!(home.sent().contains("'dave'"), "an older copy, in which he waits");
+    assert!(home.sent().contains("'dave'"), "in the older copy, his login is pending");
     assert_eq!(home.sent(), "");
     copy(&newer, &state);
-    assert_eq!(home.sent(), "", "a newer copy, in which nobody waits");
+    assert_eq!(home.sent(), "", "in the newer copy, nothing is pending");
 
     other.login("erin");
     fs::rename(&state, home.at("own")).expect("ours");
@@ -95,7 +95,7 @@ fn a_go_programs_database_in_the_place_of_an_idle_queue_is_taken_over() {
 
 /// P2
 #[test]
-fn a_retry_is_made_when_its_time_has_come_and_a_dead_letter_when_it_is_asked_for() {
+fn an_idle_sender_sees_a_due_retry_and_a_dead_letter_to_retry() {
     let is_mended = Arc::new(AtomicBool::new(false));
     let takes_carol = Arc::clone(&is_mended);
     let server = Server::new(move |number, request, stream| match number {
@@ -110,11 +110,11 @@ fn a_retry_is_made_when_its_time_has_come_and_a_dead_letter_when_it_is_asked_for
     assert_eq!(home.sent(), "");
     home.login("carol");
     home.send().when("the service fails").fails();
-    // A minute is long for a test.
+    // Instead of waiting for a minute.
     home.queue().set_waits(Duration::from_millis(1500));
     assert_eq!(home.sent(), "");
-    assert_eq!(server.requests().len(), 2, "it is not tried again before its time");
-    // Now the service rejects it, but takes the next one, and is told so.
+    assert_eq!(server.requests().len(), 2, "it was retried too early");
+    // Now the service rejects the event, accepts the next one, and gets the note on the dead letter.
     home.login("dan");
     let is_tried = || {
         home.send();
@@ -131,7 +131,7 @@ fn a_retry_is_made_when_its_time_has_come_and_a_dead_letter_when_it_is_asked_for
 
 /// P2
 #[test]
-fn a_target_that_is_added_gets_what_comes_from_then_on() {
+fn an_idle_sender_sees_a_new_target() {
     let (home, server) = (idle(), Server::well());
     home.configure(&format!("[notification]\nservice = [\"stdout\", \"ntfy\"]\n{}", server.ntfy()));
     assert_eq!(home.sent(), "");
@@ -144,9 +144,9 @@ fn a_target_that_is_added_gets_what_comes_from_then_on() {
     home.send().exits(0).says("ntfy is no longer a target");
 }
 
-/// P2: a backup perhaps, or an administrator.
+/// P2: such as a backup.
 #[test]
-fn a_queue_that_somebody_else_has_open_is_no_idle_one() {
+fn an_idle_sender_sees_changes_by_a_process_that_has_the_queue_open() {
     let home = idle();
     let other = home.queue().outsider();
     other.read();
@@ -154,14 +154,14 @@ fn a_queue_that_somebody_else_has_open_is_no_idle_one() {
     home.login("dave");
     assert!(home.sent().contains("'dave'"));
     other.record("erin");
-    assert!(home.sent().contains("'erin'"), "what an outsider wrote, who is still there");
+    assert!(home.sent().contains("'erin'"), "the outsider wrote this and still has the queue open");
     drop(other);
     assert_eq!(home.sent(), "");
 }
 
-/// P2: what somebody else is just writing is waited for.
+/// P2
 #[test]
-fn a_queue_that_somebody_else_keeps_for_himself_is_no_idle_one() {
+fn an_idle_sender_waits_for_a_queue_that_another_process_has_locked() {
     let home = idle();
     let other = home.queue().outsider();
     other.begin_writing_alone();
@@ -177,11 +177,11 @@ fn a_queue_that_somebody_else_keeps_for_himself_is_no_idle_one() {
 
 /// P2
 #[test]
-fn a_damaged_queue_is_no_idle_one() {
+fn an_idle_sender_sees_damage() {
     for table in ["event", "target", "exception", "delivery"] {
         let home = idle();
         home.queue().damage_table(table);
-        // While the index says that nothing is set aside, no idle sender reads the dead letters.
+        // An idle sender doesn't read the dead letters while the index says that there are none.
         if table == "delivery" {
             home.record("yves", "192.0.2.8", "open_session");
         }
@@ -191,7 +191,7 @@ fn a_damaged_queue_is_no_idle_one() {
     }
 }
 
-/// Whether a process can be killed on order here; says so if not.
+/// Whether faults can be injected into this binary here; if not, skips `test`.
 fn is_possible(test: &str) -> bool {
     let can = has_mount_namespaces() && inject::is_possible() && program().len() == 1;
     if !can {
@@ -200,10 +200,10 @@ fn is_possible(test: &str) -> bool {
     can
 }
 
-/// P2: the sender meets the queue just as a login left it that was killed, log and all.
+/// P2: the sender finds the queue exactly as the killed login left it, with its log.
 #[test]
-fn a_login_that_was_killed_anywhere_is_seen_by_the_next_sender() {
-    if !is_possible("a_login_that_was_killed_anywhere_is_seen_by_the_next_sender") {
+fn the_next_sender_sees_a_login_that_was_killed_anywhere() {
+    if !is_possible("the_next_sender_sees_a_login_that_was_killed_anywhere") {
         return;
     }
     let template = idle();
@@ -234,8 +234,8 @@ fn a_login_that_was_killed_anywhere_is_seen_by_the_next_sender() {
 
 /// P2
 #[test]
-fn what_a_sender_that_was_killed_left_is_seen_by_the_next_one() {
-    if !is_possible("what_a_sender_that_was_killed_left_is_seen_by_the_next_one") {
+fn the_next_sender_continues_the_work_of_one_that_was_killed() {
+    if !is_possible("the_next_sender_continues_the_work_of_one_that_was_killed") {
         return;
     }
     let template = idle();
@@ -266,9 +266,9 @@ fn what_a_sender_that_was_killed_left_is_seen_by_the_next_one() {
     }
 }
 
-/// P2: while logins come at any moment, each is sent once.
+/// P2
 #[test]
-fn no_login_slips_by_a_sender_that_looks_all_the_time() {
+fn a_sender_that_runs_all_the_time_sends_every_login_once() {
     let home = idle();
     let mut sent = String::new();
     let logins = 40;

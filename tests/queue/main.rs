@@ -2,13 +2,18 @@
 
 mod causes;
 mod crash;
+mod damage;
 mod disks;
 mod fallbacks;
+mod freezer;
 mod idle;
 mod letters;
 mod locks;
+mod pipes;
 mod powercut;
+mod rejections;
 #[path = "../support/mod.rs"]
 mod support;
+mod syslog;
 mod takeover;
 mod upgrade;

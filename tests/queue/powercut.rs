@@ -1,5 +1,5 @@
-//! A power cut after every step of a login: nothing that no sync had made sure of may be left, or any
-//! part of it. What a login recorded before it let the user in is there afterwards.
+//! A power cut after every step of a login. Data that was not synced may be lost in whole or in part, but an event
+//! recorded before the user was let in survives.
 
 use std::path::Path;
 
@@ -9,26 +9,26 @@ use crate::support::outcome::Outcome;
 use crate::support::powercut::{self, Disk, Left, WAYS};
 use crate::support::skip;
 
-/// The user whose login is cut off, and one that comes when the power is back.
+/// The user whose login is interrupted, and the user of the next login.
 const VICTIM: &str = "'amanda' (192.0.2.7)";
 const NEXT: &str = "zoe";
 
 fn is_possible(test: &str) -> bool {
     let can = inject::is_possible();
     if !can {
-        skip(test, "needs strace, and to be let trace");
+        skip(test, "needs strace, and the right to trace");
     }
     can
 }
 
-/// A login on `home`, replayed on `disk`, with a look at it after each step.
+/// Records a login on `home` and replays it on `disk`; calls `after` after each step.
 fn login(home: &Home, disk: &mut Disk, after: impl FnMut(&Disk, &str)) {
     let log = home.at("trace");
     hook(powercut::traced(home, &home.command(&["queue"]), &log, &[]), &LOGIN).succeeds();
     disk.replay(&log, &home.at("state"), after);
 }
 
-/// Checks what a power cut leaves: all of `before`, once, and the victim's event so many times.
+/// Checks the host after a power cut: `before` is sent once each, and the victim's event as often as allowed.
 fn check(disk: &Disk, left: Left, before: &[&str], victim: &[usize], case: &str) {
     let home = Home::new(STDOUT);
     disk.leave(left, &home.at("state"));
@@ -44,7 +44,7 @@ fn check(disk: &Disk, left: Left, before: &[&str], victim: &[usize], case: &str)
     assert!(victim.contains(&times(VICTIM)), "{case}\nsent: {sent}");
 }
 
-/// A login on a copy of `template`, with a power cut after every step and after the last.
+/// Records a login on a copy of `template`, with a power cut after every step.
 fn cut_everywhere(template: &Home, before: &[&str]) {
     let home = Home::new(STDOUT);
     copy(&template.at("state"), &home.at("state"));
@@ -56,7 +56,7 @@ fn cut_everywhere(template: &Home, before: &[&str]) {
             check(disk, left, before, &[0, 1], &format!("{left:?} left after step {steps}, {step}"));
         }
     });
-    assert!(steps > 2, "a login that writes so little records nothing");
+    assert!(steps > 2, "the login wrote nothing");
     for left in WAYS {
         check(&disk, left, before, &[1], &format!("{left:?} left after the login"));
     }
@@ -64,8 +64,8 @@ fn cut_everywhere(template: &Home, before: &[&str]) {
 
 /// P2
 #[test]
-fn a_power_cut_while_the_queue_is_made_leaves_a_sound_queue_and_after_it_the_event() {
-    if is_possible("a_power_cut_while_the_queue_is_made_leaves_a_sound_queue_and_after_it_the_event") {
+fn a_power_cut_while_the_queue_is_made_leaves_a_sound_queue() {
+    if is_possible("a_power_cut_while_the_queue_is_made_leaves_a_sound_queue") {
         cut_everywhere(&Home::new(STDOUT), &[]);
     }
 }
@@ -77,7 +77,7 @@ fn a_power_cut_at_any_login_leaves_what_was_recorded() {
         let template = Home::new(STDOUT);
         template.record("bob", "192.0.2.9", "open_session");
         cut_everywhere(&template, &["'bob'"]);
-        // Delivered, and the log moved into the database by somebody else, who then removed it.
+        // Delivered; then another process moved the log into the database and removed it.
         assert_eq!(template.sent().lines().count(), 1);
         template.queue().remove_log();
         template.record("carol", "192.0.2.9", "open_session");
@@ -108,11 +108,10 @@ fn a_power_cut_during_a_take_over_leaves_the_go_programs_events() {
     }
 }
 
-/// P2: the login before this one was killed at any of its steps, and left new files whose names may
-/// not be on the disk.
+/// P2: the killed login left new files whose names may not be on the disk.
 #[test]
-fn a_login_is_durable_whatever_the_one_before_it_left_undone() {
-    if !is_possible("a_login_is_durable_whatever_the_one_before_it_left_undone") {
+fn a_login_is_durable_even_after_one_that_was_killed() {
+    if !is_possible("a_login_is_durable_even_after_one_that_was_killed") {
         return;
     }
     let before = [("PAM_SERVICE", "sshd"), ("PAM_USER", "bob"), ("PAM_TYPE", "open_session")];

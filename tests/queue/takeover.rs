@@ -1,5 +1,5 @@
-//! The Go program's databases, as it left them on real hosts: whichever command of ours meets one
-//! first, everything that waited in it is sent.
+//! Databases that the Go program left on real hosts: everything pending in them is sent, whichever command of
+//! ours opens them first.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -10,17 +10,18 @@ use crate::support::home::{Home, LOGIN, SERVICE, STDOUT};
 use crate::support::outcome::Outcome;
 use crate::support::{is_root, skip};
 
-/// What waits in each of the databases: the clocks of two zones, the newer one with a smaller text.
+/// The pending events of each database. Their times are in two zones, so that text order is not time order.
 const WAITING: [&str; 6] = [
     "'amanda' (192.168.1.50) logged in to host.example via ssh (sshd) at 2026-11-23 16:38:37+00:00",
     "'bob' (2001:db8::17) logged in to host.example via ssh (sshd) at 2026-11-23 16:38:37+00:00",
     "'o'brien' (workstation.example.net) logged in to host.example via ssh (sshd) at 2026-11-23 16:38:37+00:00",
     "'root' logged in to host.example via /dev/tty1 (login) at 2026-11-23 16:38:37+00:00",
     "'amanda' (192.168.1.50) logged out from host.example via ssh (sshd) at 2026-11-23 16:38:37+00:00",
-    "'müller\u{fffd}@everyone' (::ffff:198.51.100.9) logged in to host.example via ssh (sshd) at 2026-11-23 16:38:37+00:00",
+    "'müller\u{fffd}@everyone' (::ffff:198.51.100.9) logged in to host.example via ssh (sshd) at 2026-11-23 \
+     16:38:37+00:00",
 ];
 
-/// What waits in the write-ahead log of the third one besides.
+/// Events that are only in the third database's write-ahead log.
 const IN_THE_LOG: [&str; 2] = [
     "'dave' (203.0.113.5) logged in to host.example via ssh (sshd) at 2026-11-23 16:38:38+00:00",
     "'bob' (2001:db8::17) logged out from host.example via ssh (sshd) at 2026-11-23 16:38:38+00:00",
@@ -32,7 +33,7 @@ const DATABASES: [(&str, usize); 3] = [("go-pending.db", 0), ("go-locked.db", 0)
 /// The tables of a queue.
 const TABLES: [&str; 8] = ["attempt", "delivery", "event", "known", "meta", "open", "repeat", "target"];
 
-/// Puts a database where the program looks for it, with its log.
+/// Copies a database, with its log, to where the program looks for it.
 fn put(home: &Home, name: &str) {
     let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name);
     for suffix in ["", "-wal"] {
@@ -55,7 +56,7 @@ fn assert_ours(home: &Home) {
 
 /// P2
 #[test]
-fn a_first_send_delivers_all_that_waited_in_order_of_recording_and_locked_rows_too() {
+fn a_first_send_delivers_all_pending_events_in_order_even_locked_rows() {
     for (name, in_log) in DATABASES {
         let home = Home::new(STDOUT);
         put(&home, name);
@@ -74,7 +75,7 @@ fn a_first_login_is_recorded_and_the_next_send_imports_everything() {
         put(&home, name);
         home.hook(&LOGIN).succeeds().prints_only("");
         assert!(home.spooled().is_empty(), "{name}: {:?}", home.spooled());
-        assert_eq!(home.queue().count_events(), 1, "a login imports nothing: that could take long");
+        assert_eq!(home.queue().count_events(), 1, "a login imports nothing, because that could take long");
         let sent = home.sent();
         assert_ours(&home);
         let lines: Vec<&str> = sent.lines().collect();
@@ -83,7 +84,7 @@ fn a_first_login_is_recorded_and_the_next_send_imports_everything() {
     }
 }
 
-/// P2: the first logins after the exchange of the binary may come all at once.
+/// P2
 #[test]
 fn ten_first_logins_at_once_take_a_database_over_once() {
     let home = Home::new(STDOUT);
@@ -103,9 +104,9 @@ fn ten_first_logins_at_once_take_a_database_over_once() {
     assert_eq!(sent.lines().count(), 18, "{sent}");
 }
 
-/// P2: a `send` of the Go program that still runs has the database open, and may be reading.
+/// P2: the Go program's `send` may still be running.
 #[test]
-fn a_database_that_another_process_reads_is_taken_over_all_the_same() {
+fn a_database_that_another_process_reads_is_taken_over() {
     let home = Home::new(STDOUT);
     put(&home, "go-locked.db");
     let reader = home.queue().outsider();
@@ -133,9 +134,9 @@ fn the_empty_file_that_the_go_programs_installer_leaves_is_a_new_queue() {
 
 /// P5
 #[test]
-fn a_new_queue_is_its_owners_alone() {
+fn only_its_owner_can_read_a_new_queue() {
     if !is_root() {
-        return skip("a_new_queue_is_its_owners_alone", "needs root");
+        return skip("only_its_owner_can_read_a_new_queue", "needs root");
     }
     for first in ["queue", "send"] {
         let home = Home::of_service(STDOUT);
@@ -158,21 +159,7 @@ fn a_new_queue_is_its_owners_alone() {
     }
 }
 
-/// P5: the state directory isn't there: it is made, for its owner alone.
-#[test]
-fn a_state_directory_that_is_missing_is_made_for_its_owner_alone() {
-    if !is_root() {
-        return skip("a_state_directory_that_is_missing_is_made_for_its_owner_alone", "needs root");
-    }
-    let home = Home::new(STDOUT);
-    fs::remove_dir(home.at("state")).expect("it is empty");
-    home.hook(&LOGIN).succeeds().prints_only("");
-    assert_eq!(fs::metadata(home.at("state")).expect("made").mode() & 0o7777, 0o700);
-    assert_eq!(fs::metadata(home.database()).expect("made").mode() & 0o777, 0o600);
-    assert_eq!(home.sent().lines().count(), 1);
-}
-
-/// P5: a database that root owned, in a directory that was given to the service user since.
+/// P5
 #[test]
 fn a_go_database_given_to_the_service_user_is_taken_over_by_it() {
     if !is_root() {

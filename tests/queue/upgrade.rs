@@ -1,5 +1,5 @@
-//! Queues of other versions of this program: an older one is taken over whole, by whichever command meets
-//! it first; a newer one is refused and left as it is.
+//! Queues of other versions of this program: an older one is taken over whole, whichever command opens it first; a
+//! newer one is refused and not changed.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,17 +9,17 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::crash;
 use crate::support::cost;
-use crate::support::home::{Home, LOGIN, STDOUT, copy, hook};
+use crate::support::home::{Home, LOGIN, PATIENCE, STDOUT, copy, hook};
 use crate::support::inject::{Call, Fault};
 use crate::support::outcome::Outcome;
 use crate::support::queue::Target;
-use crate::support::server::Server;
+use crate::support::server::{Server, discord_and_ntfy};
 
-/// A real queue of the first schema: see tests/data/README.md.
+/// A queue of the first schema from a real host (tests/data/README.md).
 const FIRST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/v1");
 
-/// What its target `ntfy` has not got yet, in order, with what is in the spool last. `discord` has only not
-/// got what comes after `carol`'s logout.
+/// The events pending for its target `ntfy`, in order; the last is in the spool. `discord` has got them up to
+/// `carol`'s logout.
 const PENDING: [&str; 5] = [
     "'carol' (2001:db8::7) logged in",
     "'dave' (2001:db8::7) logged in",
@@ -28,28 +28,25 @@ const PENDING: [&str; 5] = [
     "'spooled' (203.0.113.9) logged in",
 ];
 
-/// How many of those `discord` has got.
+/// The number of these events that `discord` has got.
 const GOT: usize = 3;
 
-/// Its dead letter.
+/// The queue's dead letter.
 const POISON: (usize, &str) = (2, "HTTP 400: bad");
 
-/// The first attempt that failed.
+/// The queue's first failed attempt.
 const ATTEMPT: &str = "ntfy 8 1795758639454 2788336 295c187d-2d9e-4c59-a2a9-93d694b9557f";
 
-/// The schema of this version.
+/// The version of the schema.
 const VERSION: usize = 2;
 
-/// So many rows are more than any queue is likely to have.
+/// More rows than a real queue is likely to have.
 const MANY: usize = 100_000;
 
-/// A login's second, with as much again for a machine that is busy with something else.
-const PATIENCE: Duration = Duration::from_secs(2);
-
-/// Bytes that the first login after an upgrade may write.
+/// The number of bytes that the first login after an upgrade may write.
 const UPGRADE_BYTES: u64 = 64 * 1024;
 
-/// A host that has the queue of the first schema, and its spool.
+/// Makes a host with the queue of the first schema and its spool.
 fn first(config: &str) -> Home {
     let home = Home::new(config);
     copy(&Path::new(FIRST).join("spool"), &home.at("spool"));
@@ -59,34 +56,33 @@ fn first(config: &str) -> Home {
     home
 }
 
-/// The same with `stdout` in the place of `ntfy`, as its only target.
+/// Makes the same host with `stdout` in place of `ntfy` as the only target.
 fn first_for_stdout() -> Home {
     let home = first(STDOUT);
     home.queue().leave_only("ntfy", "stdout");
     home
 }
 
-/// The same with a hundred thousand rows.
+/// Makes the same host with a hundred thousand rows.
 fn many() -> Home {
     let home = first_for_stdout();
     home.queue().multiply_first_events(MANY);
     home
 }
 
-/// Two services, and a host that has that queue for them.
+/// Starts two services and makes a host with the queue and targets on them.
 fn services() -> (Server, Server, Home) {
     let (discord, ntfy) = (Server::well(), Server::well());
-    let config = format!("[notification]\nservice = [\"discord\", \"ntfy\"]\n{}{}", discord.discord(), ntfy.ntfy());
+    let config = discord_and_ntfy(&discord, &ntfy);
     let home = first(&config);
     (discord, ntfy, home)
 }
 
-/// What a service got.
 fn bodies(server: &Server) -> String {
     server.requests().iter().map(|request| request.body.clone() + "\n").collect()
 }
 
-/// Checks that a text has each of these once, in this order, and nothing of a login besides.
+/// Checks that a text has these notices once each, in this order, and no others.
 #[track_caller]
 fn assert_in_order(text: &str, expected: &[&str]) {
     let places: Vec<usize> = expected
@@ -104,9 +100,9 @@ fn state_of_ntfy() -> Target {
     Target { failures: 1, wait: Duration::from_millis(54_326), error: "HTTP 503".into() }
 }
 
-/// P2: a first login changes the schema alone; the next send delivers everything that was pending.
+/// P2: the login changes only the schema; the next send delivers everything that was pending.
 #[test]
-fn a_first_login_takes_a_queue_of_the_first_schema_over_whole() {
+fn a_first_login_takes_over_a_whole_queue_of_the_first_schema() {
     let (discord, ntfy, home) = services();
     let before = first(STDOUT).queue().rows();
     home.login("amanda");
@@ -129,9 +125,9 @@ fn a_first_login_takes_a_queue_of_the_first_schema_over_whole() {
     assert_eq!(bodies(&ntfy).matches("'poison' (192.168.1.50) logged in").count(), 1);
 }
 
-/// P2: as above, with a send first.
+/// P2
 #[test]
-fn a_first_send_takes_a_queue_of_the_first_schema_over_whole() {
+fn a_first_send_takes_over_a_whole_queue_of_the_first_schema() {
     let (discord, ntfy, home) = services();
     home.sent();
     assert_taken_over(&home);
@@ -141,7 +137,7 @@ fn a_first_send_takes_a_queue_of_the_first_schema_over_whole() {
     assert_eq!((discord.requests().len(), bodies(&ntfy).matches(" logged ").count()), (1, PENDING.len()));
 }
 
-/// P2, P4: the back-off of a target that failed under the old version holds on, and delays nobody else.
+/// P2, P4: and it delays no other target.
 #[test]
 fn a_back_off_of_the_first_schema_is_kept() {
     let (discord, ntfy, home) = services();
@@ -159,8 +155,8 @@ fn a_back_off_of_the_first_schema_is_kept() {
 
 /// P1, P2, P6
 #[test]
-fn the_first_login_on_a_hundred_thousand_old_rows_takes_its_second_and_no_more_than_64_kib() {
-    let test = "the_first_login_on_a_hundred_thousand_old_rows_takes_its_second_and_no_more_than_64_kib";
+fn the_first_login_on_a_hundred_thousand_old_rows_takes_a_second_and_writes_64_kib_at_most() {
+    let test = "the_first_login_on_a_hundred_thousand_old_rows_takes_a_second_and_writes_64_kib_at_most";
     let template = many();
     let before = template.queue().rows();
     let copy_of_many = || {
@@ -188,17 +184,17 @@ fn the_first_login_on_a_hundred_thousand_old_rows_takes_its_second_and_no_more_t
     }
 }
 
-/// The lines that must be sent, and nothing else, whatever happens to a first login.
+/// Returns the notices that must be sent whatever happens to the first login.
 fn pending() -> Vec<String> {
     PENDING.map(Into::into).into()
 }
 
-/// One first login with a fault: every row is there once, and the victim's is sent once.
+/// Runs a first login with a fault. Checks that every row is there once, and that the victim's event is sent once.
 fn attack(template: &Home, rows: &[String], pending: &[String], call: &Call, fault: Fault) {
     let home = crash::attack_a_login(template, pending, call, fault);
     let after = home.queue().rows();
     assert_eq!(after[..rows.len()], *rows, "{fault:?} at {call:?}");
-    // The victim, the next one, and what was in the spool.
+    // The victim's event, the next one, and those in the spool.
     let more = after.len() - rows.len();
     assert!((1..=4).contains(&more), "{more} more rows: {fault:?} at {call:?}");
     assert_eq!(home.queue().dead_letters(), [(POISON.0, POISON.1.to_owned())], "{fault:?} at {call:?}");
@@ -219,7 +215,7 @@ fn no_fault_at_the_first_login_on_an_old_queue_loses_or_repeats_a_row() {
     }
 }
 
-/// P2: the same at some of the calls, where there are more rows.
+/// P2: at some of the calls only, because each run takes long.
 #[test]
 fn no_fault_at_the_first_login_on_a_hundred_thousand_old_rows_loses_or_repeats_one() {
     if !crash::is_possible("no_fault_at_the_first_login_on_a_hundred_thousand_old_rows_loses_or_repeats_one") {
@@ -238,8 +234,7 @@ fn no_fault_at_the_first_login_on_a_hundred_thousand_old_rows_loses_or_repeats_o
     }
 }
 
-/// Every file in a directory, and what is in it. What processes share (`-shm`) is no part of a queue: the next
-/// one that opens it makes it again.
+/// Returns the files of a directory with their contents, without `-shm`, which every process makes again.
 fn contents(directory: &Path) -> BTreeMap<String, Vec<u8>> {
     let entries = fs::read_dir(directory).expect("a directory").flatten();
     let read =
@@ -248,7 +243,7 @@ fn contents(directory: &Path) -> BTreeMap<String, Vec<u8>> {
     entries.filter(of_the_queue).map(read).collect()
 }
 
-/// P2: also where the version is only in the log, and with a rollback journal.
+/// P2
 #[test]
 fn a_queue_of_a_newer_version_is_refused_and_left_as_it_is() {
     const NEWER: &str = "newer version";
@@ -271,7 +266,7 @@ fn a_queue_of_a_newer_version_is_refused_and_left_as_it_is() {
         for (name, bytes) in &before {
             assert!(after.get(name) == Some(bytes), "{name} was changed {case}");
         }
-        // The locks, which are empty, may have come.
+        // Empty lock files may have been made.
         let is_lock = |name: &String| before.contains_key(name) || after[name].is_empty();
         assert!(after.keys().all(is_lock), "{case}: {:?}", after.keys());
         home.queue().set_version(VERSION);
@@ -279,7 +274,7 @@ fn a_queue_of_a_newer_version_is_refused_and_left_as_it_is() {
     }
 }
 
-/// P2: the first logins after the exchange of the binary may come all at once, and a send with them.
+/// P2: with a send at the same time.
 #[test]
 fn ten_first_logins_at_once_take_an_old_queue_over_once() {
     for with_send in [false, true] {

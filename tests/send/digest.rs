@@ -1,4 +1,4 @@
-//! Digests: many events that are due at once take few messages, in order, each notice whole.
+//! Digests: many pending events go out in few messages, in order, each notice whole.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -7,17 +7,17 @@ use crate::support::home::{Home, LOGIN};
 use crate::support::outcome::Outcome;
 use crate::support::server::{Request, Server, reply, taken};
 
-/// Discord's window for five messages takes two seconds; the model's is faster.
+/// The window for five messages: two seconds at Discord, shorter in the model.
 const WINDOW: Duration = Duration::from_millis(100);
 
-/// Whether the model of Discord's rate limit tells of it beforehand, as Discord does.
+/// Whether the model announces its rate limit in headers, as Discord does.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Limit {
     Announced,
     Silent,
 }
 
-/// A service with Discord's rate limit: five messages a window, told in headers, 429 beyond it.
+/// Starts a service with Discord's rate limit: five messages a window, then 429.
 fn discord(limit: Limit) -> Server {
     let window = Mutex::new((Instant::now(), 0));
     Server::new(move |_, _, stream| {
@@ -44,7 +44,7 @@ fn discord(limit: Limit) -> Server {
     })
 }
 
-/// A service with ntfy's burst: sixty messages, and then no more for as long as a test lasts.
+/// Starts a service with ntfy's burst: sixty messages, then none for as long as a test lasts.
 fn ntfy() -> Server {
     Server::new(|number, _, stream| {
         if number < 60 {
@@ -54,12 +54,12 @@ fn ntfy() -> Server {
     })
 }
 
-/// All three targets; what stdout gets is what the others are compared with.
+/// Returns the configuration of all three targets. The others are compared with stdout.
 fn everywhere(discord: &Server, ntfy: &Server) -> String {
     format!("[notification]\nservice = [\"stdout\", \"discord\", \"ntfy\"]\n{}{}", discord.discord(), ntfy.ntfy())
 }
 
-/// The messages that a server took (of those that it didn't, none is repeated by it).
+/// Returns the messages that a server accepted.
 fn messages(server: &Server, member: &str) -> Vec<String> {
     let text = |request: Request| request.json()[member].as_str().expect("text").to_owned();
     let mut messages: Vec<String> = server.requests().into_iter().map(text).collect();
@@ -67,13 +67,13 @@ fn messages(server: &Server, member: &str) -> Vec<String> {
     messages
 }
 
-/// The lines of a message to Discord, out of their code block.
+/// Returns the lines of a message's code block for Discord.
 fn lines_of_discord(content: &str) -> Vec<String> {
     let inside = content.strip_prefix("```").and_then(|rest| rest.strip_suffix("```")).expect("one code block");
     inside.split('\n').map(|line| line.strip_prefix("- ").expect("an item").to_owned()).collect()
 }
 
-/// How many messages lines of these lengths take at least, one after the other.
+/// Returns the smallest number of messages for lines of these lengths, in order.
 fn fewest(lengths: impl Iterator<Item = usize>, around: usize, per_line: usize, most: usize) -> usize {
     let (mut messages, mut used) = (0, usize::MAX);
     for length in lengths.map(|length| length + per_line) {
@@ -88,7 +88,7 @@ fn fewest(lengths: impl Iterator<Item = usize>, around: usize, per_line: usize, 
 /// P6
 #[test]
 fn a_thousand_events_reach_discord_within_100_requests_and_ntfy_within_60_in_order() {
-    // Each message beyond a limit that wasn't announced costs a second: fewer events will do there.
+    // Each message beyond an unannounced limit costs a second, so there are fewer events.
     for (limit, count) in [(Limit::Announced, 1000), (Limit::Silent, 200)] {
         let (discord, ntfy) = (discord(limit), ntfy());
         let home = Home::new(&everywhere(&discord, &ntfy));
@@ -109,14 +109,14 @@ fn a_thousand_events_reach_discord_within_100_requests_and_ntfy_within_60_in_ord
         assert_eq!(messages(&ntfy, "message").join("\n"), sent.trim_end(), "{limit:?}");
         if limit == Limit::Announced {
             let fewest = fewest(lines.iter().map(|line| line.len()), 6, 3, 2000);
-            assert!(requests.0 <= fewest + 2, "{requests:?}, and {fewest} would do: the limit was not heeded");
+            assert!(requests.0 <= fewest + 2, "{requests:?} instead of {fewest}: the limit was ignored");
         }
     }
 }
 
 /// P3
 #[test]
-fn long_and_hostile_names_are_whole_within_what_each_service_counts() {
+fn long_and_hostile_names_arrive_whole_within_each_services_limit() {
     let (discord, ntfy) = (Server::well(), Server::well());
     let home = Home::new(&everywhere(&discord, &ntfy));
     home.rename(&("h".repeat(140) + &"\u{1f512}".repeat(115)));
@@ -133,11 +133,11 @@ fn long_and_hostile_names_are_whole_within_what_each_service_counts() {
         }
     }
     home.queue().multiply_events(200);
-    // As many users: somebody who has many lines is summed up.
+    // Different users, because many lines of one user would be summed up.
     home.queue().rename_users(|id, user| format!("{id}{user}"));
     let sent = home.sent();
     let lines: Vec<String> = sent.lines().map(Into::into).collect();
-    assert_eq!(lines.len(), 200, "no name makes a line");
+    assert_eq!(lines.len(), 200, "a name made a line of its own");
     let longest = lines.iter().map(|line| line.encode_utf16().count()).max();
     assert!(longest.is_some_and(|longest| longest > 600), "{longest:?}");
 
@@ -149,11 +149,11 @@ fn long_and_hostile_names_are_whole_within_what_each_service_counts() {
     let unquoted: Vec<String> = lines.iter().map(|line| line.replace('`', "")).collect();
     assert_eq!(arrived, unquoted);
     let lengths = lines.iter().map(|line| line.encode_utf16().count());
-    assert_eq!(contents.len(), fewest(lengths, 6, 3, 2000), "as few messages as Discord's limit allows");
+    assert_eq!(contents.len(), fewest(lengths, 6, 3, 2000), "Discord's limit allows fewer messages");
 
     let texts = messages(&ntfy, "message");
-    // A message of 4096 bytes would be an attachment.
+    // ntfy turns a message of 4096 bytes into an attachment.
     assert!(texts.iter().all(|text| text.len() < 4096));
     assert_eq!(texts.join("\n"), sent.trim_end());
-    assert_eq!(texts.len(), fewest(lines.iter().map(String::len), 0, 1, 4096), "as few as ntfy's limit allows");
+    assert_eq!(texts.len(), fewest(lines.iter().map(String::len), 0, 1, 4096), "ntfy's limit allows fewer messages");
 }

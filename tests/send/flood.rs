@@ -1,10 +1,10 @@
-//! A flood: one local user opens thousands of sessions, and buries nobody else's.
+//! A flood: one local user opens thousands of sessions, but can't hide anybody else's.
 
 use crate::support::home::{Home, STDOUT};
 use crate::support::outcome::Outcome;
-use crate::support::server::{Request, Server, reply, taken};
+use crate::support::server::{Request, Server, discord_and_ntfy, reply, taken};
 
-/// The items of `su`, run by mallory.
+/// PAM's items when mallory runs `su`.
 const SU: [(&str, &str); 5] = [
     ("PAM_RUSER", "mallory"),
     ("PAM_SERVICE", "su"),
@@ -13,7 +13,7 @@ const SU: [(&str, &str); 5] = [
     ("PAM_TYPE", "open_session"),
 ];
 
-/// Records so many sessions of mallory, and one of `victim` in the middle.
+/// Records `count` sessions of mallory, with one of `victim` in the middle.
 fn flood(home: &Home, count: usize, victim: &str) {
     home.hook(&SU).succeeds();
     home.queue().multiply_events(count);
@@ -27,19 +27,19 @@ fn text(request: &Request) -> String {
 
 /// P2, P3
 #[test]
-fn a_login_in_the_middle_of_a_flood_is_told_in_the_first_or_second_message() {
+fn a_login_in_the_middle_of_a_flood_is_in_the_first_or_second_message() {
     let (discord, ntfy) = (Server::well(), Server::well());
-    let targets = format!("[notification]\nservice = [\"discord\", \"ntfy\"]\n{}{}", discord.discord(), ntfy.ntfy());
+    let targets = discord_and_ntfy(&discord, &ntfy);
     let home = Home::new(&targets);
     flood(&home, 11_000, "amanda");
     home.send().succeeds();
     for server in [&discord, &ntfy] {
         let texts: Vec<String> = server.requests().iter().map(text).collect();
-        let place = texts.iter().position(|text| text.contains("'amanda' logged in")).expect("it is told");
+        let place = texts.iter().position(|text| text.contains("'amanda' logged in")).expect("it is reported");
         assert!(place < 2 && texts.len() <= 3, "message {place} of {}", texts.len());
         let first: Vec<&str> = texts[0].lines().filter(|line| line.contains("'mallory'")).collect();
         assert_eq!(first.len(), 11, "{}", texts[0]);
-        // A thousand are more than may wait.
+        // A thousand are beyond `max_waiting`.
         assert!(first[10].contains("'mallory': 9989 more logins and logouts on host.example from 20"), "{}", first[10]);
         assert!(texts.iter().any(|text| text.contains("did not get 1000 events, kept as dead letters")), "{texts:?}");
     }
@@ -85,7 +85,7 @@ fn a_flood_of_reports_fits_into_what_a_service_takes_a_day() {
     assert_eq!(home.queue().count_waiting(), 0);
 }
 
-/// P2, P3: also while nothing can be delivered.
+/// P2, P3: even while nothing can be delivered.
 #[test]
 fn a_flood_pushes_nobody_elses_login_out_of_the_queue() {
     let server = Server::scripted(&[(503, ""), (200, r#"{"id":"1"}"#)]);
@@ -94,17 +94,17 @@ fn a_flood_pushes_nobody_elses_login_out_of_the_queue() {
     home.login("amanda");
     home.send().fails();
     let status = home.status();
-    assert!(status.starts_with("ntfy: 52 waiting, 1000 dead"), "two reports wait too: {status}");
+    assert!(status.starts_with("ntfy: 52 waiting, 1000 dead"), "not fifty events and two notes: {status}");
     home.queue().end_waits();
     home.send().succeeds();
     let last: String = server.requests().iter().skip(1).map(text).collect();
-    for told in [
+    for note in [
         "'amanda' (192.0.2.7) logged in",
         "'rene' ",
         "ntfy did not get 3951 events, kept as dead letters (see `status`): more than 50 events were waiting",
         "ntfy did not get 2951 events, whose dead letters are now discarded: too many, or 90 days old",
     ] {
-        assert!(last.contains(told), "{told}: {last}");
+        assert!(last.contains(note), "{note}: {last}");
     }
     home.run(&["retry", "--all"]).succeeds().prints_only("1000 will be sent again\n");
     home.run(&["drop", "--all"]).fails().says("there is no such dead letter");
@@ -116,7 +116,7 @@ fn a_flood_pushes_nobody_elses_login_out_of_the_queue() {
 
 /// P4
 #[test]
-fn the_event_that_a_service_rejects_is_found_in_a_flood_as_well() {
+fn a_rejected_event_is_found_in_a_flood() {
     let server = Server::new(|_, request, stream| {
         let status = if request.body.contains("'eve'") { 400 } else { 200 };
         if status == 200 { taken(stream) } else { reply(stream, status, "", r#"{"code":40011,"error":"no"}"#) }
@@ -130,7 +130,7 @@ fn the_event_that_a_service_rejects_is_found_in_a_flood_as_well() {
     assert!(requests <= 2 * 12 + 2, "{requests} requests");
 }
 
-/// P2: what a program may read is complete.
+/// P2: a program may read it, so nothing is summed up.
 #[test]
 fn stdout_gets_every_event_of_a_flood() {
     let home = Home::new(STDOUT);

@@ -1,5 +1,4 @@
-//! `send` as schedulers run it: by a real busybox crond as an unprivileged user, and staying
-//! (`send --watch`).
+//! `send` as schedulers run it: from a real busybox crond as an unprivileged user, and as `send --watch`.
 
 use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader};
@@ -17,7 +16,7 @@ use crate::support::outcome::Outcome;
 use crate::support::server::{Server, reply, taken};
 use crate::support::{has_mount_namespaces, program, skip, tools, wait_for};
 
-/// A process that is ended with its test, and what it prints, line by line.
+/// A process that is killed when its test ends, and its output line by line.
 struct Running {
     child: Child,
     lines: Receiver<String>,
@@ -36,7 +35,7 @@ impl Running {
         Self::start(home.command(&["send", "--watch"]))
     }
 
-    /// The next line, or an empty one if none comes in time.
+    /// Returns the next line, or an empty one if none comes in time.
     fn line(&self, within: Duration) -> String {
         self.lines.recv_timeout(within).unwrap_or_default()
     }
@@ -45,7 +44,7 @@ impl Running {
         kill(Pid::from_raw(self.child.id().try_into().expect("a process id")), signal).expect("it runs");
     }
 
-    /// How often it went to sleep so far (proc(5), `status`).
+    /// Counts how often it has gone to sleep (proc(5), `status`).
     fn sleeps(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
         let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
@@ -82,7 +81,7 @@ fn busybox_crond_runs_send_as_an_unprivileged_user() {
     fs::create_dir(home.at("crontabs")).expect("a directory");
     let line = format!("* * * * * {} --config {} send\n", binary.display(), config.display());
     fs::write(home.at("crontabs/notifier"), line).expect("a crontab");
-    // As install.sh makes the user: crond runs nothing for one whose home isn't there.
+    // Like install.sh's user. crond runs nothing for a user without a home.
     let passwd = format!("notifier:x:{SERVICE}:{SERVICE}::{}:/bin/false\n", home.at("state").display());
     fs::write(home.at("passwd"), passwd).expect("it is ours");
     let root = home.0.display();
@@ -100,35 +99,35 @@ fn busybox_crond_runs_send_as_an_unprivileged_user() {
         thread::sleep(Duration::from_millis(100));
     }
     let requests = server.requests();
-    assert_eq!(requests.len(), 1, "crond runs it each minute");
+    assert_eq!(requests.len(), 1, "crond has not run it");
     assert!(requests[0].body.contains("'amanda' (192.0.2.7) logged in"), "{}", requests[0].body);
 }
 
 #[test]
-fn a_watching_sender_delivers_within_a_second_and_is_no_busy_one() {
-    delivers_and_rests(&Home::new(STDOUT));
+fn a_watching_sender_delivers_within_a_second_and_then_sleeps() {
+    assert_delivers_and_sleeps(&Home::new(STDOUT));
 }
 
-/// What it records of its rounds is where it watches for events, and must not wake it.
+/// The record is in the spool, which the sender watches for events.
 #[test]
-fn a_watching_sender_that_records_its_rounds_is_no_busy_one() {
-    if let Some(home) = Home::in_memory("a_watching_sender_that_records_its_rounds_is_no_busy_one", STDOUT) {
-        delivers_and_rests(&home);
+fn the_record_of_its_last_run_does_not_wake_a_watching_sender() {
+    if let Some(home) = Home::in_memory("the_record_of_its_last_run_does_not_wake_a_watching_sender", STDOUT) {
+        assert_delivers_and_sleeps(&home);
         assert!(home.last_run().exists());
     }
 }
 
-fn delivers_and_rests(home: &Home) {
+fn assert_delivers_and_sleeps(home: &Home) {
     home.login("amanda");
     let watch = Running::watch(home);
-    assert!(watch.line(Duration::from_secs(20)).starts_with("'amanda'"), "what waits is sent at once");
+    assert!(watch.line(Duration::from_secs(20)).starts_with("'amanda'"), "the pending event was not sent");
     for user in ["bob", "carol"] {
         home.login(user);
         let recorded = Instant::now();
         assert!(watch.line(Duration::from_secs(20)).starts_with(&format!("'{user}'")));
         assert!(recorded.elapsed() < Duration::from_secs(1), "{:?}", recorded.elapsed());
     }
-    // It looks once more, because its own writes woke it. Then nothing wakes it.
+    // Its own writes wake it once more. After that, nothing does.
     let mut before = 0;
     let is_calm = wait_for(|| {
         let now = watch.sleeps();
@@ -136,12 +135,12 @@ fn delivers_and_rests(home: &Home) {
         thread::sleep(Duration::from_millis(500));
         is_calm
     });
-    assert!(is_calm, "it never stops looking");
+    assert!(is_calm, "it keeps waking up");
 }
 
 /// P2
 #[test]
-fn a_watching_sender_survives_that_the_database_is_replaced() {
+fn a_watching_sender_survives_the_replacement_of_its_database() {
     let home = Home::new(STDOUT);
     let watch = Running::watch(&home);
     home.login("amanda");
@@ -157,9 +156,9 @@ fn a_watching_sender_ends_cleanly_and_a_second_one_does_not_start() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let home = Home::new(STDOUT);
         let mut watch = Running::watch(&home);
-        assert!(wait_for(|| watch.is_asleep()), "it goes to sleep");
+        assert!(wait_for(|| watch.is_asleep()), "it does not go to sleep");
         home.run(&["send", "--watch"]).fails();
-        home.send().when("another sender leaves it the work").succeeds();
+        home.send().when("another sender is running").succeeds();
         watch.signal(signal);
         assert_eq!(watch.child.wait().expect("it ends").code(), Some(0));
     }
@@ -167,12 +166,12 @@ fn a_watching_sender_ends_cleanly_and_a_second_one_does_not_start() {
 
 /// P4
 #[test]
-fn a_signal_ends_a_rest_that_the_service_asked_for() {
+fn a_signal_ends_a_pause_that_the_service_asked_for() {
     let server = Server::scripted(&[(429, r#"{"code":42901,"http":429}"#)]);
     let home = Home::new(&format!("[notification]\nservice = \"ntfy\"\n{}", server.ntfy()));
     home.login("amanda");
     let mut watch = Running::watch(&home);
-    // The rest is six seconds long; the signal comes at its beginning.
+    // The pause lasts six seconds; the signal comes at its beginning.
     assert!(wait_for(|| !server.requests().is_empty() && watch.is_asleep()));
     let signalled = Instant::now();
     watch.signal(Signal::SIGTERM);
@@ -190,7 +189,7 @@ fn a_due_retry_wakes_a_watching_sender() {
     let home = Home::new(&format!("[notification]\nservice = \"ntfy\"\n{}", server.ntfy()));
     home.login("amanda");
     home.send().fails();
-    // A minute is long for a test: the wait is shortened to three seconds.
+    // Three seconds instead of a minute.
     home.queue().set_waits(Duration::from_secs(3));
     let watch = Running::watch(&home);
     assert!(wait_for(|| server.requests().len() == 2), "{:?}", server.requests());
@@ -199,7 +198,7 @@ fn a_due_retry_wakes_a_watching_sender() {
 }
 
 #[test]
-fn the_heartbeat_is_called_when_nothing_is_overdue_and_only_then() {
+fn the_heartbeat_is_requested_only_if_nothing_is_overdue() {
     let (server, monitor) = (Server::scripted(&[(503, ""), (200, r#"{"id":"1"}"#)]), Server::well());
     let home = Home::new("");
     let config = format!(
@@ -209,13 +208,13 @@ fn the_heartbeat_is_called_when_nothing_is_overdue_and_only_then() {
     );
     home.configure(&config);
     home.send().succeeds();
-    assert_eq!(monitor.requests().len(), 1, "a host without sessions is well");
+    assert_eq!(monitor.requests().len(), 1, "a host without sessions is healthy");
     let call = &monitor.requests()[0];
     assert_eq!((call.method(), call.target(), call.body.as_str()), ("POST", "/ping/s3cret", ""));
 
     home.login("amanda");
     home.send().when("the service fails").fails();
-    home.send().when("it is not tried again before its time").succeeds();
+    home.send().when("the retry is not due").succeeds();
     assert_eq!(monitor.requests().len(), 1, "something is overdue");
     home.queue().end_waits();
     home.send().succeeds();
@@ -228,7 +227,7 @@ fn the_heartbeat_is_called_when_nothing_is_overdue_and_only_then() {
 }
 
 #[test]
-fn a_watching_sender_beats() {
+fn a_watching_sender_requests_the_heartbeat() {
     let monitor = Server::well();
     let home = Home::new(&format!("{STDOUT}[network]\nheartbeat_url = \"http://127.0.0.1:{}/ping\"\n", monitor.port));
     let watch = Running::watch(&home);
@@ -237,12 +236,12 @@ fn a_watching_sender_beats() {
         home.login(user);
         assert!(watch.line(Duration::from_secs(20)).contains(user));
     }
-    assert_eq!(monitor.requests().len(), 1, "no more than once a minute");
+    assert_eq!(monitor.requests().len(), 1, "it was requested twice in a minute");
 }
 
 /// P4
 #[test]
-fn a_target_that_rests_holds_up_no_other_one() {
+fn a_pause_of_one_target_delays_no_other() {
     let throttled = Server::new(|_, _, stream| reply(stream, 429, "Retry-After: 20\r\n", ""));
     let well = Server::well();
     let home = Home::new(&format!(
@@ -254,13 +253,13 @@ fn a_target_that_rests_holds_up_no_other_one() {
     let _watch = Running::watch(&home);
     assert!(wait_for(|| well.requests().len() == 1 && throttled.requests().len() == 1));
     home.login("bob");
-    assert!(wait_for(|| well.requests().len() == 2), "it is sent while Discord rests for twenty seconds");
+    assert!(wait_for(|| well.requests().len() == 2), "it waits for Discord's pause of twenty seconds");
     assert_eq!(throttled.requests().len(), 1);
 }
 
 /// P6
 #[test]
-fn what_cannot_be_settled_makes_no_busy_loop() {
+fn an_unreadable_file_in_the_spool_causes_no_busy_loop() {
     let home = Home::new(STDOUT);
     fs::create_dir(home.at("spool")).expect("it is ours");
     fs::write(home.at("spool/event-1-1"), "no event").expect("it is ours");

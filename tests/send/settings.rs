@@ -1,4 +1,4 @@
-//! What an operator mends works at once, and what lasts is said once a day.
+//! Settings that an operator corrects work at once, and lasting problems are reported once a day.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -9,7 +9,7 @@ use crate::support::outcome::Outcome;
 use crate::support::server::{Server, reply, taken};
 use crate::support::wait_for;
 
-/// A service that wants this token.
+/// Starts a service that wants the token `tk_right`.
 fn guarded() -> Server {
     Server::new(|_, request, stream| match request.header("authorization") {
         Some("Bearer tk_right") => taken(stream),
@@ -23,7 +23,7 @@ fn with_token(server: &Server, token: &str) -> String {
 
 /// P4
 #[test]
-fn a_mended_setting_works_at_the_next_run_and_an_unchanged_one_keeps_its_wait() {
+fn a_corrected_setting_works_at_the_next_run_and_an_unchanged_one_keeps_its_wait() {
     let server = guarded();
     let home = Home::as_installed(&with_token(&server, "tk_wrong"));
     home.login("amanda");
@@ -34,7 +34,7 @@ fn a_mended_setting_works_at_the_next_run_and_an_unchanged_one_keeps_its_wait() 
     home.configure(&with_token(&server, "tk_right"));
     home.send().succeeds();
     assert!(server.requests().pop().expect("a request").body.contains("'amanda'"));
-    // The same with a file that the configuration names.
+    // The same with a token in a file.
     let file = home.at("token");
     fs::write(&file, "tk_wrong\n").expect("a file");
     home.configure(&with_token(&server, "").replace("token = \"\"", &format!("token_file = \"{}\"", file.display())));
@@ -47,7 +47,7 @@ fn a_mended_setting_works_at_the_next_run_and_an_unchanged_one_keeps_its_wait() 
 
 /// P4
 #[test]
-fn a_resident_sender_takes_what_was_mended_without_a_restart() {
+fn a_watching_sender_uses_a_corrected_setting_without_a_restart() {
     let server = guarded();
     let home = Home::new(&with_token(&server, "tk_wrong"));
     let mut sender = home.command(&["send", "--watch"]).stderr(Stdio::null()).spawn().expect("it starts");
@@ -55,15 +55,16 @@ fn a_resident_sender_takes_what_was_mended_without_a_restart() {
     let is_tried = wait_for(|| !server.requests().is_empty());
     home.configure("[notification]\nservice = \"nonsense\"\n");
     home.configure(&with_token(&server, "tk_right"));
-    let is_told = || server.requests().iter().any(|request| request.header("authorization") == Some("Bearer tk_right"));
-    let is_told = wait_for(is_told);
+    let is_accepted =
+        || server.requests().iter().any(|request| request.header("authorization") == Some("Bearer tk_right"));
+    let is_accepted = wait_for(is_accepted);
     let _ = sender.kill();
     let _ = sender.wait();
-    assert!(is_tried && is_told, "{:?}", server.requests());
+    assert!(is_tried && is_accepted, "{:?}", server.requests());
 }
 
 #[test]
-fn send_now_waits_for_no_back_off_but_for_what_the_service_asked_for() {
+fn send_now_ignores_the_back_off_but_not_a_pause_that_the_service_asked_for() {
     let server = Server::new(|number, _, stream| match number {
         0 => reply(stream, 503, "", ""),
         1 => reply(stream, 429, "Retry-After: 600\r\n", ""),
@@ -73,23 +74,24 @@ fn send_now_waits_for_no_back_off_but_for_what_the_service_asked_for() {
     home.login("amanda");
     home.send().fails();
     home.send().succeeds();
-    assert_eq!(server.requests().len(), 1, "it waits");
+    assert_eq!(server.requests().len(), 1, "`send` ignored the back-off");
     home.run(&["send", "--now"]).fails().says("HTTP 429");
-    assert_eq!(server.requests().len(), 2, "it did not wait");
+    assert_eq!(server.requests().len(), 2, "`send --now` kept the back-off");
     home.run(&["send", "--now"]).succeeds();
     assert_eq!(server.requests().len(), 2, "the service asked for ten minutes");
 }
 
-/// A fresh install is no failed unit.
+/// The unit of a fresh install must not fail.
 #[test]
-fn without_a_service_send_has_nobody_to_tell_and_says_so_once() {
+fn without_a_service_send_succeeds_and_reports_it_once() {
     let home = Home::new("");
     home.login("amanda");
-    let said = format!("no service is configured yet, so nobody is told: edit {}", home.at("config.toml").display());
-    home.send().exits(0).says(&said);
+    let expected =
+        format!("no service is configured yet, so nobody is told: edit {}", home.at("config.toml").display());
+    home.send().exits(0).says(&expected);
     home.send().exits(0).says_only("");
     home.configure(STDOUT);
-    assert!(home.sent().contains("'amanda'"), "what came before is told once there is somebody");
+    assert!(home.sent().contains("'amanda'"), "the earlier event is lost");
 }
 
 #[test]
@@ -103,9 +105,9 @@ fn a_warning_comes_once_a_day_with_a_remedy_that_works() {
     home.send().exits(0).says_only("");
 }
 
-/// With the hook in cron's stack, each run of `send` would cause the next notice.
+/// With the hook in cron's stack, each run of `send` would otherwise cause the next notice.
 #[test]
-fn a_scheduler_is_told_of_once_a_day_and_never_for_the_senders_own_sessions() {
+fn sessions_of_cron_are_pointed_out_once_a_day_but_never_the_senders_own() {
     let home = Home::as_installed(STDOUT);
     let session = |service: &str, user: &str| {
         home.hook(&[("PAM_SERVICE", service), ("PAM_USER", user), ("PAM_TYPE", "open_session")]).succeeds();
@@ -114,7 +116,7 @@ fn a_scheduler_is_told_of_once_a_day_and_never_for_the_senders_own_sessions() {
         for service in ["cron", "crond", "atd"] {
             session(service, "nobody");
         }
-        assert_eq!(home.sent(), "", "that is the service user here");
+        assert_eq!(home.sent(), "", "the service user's session was reported");
     }
     session("cron", "backup");
     session("sshd", "nobody");
@@ -125,11 +127,11 @@ fn a_scheduler_is_told_of_once_a_day_and_never_for_the_senders_own_sessions() {
     home.send().exits(0).says_only("");
 }
 
-/// `UseDNS yes`: the name is the choice of whoever owns the address.
+/// With `UseDNS yes`, the owner of the address chooses the name.
 #[test]
-fn a_name_in_the_place_of_an_allowlisted_address_is_told_and_explained_once() {
+fn a_name_instead_of_an_allowlisted_address_is_reported_and_explained_once() {
     let home = Home::new(&format!("{STDOUT}[allowlist]\nips = [\"192.0.2.0/24\"]\n"));
-    for (user, told) in [("amanda", true), ("bob", false)] {
+    for (user, is_explained) in [("amanda", true), ("bob", false)] {
         let items = [
             ("SSH_CONNECTION", "192.0.2.7 50000 192.0.2.1 22"),
             ("PAM_SERVICE", "sshd"),
@@ -141,7 +143,7 @@ fn a_name_in_the_place_of_an_allowlisted_address_is_told_and_explained_once() {
         let output = home.send();
         output.exits(0).prints(&format!("'{user}' (home.example) logged in to host.example (sshd)"));
         output.prints("; from 192.0.2.7");
-        let said = "the allowlist has 192.0.2.7, but sshd gave PAM the name home.example instead";
-        assert_eq!(output.stderr().contains(said), told, "{}", output.stderr());
+        let expected = "the allowlist has 192.0.2.7, but sshd gave PAM the name home.example instead";
+        assert_eq!(output.stderr().contains(expected), is_explained, "{}", output.stderr());
     }
 }

@@ -1,4 +1,4 @@
-//! What a caller leaves to `send`, and what ends a command that hangs.
+//! The process attributes that a caller can set up before `send` starts, and the alarm that ends a command that hangs.
 
 use std::fs;
 use std::net::TcpListener;
@@ -14,7 +14,7 @@ use crate::support::home::{Home, SERVICE, STDOUT};
 use crate::support::outcome::Outcome;
 use crate::support::{has, has_mount_namespaces, is_root, skip, tools, wait_for};
 
-/// What a caller can do before the sender starts, as a line of shell.
+/// Lines of shell that a caller can run before the sender starts.
 const CALLERS: [&str; 10] = [
     "exec <&-",
     "exec 2>&-",
@@ -28,7 +28,7 @@ const CALLERS: [&str; 10] = [
     "mkdir gone && cd gone && rmdir ../gone",
 ];
 
-/// A shell that does something and then becomes the program, as the service user where that is possible.
+/// Returns a shell that runs a line and then becomes the program, as the service user if the tests run as root.
 fn after(prelude: &str, home: &Home, arguments: &[&str]) -> Command {
     let mut shell = Command::new("/bin/sh");
     shell.args(["-c", &format!("{prelude}\nexec \"$@\""), "sh"]).current_dir(&home.0);
@@ -47,7 +47,7 @@ fn host(config: &str) -> Home {
 
 /// P3, P8
 #[test]
-fn whatever_a_caller_closes_ignores_blocks_or_lowers_each_event_is_sent_once() {
+fn closed_descriptors_blocked_signals_and_low_limits_stop_no_sender() {
     for prelude in CALLERS {
         let home = host(STDOUT);
         home.login("amanda");
@@ -57,16 +57,16 @@ fn whatever_a_caller_closes_ignores_blocks_or_lowers_each_event_is_sent_once() {
     }
 }
 
-/// P2: a limit that can't be lifted is an error, not a sudden end.
+/// P2: instead of ending the process.
 #[test]
 fn a_limit_that_cannot_be_lifted_is_reported() {
     let home = host(STDOUT);
     home.login("amanda");
     after("ulimit -f 0", &home, &["send"]).output().expect("sh starts").fails();
-    assert_eq!(home.sent().matches("'amanda'").count(), 1, "it is sent when there is no limit");
+    assert_eq!(home.sent().matches("'amanda'").count(), 1, "it is sent without the limit");
 }
 
-/// P3, P8: it outlives fork and exec, and each sleep of a process would last for ever.
+/// P3, P8: timer slack survives fork and exec, and could make every sleep endless.
 #[test]
 fn a_callers_timer_slack_delays_nothing() {
     let test = "a_callers_timer_slack_delays_nothing";
@@ -88,13 +88,13 @@ os.execv(sys.argv[1], sys.argv[1:])";
     lock.unlock().expect("ours");
     let has_ended = wait_for(|| sender.try_wait().is_ok_and(|ended| ended.is_some()));
     let _ = sender.kill();
-    assert!(has_ended, "it sleeps for ever");
+    assert!(has_ended, "it sleeps endlessly");
     sender.wait_with_output().expect("ours").prints("'amanda'");
 }
 
-/// P8: a command that hangs is ended by SIGALRM, whatever its caller did with that.
+/// P8: SIGALRM ends a command that hangs, even if the caller ignores or blocks it.
 #[test]
-fn a_caller_cannot_take_the_alarm_from_a_sender() {
+fn a_caller_cannot_disable_a_senders_alarm() {
     let silent = TcpListener::bind("127.0.0.1:0").expect("a loopback port");
     let port = silent.local_addr().expect("it is bound").port();
     let target = format!("[notification.ntfy]\ntopic_url = \"http://127.0.0.1:{port}/t\"\n");
@@ -115,15 +115,15 @@ fn pid(process: &Child) -> Pid {
     Pid::from_raw(process.id().try_into().expect("a process id"))
 }
 
-/// P8: a file system whose server has stopped, as one on a network may.
+/// P8: such as a network file system whose server has stopped.
 #[test]
-fn a_file_system_that_does_not_answer_ends_each_command_after_a_minute() {
-    let test = "a_file_system_that_does_not_answer_ends_each_command_after_a_minute";
+fn each_command_ends_after_a_minute_on_a_hung_file_system() {
+    let test = "each_command_ends_after_a_minute_on_a_hung_file_system";
     if !has_mount_namespaces() || !tools::has_mounted("unionfs") || !fs::exists("/dev/fuse").unwrap_or(false) {
         return skip(test, "needs root, namespaces, unionfs-fuse and /dev/fuse");
     }
     let home = Home::new(STDOUT);
-    // Limits of the shell, because a test must not hang with what it tests. The caller ignores SIGALRM.
+    // The shell limits each command, so that the test can't hang with it. The caller ignores SIGALRM.
     let script = "
         mkdir below; unionfs -o allow_other,default_permissions,direct_io \"$PWD/below=RW\" state
         server=$(pgrep -f \"$PWD/below=RW\")
@@ -144,7 +144,7 @@ fn a_file_system_that_does_not_answer_ends_each_command_after_a_minute() {
         .args(inner.get_args())
         .output()
         .expect("unshare starts");
-    // What the kernel remembers of the files may be enough for a command to fail before.
+    // With cached files, a command may fail before it hangs.
     let (alarm, killed) = (128 + Signal::SIGALRM as i32, 128 + Signal::SIGKILL as i32);
     output.prints(&format!("send: {alarm}\n")).prints(&format!("status: {alarm}\n"));
     for command in ["retry --all: ", "drop 1: "] {
@@ -154,17 +154,17 @@ fn a_file_system_that_does_not_answer_ends_each_command_after_a_minute() {
     assert!(started.elapsed() < Duration::from_secs(75), "{:?}", started.elapsed());
 }
 
-/// P8: the alarm is for work, not for a sender that waits for some.
+/// P8
 #[test]
-fn a_watching_sender_and_a_reader_of_status_may_take_more_than_a_minute() {
+fn the_alarm_spares_a_watching_sender_and_a_status_that_waits_for_its_reader() {
     let home = Home::new(STDOUT);
     let mut watch = home.command(&["send", "--watch"]).stdout(Stdio::piped()).spawn().expect("it starts");
     let (reader, writer) = std::io::pipe().expect("a pipe");
     crate::support::fill(&writer);
     let mut status = home.command(&["status"]).stdout(writer).spawn().expect("it starts");
     thread::sleep(Duration::from_secs(65));
-    assert!(watch.try_wait().expect("ours").is_none(), "the watching sender lives");
-    assert!(status.try_wait().expect("ours").is_none(), "`status` waits for its reader");
+    assert!(watch.try_wait().expect("ours").is_none(), "the watching sender has ended");
+    assert!(status.try_wait().expect("ours").is_none(), "`status` has ended");
     let _ = watch.kill();
     let _ = watch.wait();
     drop(reader);

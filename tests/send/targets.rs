@@ -1,5 +1,4 @@
-//! Several targets, each on its own: what one of them does changes nothing for the others, and each
-//! is left alone for a while after it has failed.
+//! Independent targets: a failing one changes nothing for the others and is retried after a wait.
 
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
@@ -9,7 +8,7 @@ use crate::support::outcome::Outcome;
 use crate::support::queue::Target;
 use crate::support::server::{Request, Server, hold, reply};
 
-/// Configuration of both services, with a short timeout.
+/// Returns the configuration of both services, with a short timeout.
 fn both(discord: &Server, ntfy: &Server) -> String {
     format!(
         "[network]\ntimeout = 2\n[notification]\nservice = [\"discord\", \"ntfy\"]\n{}{}",
@@ -22,7 +21,7 @@ fn only_ntfy(ntfy: &Server) -> String {
     format!("[notification]\nservice = \"ntfy\"\n{}", ntfy.ntfy())
 }
 
-/// Who is told of, in the order of the requests.
+/// Returns the users in a server's notices, in the order of the requests.
 fn users(server: &Server) -> Vec<String> {
     let bodies = server.requests().into_iter().map(|request| request.body);
     bodies.flat_map(|body| body.split(") logged").filter_map(user).collect::<Vec<_>>()).collect()
@@ -35,7 +34,7 @@ fn user(before: &str) -> Option<String> {
 
 /// P4
 #[test]
-fn a_target_in_trouble_changes_neither_what_nor_when_the_others_get() {
+fn a_failing_target_neither_delays_nor_changes_what_the_others_get() {
     type Trouble = (&'static str, fn(&mut TcpStream), &'static str);
     let troubles: [Trouble; 5] = [
         ("refuses", |stream| reply(stream, 401, "", ""), "discord: HTTP 401"),
@@ -44,7 +43,7 @@ fn a_target_in_trouble_changes_neither_what_nor_when_the_others_get() {
         ("hangs", hold, "discord: no answer in time"),
         ("breaks off", |_| {}, "discord: "),
     ];
-    for (name, trouble, said) in troubles {
+    for (name, trouble, expected) in troubles {
         let answer = move |_: usize, _: &Request, stream: &mut TcpStream| trouble(stream);
         let (ill, well) = (Server::new(answer), Server::well());
         let home = Home::new(&both(&ill, &well));
@@ -53,14 +52,14 @@ fn a_target_in_trouble_changes_neither_what_nor_when_the_others_get() {
         let start = Instant::now();
         let output = home.send();
         let whole = start.elapsed();
-        output.when(name).fails().says(said);
+        output.when(name).fails().says(expected);
         assert_eq!(users(&well), ["anna", "ben"], "{name}");
         assert_eq!(well.requests().len(), 1, "{name}");
         if name == "hangs" {
             let until_well = well.requests()[0].at - start;
-            assert!(until_well < whole / 2, "the other one had to wait: {until_well:?} of {whole:?}");
+            assert!(until_well < whole / 2, "the other target had to wait: {until_well:?} of {whole:?}");
         }
-        // While the one waits, the other gets what comes, and the one is left alone.
+        // While the failing target waits, only the other one gets new events.
         home.login("carl");
         home.send().when(name).succeeds();
         assert_eq!(users(&well), ["anna", "ben", "carl"], "{name}");
@@ -83,8 +82,8 @@ fn a_target_that_was_down_gets_everything_in_order_when_it_is_back() {
     home.login("anna");
     home.send().fails().says("discord: cannot connect to 127.0.0.1 (127.0.0.1:").says("connection refused");
     home.login("ben");
-    home.send().when("its time has not come").succeeds();
-    // Its address is corrected.
+    home.send().when("the retry is not due").succeeds();
+    // The address is corrected.
     let back = Server::well();
     home.configure(&both(&back, &well));
     home.send().succeeds();
@@ -92,7 +91,7 @@ fn a_target_that_was_down_gets_everything_in_order_when_it_is_back() {
 }
 
 #[test]
-fn a_target_that_is_added_gets_what_comes_from_then_on() {
+fn a_new_target_gets_only_later_events() {
     let (ntfy, discord) = (Server::well(), Server::well());
     let home = Home::new(&only_ntfy(&ntfy));
     home.login("anna");
@@ -107,7 +106,7 @@ fn a_target_that_is_added_gets_what_comes_from_then_on() {
 }
 
 #[test]
-fn a_target_that_is_taken_out_keeps_its_place_and_goes_on_when_it_comes_back() {
+fn a_removed_target_continues_where_it_stopped_when_it_is_back() {
     let (ntfy, discord) = (Server::well(), Server::scripted(&[(500, "")]));
     let home = Home::new(&both(&discord, &ntfy));
     home.login("anna");
@@ -133,7 +132,7 @@ fn a_target_that_is_taken_out_keeps_its_place_and_goes_on_when_it_comes_back() {
 
 /// P2
 #[test]
-fn a_target_that_does_not_come_back_ends_with_one_note_or_when_it_is_dropped() {
+fn a_removed_target_is_forgotten_after_seven_days_or_when_it_is_dropped() {
     let (ntfy, discord) = (Server::well(), Server::scripted(&[(500, "")]));
     let home = Home::new(&both(&discord, &ntfy));
     home.login("anna");
@@ -147,9 +146,9 @@ fn a_target_that_does_not_come_back_ends_with_one_note_or_when_it_is_dropped() {
     home.send().exits(0).says(ended);
     home.send().succeeds();
     assert!(!home.status().contains("discord"), "{}", home.status());
-    let told = ntfy.requests().iter().filter(|request| request.body.contains(ended)).count();
-    assert_eq!(told, 1);
-    // What comes back now is a new target.
+    let notes = ntfy.requests().iter().filter(|request| request.body.contains(ended)).count();
+    assert_eq!(notes, 1);
+    // If it comes back now, it is a new target.
     let discord = Server::well();
     home.configure(&both(&discord, &ntfy));
     home.send().succeeds();
@@ -168,10 +167,10 @@ fn a_target_that_does_not_come_back_ends_with_one_note_or_when_it_is_dropped() {
 }
 
 #[test]
-fn the_go_programs_configuration_works_as_it_was() {
+fn the_go_programs_configuration_works_unchanged() {
     let server = Server::well();
     let home = Home::new("");
-    // Its paths were fixed; everything else is as its README has it.
+    // The Go program's paths were fixed; everything else is from its README.
     let config = format!(
         "[host]\ntimezone = \"Pacific/Auckland\"\nname = \"example.com\"\n\n[notification]\nservice = \"ntfy\"\n\n\
          [notification.discord]\nwebhook_url = \"https://discord.com/api/webhooks/xyz\"\n\n\
@@ -195,7 +194,7 @@ fn the_go_programs_configuration_works_as_it_was() {
 
 /// P4
 #[test]
-fn the_wait_doubles_from_a_minute_to_an_hour_is_kept_for_each_target_and_ends_with_a_success() {
+fn each_targets_wait_doubles_from_a_minute_to_an_hour_and_ends_with_a_success() {
     let answer = |number: usize, _: &Request, stream: &mut TcpStream| {
         let status = if number < 9 { 503 } else { 200 };
         reply(stream, status, "", r#"{"id":"1"}"#);
@@ -210,7 +209,7 @@ fn the_wait_doubles_from_a_minute_to_an_hour_is_kept_for_each_target_and_ends_wi
         let status = home.status();
         assert!(status.contains("discord: 1 waiting, 0 dead, never worked; next try in "), "{status}");
         home.send().when("nothing is due").succeeds();
-        assert_eq!(ill.requests().len(), failures, "it is left alone");
+        assert_eq!(ill.requests().len(), failures, "it was retried too early");
         home.queue().end_waits();
     }
     home.send().succeeds();
@@ -220,7 +219,7 @@ fn the_wait_doubles_from_a_minute_to_an_hour_is_kept_for_each_target_and_ends_wi
 
 /// P4
 #[test]
-fn a_service_that_asks_for_patience_gets_what_it_asks_for_and_no_more_than_an_hour() {
+fn a_pause_that_a_service_asks_for_is_kept_up_to_an_hour() {
     for (header, least, most) in [
         ("Retry-After: 99999999\r\n", 3600, 3600),
         ("Retry-After: 1200\r\n", 1200, 1200),
@@ -241,12 +240,12 @@ fn a_service_that_asks_for_patience_gets_what_it_asks_for_and_no_more_than_an_ho
 
 /// P4
 #[test]
-fn no_clock_that_is_set_back_postpones_a_delivery() {
+fn a_clock_that_is_set_back_postpones_no_delivery() {
     let read = |path: &str| std::fs::read_to_string(path).expect("a file of the kernel's");
     let boot_id = read("/proc/sys/kernel/random/boot_id").trim().to_owned();
     let uptime: f64 = read("/proc/uptime").split(' ').next().and_then(|word| word.parse().ok()).expect("seconds");
     let long_ago = "-9999999";
-    // 2100: where the wall clock stood when the wait began.
+    // The wall clock was in 2100 when the wait began.
     let far = 4_102_444_800_000_i64;
     for (since, is_due) in [
         (format!("{far} {long_ago} {boot_id}"), true),

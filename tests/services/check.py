@@ -1,5 +1,5 @@
-"""Delivers to servers that others wrote, and asks them what arrived. Arguments: the program, the directory that
-run.sh installed the servers into."""
+"""Delivers to servers that others wrote, and asks them what arrived. Arguments: the program, and the directory in
+which run.sh installed the servers."""
 
 import contextlib
 import http.client
@@ -21,10 +21,10 @@ import urllib.request
 
 BINARY, INSTALLED = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
 
-# Seconds within which a server must be up.
+# The seconds that a server may take to start.
 START_LIMIT = 60
 
-# Texts that try to be more, as users' names.
+# User names, some of which try to be markup or a mention.
 USERS = ["amanda", "<!channel> & <b>", "`@everyone` @room", "[x](https://y.example)", "שרת 王"]
 
 
@@ -44,7 +44,7 @@ def wait_for(url):
             return
         except OSError:
             time.sleep(0.2)
-    sys.exit(f"{url} did not come up")
+    sys.exit(f"{url} did not answer within {START_LIMIT} seconds")
 
 
 def ask(url, body=None, token=None):
@@ -57,7 +57,7 @@ def ask(url, body=None, token=None):
 
 
 def create_room(base, token):
-    """The homeserver's rate limit holds for this, too."""
+    """Creates a room, within the homeserver's rate limit."""
     for _ in range(START_LIMIT):
         try:
             return ask(f"{base}/_matrix/client/v3/createRoom", {}, token)["room_id"]
@@ -65,7 +65,7 @@ def create_room(base, token):
             if error.code != 429:
                 raise
             time.sleep(1)
-    sys.exit("the homeserver makes no room")
+    sys.exit(f"the homeserver created no room within {START_LIMIT} seconds")
 
 
 @contextlib.contextmanager
@@ -80,7 +80,7 @@ def running(command, url, **options):
 
 
 class Host:
-    """A host of its own with one target."""
+    """A host with one target."""
 
     def __init__(self, directory, service, settings):
         self.state = os.path.join(directory, f"state-{service}-{time.monotonic_ns()}")
@@ -115,7 +115,7 @@ class Host:
 
 
 class Forgetful(http.server.BaseHTTPRequestHandler):
-    """Passes a request on to the homeserver, and loses the answers for as long as `is_losing`."""
+    """Passes requests on to the homeserver, and drops the answers while `is_losing`."""
 
     upstream = 0
     is_losing = True
@@ -123,7 +123,7 @@ class Forgetful(http.server.BaseHTTPRequestHandler):
     def do_PUT(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         status, text = self.ask(body)
-        # What is lost must be the answer to a message that was taken.
+        # The answer that is dropped must be to an accepted message.
         for _ in range(8):
             if not self.is_losing or status != 429:
                 break
@@ -145,7 +145,7 @@ class Forgetful(http.server.BaseHTTPRequestHandler):
 
 
 def texts_of(messages, users):
-    """The users that are named in the messages, in order."""
+    """Returns the users in the messages, in order."""
     lines = [line for message in messages for line in message.split("\n")]
     return [user for line in lines for user in users if line.startswith(f"'{user}' (192.0.2.7) logged in to ")]
 
@@ -187,7 +187,7 @@ def settings_of(base, room, token):
 
 
 def matrix_delivers(directory, base, room, token):
-    """Every name arrives as it is, and the homeserver's own rate limit is kept without a loss."""
+    """Every name arrives unchanged, and the homeserver's rate limit loses nothing."""
     host = Host(directory, "matrix", settings_of(base, room, token))
     for user in USERS:
         host.login(user)
@@ -204,13 +204,13 @@ def matrix_explains(directory, base, room, token):
     ]:
         host = Host(directory, "matrix", wrong)
         host.login("amanda")
-        told = host.send(is_well=False)
-        assert said in told and "everything is kept" in told, told
-    print("matrix: mistakes explained")
+        errors = host.send(is_well=False)
+        assert said in errors and "everything is kept" in errors, errors
+    print("matrix: mistakes are explained")
 
 
 def matrix_forgets(directory, port, token):
-    """A lost answer: the same message again is one, and one that grew is another, with both events in it."""
+    """After a lost answer, the same message counts once; one with one more event is a new message with both."""
     Forgetful.upstream = port
     proxy = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Forgetful)
     threading.Thread(target=proxy.serve_forever, daemon=True).start()

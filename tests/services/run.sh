@@ -1,7 +1,9 @@
 #!/bin/sh
-# Delivers to what others wrote: a Matrix homeserver (synapse), an emulator of Telegram's Bot API, and the reference
-# library of Standard Webhooks. Installs them into target/services from PyPI and npm; what cannot be installed is
-# skipped by name.
+# Usage: sh tests/services/run.sh BINARY
+#
+# Delivers to servers that others wrote: a Matrix homeserver (synapse) and an emulator of Telegram's Bot API; and checks
+# signatures with the reference library of Standard Webhooks. Installs them from PyPI and npm into target/services;
+# what cannot be installed is skipped by name.
 set -eu
 cd "$(dirname "$0")/../.."
 

@@ -1,4 +1,4 @@
-//! A booted systemd: an image that has this machine's /usr below its own, in a container.
+//! A booted systemd in a container. Its /usr is an overlay on this machine's.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -9,13 +9,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::support::tree::{Tree, output};
 use crate::support::{is_root, skip, tools, wait_for};
 
-/// What the container boots into: basic.target, with paths and timers, and one script.
+/// The target that the container boots into: basic.target, which starts paths and timers, and one script.
 const TARGET: &str = "[Unit]\nRequires=basic.target try.service\nAfter=basic.target\n";
 const SERVICE: &str = "[Service]\nType=oneshot\nStandardOutput=file:/said\nStandardError=file:/said\n\
     ExecStart=/bin/sh -e /try.sh\nExecStopPost=/bin/sh -c 'systemctl --no-block poweroff 2>/dev/null'\n";
 
-/// An image before its first boot: an empty /etc and /var, a PAM service `login` and the user root.
-/// `None`, and said why, where it couldn't be booted.
+/// Makes an image before its first boot: /etc with little in it, an empty /var, a PAM service `login` and the
+/// user root. `None`, with the reason printed, if this machine can't boot it.
 pub fn image(test: &str) -> Option<Tree> {
     let needed = ["systemd-nspawn", "systemctl", "pamtester"];
     if let Some(missing) = needed.into_iter().find(|name| tools::find(name).is_none()) {
@@ -37,7 +37,7 @@ pub fn image(test: &str) -> Option<Tree> {
     tree.write("etc/group", "root:x:0:\n");
     tree.write("etc/pam.d/login", "session required pam_env.so\n");
     tree.write("etc/ld.so.conf", "include /etc/ld.so.conf.d/*.conf\n");
-    // It would ask for a root password.
+    // systemd-firstboot would ask for a root password.
     fs::create_dir_all(tree.at("etc/systemd/system")).expect("a directory");
     symlink("/dev/null", tree.at("etc/systemd/system/systemd-firstboot.service")).expect("a link");
     output(Command::new("cp").arg("-L").arg("/etc/os-release").arg(tree.at("etc")));
@@ -54,31 +54,31 @@ pub fn image(test: &str) -> Option<Tree> {
         skip(test, "containers can't be booted here");
         return None;
     }
-    // Once more for the first time.
+    // The next boot is to be the first one again.
     for place in ["etc/machine-id", "said"] {
         let _ = fs::remove_file(tree.at(place));
     }
     Some(tree)
 }
 
-/// What the script in the container wrote.
+/// Returns the output of the script in the container.
 pub fn said(tree: &Tree) -> String {
     fs::read_to_string(tree.at("said")).unwrap_or_default()
 }
 
-/// Waits a minute for what happens in a container on a busy machine; answers whether it did.
+/// Waits up to a minute, because a container on a busy machine is slow. Returns whether the condition held.
 pub fn eventually(mut what: impl FnMut() -> bool) -> bool {
     (0..6).any(|_| wait_for(&mut what))
 }
 
-/// Containers share this process's control group, so there is one at a time.
+/// Held by the running container: two in this process's control group would get in each other's way.
 static ONE: Mutex<()> = Mutex::new(());
 
-/// A running container; it ends with its script, or with the test.
+/// A running container. It ends when its script ends, or the test.
 pub struct Container(Child, #[expect(dead_code, reason = "held until the end")] MutexGuard<'static, ()>);
 
 impl Container {
-    /// Waits until the container has shut itself down; answers whether it did.
+    /// Waits for the container to shut down. Returns whether it did.
     pub fn is_over(&mut self) -> bool {
         eventually(|| self.0.try_wait().is_ok_and(|ended| ended.is_some()))
     }
@@ -91,7 +91,7 @@ impl Drop for Container {
     }
 }
 
-/// Boots the image; `script` is run as root once the host is up, and then the container ends.
+/// Boots the image and runs `script` as root once the system is up; then the container ends.
 pub fn boot(tree: &Tree, script: &str) -> Container {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,5 +1,5 @@
-//! This machine as a copy that a test may change: /etc, /usr and /var are overlays in a mount namespace,
-//! /run is empty. What was changed stays for the next command, and the machine itself as it is.
+//! A copy of this machine that a test may change: /etc, /usr and /var are overlays in a mount namespace, and
+//! /run is empty. Changes are kept for the next command in the copy and never reach the machine.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crate::support::tree::{SCRIPT, Tree};
 use crate::support::{has_mount_namespaces, skip, tools};
 
-/// Lays the copies over this machine; `$1` is where the changes are, `$2` what lies over /usr besides.
+/// Mounts the overlays: `$1` holds the changes, `$2` is one more layer on /usr, if it exists.
 const ENTER: &str = r#"
 lower=/usr
 [ ! -d "$2" ] || lower=$2:/usr
@@ -20,12 +20,12 @@ mount -t tmpfs -o mode=755,size=16m tmpfs /run
 mkdir -m 755 /run/sshd
 "#;
 
-/// A copy; its changed files are at `tree.at("etc/…")` and so on.
+/// A copy. Its changed files are at `tree.at("etc/…")` and so on.
 pub struct Copy(pub Tree);
 
 impl Copy {
-    /// A copy without our files and PAM services, whose crontabs are in /etc/crontabs. `None`, and said
-    /// why, where that can't be had.
+    /// Makes a copy without PAM services and /etc/cron.d, with its crontabs in /etc/crontabs. `None`, with the
+    /// reason printed, if this machine can't mount it.
     pub fn new(test: &str) -> Option<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         if !has_mount_namespaces() {
@@ -46,7 +46,7 @@ impl Copy {
         Some(copy)
     }
 
-    /// A line of shell in the copy.
+    /// Returns a command that runs a line of shell in the copy.
     pub fn shell(&self, line: &str) -> Command {
         let mut command = Command::new("unshare");
         let over = concat!(env!("CARGO_TARGET_TMPDIR"), "/../tools/usr");
@@ -55,12 +55,11 @@ impl Copy {
         command
     }
 
-    /// The installer in the copy, with the binary under test.
+    /// Returns a command that installs the binary under test in the copy.
     pub fn script(&self, arguments: &str) -> Command {
         self.shell(&format!("sh {SCRIPT} --binary {} {arguments}", env!("CARGO_BIN_EXE_ssh-session-notifier")))
     }
 
-    /// Whether the copy has a program.
     pub fn has(&self, program: &str) -> bool {
         self.shell(&format!("command -v {program}")).output().is_ok_and(|found| found.status.success())
             || tools::find(program).is_some_and(|path| path.starts_with(Path::new("/usr")))

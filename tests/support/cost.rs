@@ -1,4 +1,4 @@
-//! What a run costs, where that is a number and not a time: system calls, syncs, bytes.
+//! The costs of a run that can be counted: system calls, syncs, bytes.
 
 use std::fs;
 use std::process::{Command, Output};
@@ -7,25 +7,25 @@ use crate::support::home::Home;
 use crate::support::outcome::Outcome;
 use crate::support::{program, skip};
 
-/// What one run did, as strace saw it.
+/// The costs of one run, as strace saw it.
 #[derive(Debug, Default)]
 pub struct Cost {
     /// System calls.
     pub calls: usize,
-    /// Those that wait for a disk.
+    /// System calls that wait for a disk.
     pub syncs: usize,
-    /// Bytes written into files, but for the next one.
+    /// Bytes written into files, without `recorded`.
     pub bytes: u64,
-    /// Bytes of the record of the sender's last run, which is kept in memory alone.
+    /// Bytes of the record of the sender's last run, which is only kept in memory.
     pub recorded: u64,
-    /// Sockets that were made.
+    /// New sockets.
     pub sockets: usize,
-    /// Files that were mapped so that writing to memory writes to them.
+    /// Shared mappings: writing to their memory writes to a file.
     pub shared_maps: usize,
 }
 
 impl Cost {
-    /// Adds the trace of one thread, made with `-y`, which says of each descriptor which file it is.
+    /// Adds the trace of one thread, made with `-y`, which names the file of each descriptor.
     fn add(&mut self, trace: &str) {
         for line in trace.lines() {
             let Some((name, arguments)) = line.split_once('(') else { continue };
@@ -52,30 +52,30 @@ fn is_file(arguments: &str) -> bool {
     name.starts_with('/') && !is_device && !name.starts_with("/proc/")
 }
 
-/// Whether calls can be counted and memory measured here; if not, says why for `test`.
+/// Whether calls can be counted here; if not, skips `test` with the reason.
 pub fn is_possible(test: &str) -> bool {
     let traced = Command::new("strace").args(["-f", "-y", "-qq", "-o", "/dev/null", "true"]).output();
     let why = match traced {
-        _ if program().len() > 1 => "the program runs behind another one, whose costs would count",
+        _ if program().len() > 1 => "the program runs under another one, whose costs would be counted too",
         Ok(traced) if traced.status.success() => return true,
-        _ => "needs strace, and to be let trace",
+        _ => "needs strace, and the right to trace",
     };
     skip(test, why);
     false
 }
 
-/// The same command with something in front of it.
+/// Puts words in front of a command: `strace -c COMMAND`.
 pub fn behind(words: &[&str], command: &Command) -> Command {
     let mut longer = Command::new(words[0]);
     longer.args(&words[1..]).arg(command.get_program()).args(command.get_args()).env_clear();
     longer
 }
 
-/// Runs the program with these arguments, which must succeed, and adds up what it did.
+/// Runs the program, which must succeed, and adds up the costs of all its threads.
 pub fn traced(home: &Home, run: impl FnOnce(Command) -> Output, arguments: &[&str]) -> Cost {
     let traces = home.at("traces");
     let _ = fs::remove_dir_all(&traces);
-    fs::create_dir(&traces).expect("a directory for a trace a thread");
+    fs::create_dir(&traces).expect("a directory for the traces of all threads");
     let path = format!("{}/of", traces.display());
     run(behind(&["strace", "-ff", "-y", "-qq", "-o", &path], &home.command(arguments))).succeeds();
     let mut cost = Cost::default();

@@ -1,4 +1,4 @@
-//! A host of a test's own: a temporary directory with configuration, state directory, spool and /dev.
+//! A test's own host: a temporary directory with configuration, state directory, spool and /dev.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -6,6 +6,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
@@ -15,10 +16,10 @@ use crate::support::outcome::Outcome;
 use crate::support::program;
 use crate::support::queue::Queue;
 
-/// The user that owns the state directory where a test wants root to be given up: nobody.
+/// The user nobody, who owns the state directory in tests that want the program to give up root.
 pub const SERVICE: u32 = 65534;
 
-/// PAM items in the order in which `pam_exec` puts them into the environment; `PAM_TYPE` comes last.
+/// PAM items in the order in which `pam_exec` adds them to the environment; `PAM_TYPE` comes last.
 pub const LOGIN: [(&str, &str); 5] = [
     ("PAM_SERVICE", "sshd"),
     ("PAM_USER", "amanda"),
@@ -27,22 +28,26 @@ pub const LOGIN: [(&str, &str); 5] = [
     ("PAM_TYPE", "open_session"),
 ];
 
-/// Configuration of a single target, which prints the notices.
+/// Configuration of a single target that prints the notices.
 pub const STDOUT: &str = "[notification]\nservice = \"stdout\"\n";
 
-/// Pages in the write-ahead log at which a login moves them into the database (src/queue/mod.rs).
+/// A login that finds this many pages in the write-ahead log moves them into the database (src/queue/mod.rs).
 pub const LOG_PAGES: usize = 64;
+
+/// The second that a login may take, doubled for a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A temporary directory, removed when its test ends.
 pub struct Home(pub PathBuf);
 
 impl Home {
-    /// A host that is configured by this text, behind `[host]` and `[queue]`.
+    /// Makes a host with this configuration after `[host]` and `[queue]`.
     pub fn new(config: &str) -> Self {
         Self::below(&std::env::temp_dir(), config)
     }
 
-    /// The same in memory, where the last run of `send` is recorded. `None` where there is none, for `test`.
+    /// Makes a host in memory, where the last run of `send` is recorded. `None`, after skipping `test`, if that is not
+    /// possible.
     pub fn in_memory(test: &str, config: &str) -> Option<Self> {
         let memory = Path::new("/dev/shm");
         if statfs(memory).is_ok_and(|found| found.filesystem_type() == TMPFS_MAGIC) {
@@ -65,7 +70,7 @@ impl Home {
         home
     }
 
-    /// The same, with a state directory that belongs to the service user ([`SERVICE`]). Needs root.
+    /// Makes a host whose state directory belongs to the service user ([`SERVICE`]). Needs root.
     pub fn of_service(config: &str) -> Self {
         let home = Self::new(config);
         chown(home.at("state"), Some(SERVICE), Some(SERVICE)).expect("root may give a directory away");
@@ -73,16 +78,17 @@ impl Home {
         home
     }
 
-    /// A host as it is installed, as far as the tests may: with root, the state directory is the service user's.
+    /// Makes a host as install.sh would: the state directory is the service user's if the tests run as root.
     pub fn as_installed(config: &str) -> Self {
         if crate::support::is_root() { Self::of_service(config) } else { Self::new(config) }
     }
 
-    /// Replaces the configuration; the owner of the state directory may read it too.
+    /// Replaces the configuration. The state directory's group may read it.
     pub fn configure(&self, config: &str) {
         let root = self.0.display();
         let text = format!(
-            "[host]\nname = \"host.example\"\n[queue]\npath = \"{root}/state/session_events.db\"\nspool = \"{root}/spool\"\n{config}"
+            "[host]\nname = \"host.example\"\n[queue]\npath = \"{root}/state/session_events.db\"\n\
+             spool = \"{root}/spool\"\n{config}"
         );
         fs::write(self.at("config.toml"), text).expect("a configuration");
         let group = fs::metadata(self.at("state")).expect("it was made first").gid();
@@ -93,8 +99,8 @@ impl Home {
     /// Gives the host another name.
     pub fn rename(&self, host: &str) {
         let text = fs::read_to_string(self.at("config.toml")).expect("a configuration");
-        let rest = text.splitn(3, '\n').nth(2).expect("the name stands in the second line");
-        // TOML's strings have JSON's escapes.
+        let rest = text.splitn(3, '\n').nth(2).expect("the name is in the second line");
+        // A JSON string is a TOML string too.
         let text = format!("[host]\nname = {}\n{rest}", serde_json::json!(host));
         fs::write(self.at("config.toml"), text).expect("a configuration");
     }
@@ -104,17 +110,16 @@ impl Home {
         if path.is_empty() { self.0.clone() } else { self.0.join(path) }
     }
 
-    /// The database.
     pub fn database(&self) -> PathBuf {
         self.at("state/session_events.db")
     }
 
-    /// The database: questions about it, and ways to change it.
+    /// Returns what reads and changes the database.
     pub fn queue(&self) -> Queue {
         Queue(self.database())
     }
 
-    /// The program with this configuration and an empty environment.
+    /// Returns a command: the program with this configuration and an empty environment.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let words = program();
         let mut command = Command::new(&words[0]);
@@ -122,23 +127,23 @@ impl Home {
         command
     }
 
-    /// The same in a mount namespace where `/dev` is this host's own (see [`Syslog`]), before which
-    /// `prepare`, a line of shell, is run. Needs root. The process id stays that of the command.
+    /// Returns the same command in a mount namespace in which /dev is this host's own (see [`Syslog`]) and
+    /// `prepare`, a line of shell, has run. Needs root. The program has the process id of the command.
     pub fn command_in_own_dev(&self, prepare: &str, arguments: &[&str]) -> Command {
         self.in_own_dev(prepare, &self.command(arguments))
     }
 
-    /// The same for any command.
+    /// Returns any command in such a namespace.
     pub fn in_own_dev(&self, prepare: &str, inner: &Command) -> Command {
         let mut command = Command::new("unshare");
         let script = format!("mount --bind {}/dev /dev && {{ {prepare}\n}} && exec \"$@\"", self.0.display());
         command.args(["--mount", "sh", "-ec", &script, "sh"]).arg(inner.get_program()).args(inner.get_args());
-        // unshare and mount are looked up by the caller's PATH; the hook doesn't care for it.
+        // The PATH is for unshare and mount; the hook ignores it.
         command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         command
     }
 
-    /// Runs a command to its end.
+    /// Runs the program to its end.
     pub fn run(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().expect("the program starts")
     }
@@ -148,7 +153,7 @@ impl Home {
         hook(self.command(&["queue"]), items)
     }
 
-    /// Records a session's beginning (or its end) that must succeed silently.
+    /// Records a session's `open_session` or `close_session`, which must succeed silently.
     #[track_caller]
     pub fn record(&self, user: &str, remote_host: &str, kind: &str) {
         let items = [
@@ -161,7 +166,7 @@ impl Home {
         self.hook(&items).succeeds();
     }
 
-    /// Records a login by this user, which must succeed silently.
+    /// Records a user's login, which must succeed silently.
     #[track_caller]
     pub fn login(&self, user: &str) {
         self.record(user, "192.0.2.7", "open_session");
@@ -189,13 +194,13 @@ impl Home {
         self.run(&["send"])
     }
 
-    /// What `send` prints when it must succeed (for the service `stdout`).
+    /// Runs `send`, which must succeed, and returns what it printed.
     #[track_caller]
     pub fn sent(&self) -> String {
         self.send().succeeds().stdout()
     }
 
-    /// What `status` prints, whether it finds a problem or not. It must be silent otherwise.
+    /// Runs `status`, which may find a problem but must print nothing on stderr, and returns what it printed.
     #[track_caller]
     pub fn status(&self) -> String {
         let output = self.run(&["status"]);
@@ -203,8 +208,8 @@ impl Home {
         output.says_only("").stdout()
     }
 
-    /// How many pages of the write-ahead log count: those that bear the salt of its header
-    /// (sqlite.org/fileformat2.html, §4.1), for what is behind them is to be written over.
+    /// Counts the valid pages of the write-ahead log: those with the salt of its header
+    /// (sqlite.org/fileformat2.html, §4.1). The rest is left over from earlier.
     pub fn log_pages(&self) -> usize {
         let log = fs::read(self.at("state/session_events.db-wal")).unwrap_or_default();
         let Some((header, pages)) = log.split_first_chunk::<32>() else { return 0 };
@@ -212,23 +217,24 @@ impl Home {
         pages.chunks_exact(24 + page).take_while(|page| page[8..16] == header[16..24]).count()
     }
 
-    /// Records logins of users `user0`, `user1`, … until the next one will move the log into the
-    /// database; answers them.
+    /// Records logins of users `user0`, `user1`, … until the next one will move the log into the database.
+    /// Returns the users.
     pub fn grow_log(&self) -> Vec<String> {
         let mut users = Vec::new();
-        // A login writes two pages now and then.
+        // Some logins write two pages.
         while self.log_pages() + 3 < LOG_PAGES {
-            assert!(users.len() < LOG_PAGES, "the log doesn't grow");
+            assert!(users.len() < LOG_PAGES, "the log does not grow");
             users.push(format!("user{}", users.len()));
             self.login(&users[users.len() - 1]);
         }
         while self.log_pages() + 1 < LOG_PAGES {
-            self.queue().write_a_page();
+            // This writes one page.
+            self.queue().set_version(self.queue().version());
         }
         users
     }
 
-    /// The processes of the hook on this host that are at work, by the configuration on their command lines.
+    /// Returns the running processes of this host's hook: those with its configuration on their command lines.
     pub fn workers(&self) -> Vec<Pid> {
         let config = self.at("config.toml").display().to_string();
         let is_worker = |process: &PathBuf| {
@@ -239,15 +245,15 @@ impl Home {
         processes.filter_map(|path| path.file_name()?.to_str()?.parse().ok().map(Pid::from_raw)).collect()
     }
 
-    /// The names of the files in the spool, hidden ones too; none where there is no spool. Its directory, where the
-    /// sender records its last run, is left out.
+    /// Returns the names of the files in the spool, hidden ones too, without the directory in which the sender records
+    /// its last run. None if there is no spool.
     pub fn spooled(&self) -> Vec<String> {
         let entries = fs::read_dir(self.at("spool")).into_iter().flatten().flatten();
         let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
         names.filter(|name| name != "sender").collect()
     }
 
-    /// Where the sender records its last run.
+    /// Returns the file in which the sender records its last run.
     pub fn last_run(&self) -> PathBuf {
         self.at("spool/sender/last-run")
     }
@@ -259,7 +265,7 @@ impl Drop for Home {
     }
 }
 
-/// Puts copies of a directory's files into another one, and nothing else.
+/// Makes one directory hold copies of another's files and nothing else.
 pub fn copy(from: &Path, to: &Path) {
     let _ = fs::remove_dir_all(to);
     fs::create_dir_all(to).expect("a new directory");
@@ -268,9 +274,9 @@ pub fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Runs a command of the hook with these PAM items behind whatever environment it has.
+/// Runs a command with these PAM items after the variables that it has already.
 pub fn hook(mut command: Command, items: &[(&str, &str)]) -> Output {
-    // A `Command` sorts its environment; env(1) keeps the order that pam_exec has.
+    // A `Command` sorts its environment; env(1) keeps pam_exec's order.
     let mut ordered = Command::new("/usr/bin/env");
     let given: Vec<(String, String)> = command
         .get_envs()
@@ -283,11 +289,11 @@ pub fn hook(mut command: Command, items: &[(&str, &str)]) -> Output {
     command.output().expect("the hook starts")
 }
 
-/// A syslog daemon's end of `/dev/log`, in a host's own `/dev`.
+/// The syslog daemon's end of `/dev/log` in a host's own `/dev`.
 pub struct Syslog(UnixDatagram);
 
 impl Syslog {
-    /// Opens the socket, and makes the devices beside it. Needs root.
+    /// Opens the socket and makes the devices in the same directory. Needs root.
     pub fn listen(home: &Home) -> Self {
         let everybody = Mode::from_bits_truncate(0o666);
         for (name, minor) in [("null", 3), ("urandom", 9), ("full", 7)] {
@@ -305,7 +311,7 @@ impl Syslog {
         Self(socket)
     }
 
-    /// Every packet so far, one a line.
+    /// Returns the packets that have arrived since the last call, one a line.
     pub fn lines(&self) -> String {
         let mut lines = String::new();
         let mut packet = [0; 4096];
@@ -316,7 +322,8 @@ impl Syslog {
         lines
     }
 
-    /// Every message so far, with its priority: what a packet continues is put together.
+    /// Returns the messages that have arrived since the last call, with their priority. Continued packets are
+    /// joined.
     pub fn messages(&self) -> Vec<String> {
         let mut messages: Vec<String> = Vec::new();
         for line in self.lines().lines() {

@@ -1,5 +1,5 @@
-//! Faults on order: strace(1) kills a process at a system call, or makes the call fail. Which calls
-//! there are is found by tracing a first run, so that the tests follow the code.
+//! Injects faults: strace(1) kills a process at a system call, or makes the call fail. A first run is traced
+//! to find the calls, so that the tests follow the code.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,50 +9,48 @@ use std::time::Duration;
 
 use crate::support::home::Home;
 
-/// Calls that change what others see: files, names, shared memory, connections. Those that a machine
-/// doesn't have (`?`) are no mistake.
+/// Calls that change what other processes see: files, names, shared memory, connections. `?` marks those that
+/// some machines don't have.
 pub const CALLS: &str = "?creat,?open,openat,?mkdir,mkdirat,?rename,?renameat,renameat2,?link,linkat,?unlink,unlinkat,\
                          write,pwrite64,writev,pwritev,ftruncate,?truncate,fallocate,fsync,fdatasync,sync_file_range,\
                          mmap,?chmod,fchmod,fchmodat,?chown,fchown,fchownat,connect,sendto,sendmsg,recvfrom,recvmsg";
 
-/// One system call of a run: the n-th of its name, in whichever thread.
+/// One system call of a run: the n-th of its name in some thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
     name: String,
     number: usize,
-    /// As strace shows it.
+    /// Its line in the trace, for messages.
     shown: String,
 }
 
 impl Call {
-    /// Whether it is a call of this name.
     pub fn is(&self, name: &str) -> bool {
         self.name == name
     }
 }
 
-/// Which calls are meant.
+/// The calls to look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Where {
-    /// Those on the queue's files. The hook has a process of its own for them; a count of all calls
-    /// would meet its parent first.
+    /// Calls on the queue's files. The hook's child makes them; without this filter, the n-th call would often
+    /// be its parent's.
     Queue,
-    /// All.
     Everywhere,
 }
 
 /// What happens at a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The process is gone before the call.
+    /// The process is killed before the call.
     Kill,
-    /// The call fails with this.
+    /// The call fails with this error.
     Once(&'static str),
-    /// It does, and so does every later one of its name.
+    /// The call and all later ones of its name fail with this error.
     FromThenOn(&'static str),
 }
 
-/// Each of these, at each call.
+/// The faults to inject at each call.
 pub const FAULTS: [Fault; 7] = [
     Fault::Kill,
     Fault::Once("ENOSPC"),
@@ -63,29 +61,29 @@ pub const FAULTS: [Fault; 7] = [
     Fault::FromThenOn("EROFS"),
 ];
 
-/// Whether strace can do this here: it needs to be there, and a kernel that lets it trace.
+/// Whether strace is installed and the kernel lets it inject faults.
 pub fn is_possible() -> bool {
     let traced = Command::new("strace").args(["-f", "-qqq", "-e", "inject=fsync:error=EIO", "true"]).output();
     traced.is_ok_and(|traced| traced.status.success())
 }
 
-/// The same command under strace, which writes what it sees into `log`.
+/// Puts a command under strace, which writes the trace that [`calls`] reads.
 pub fn traced(home: &Home, command: &Command, place: Where) -> Command {
     with_options(home, command, place, &[])
 }
 
-/// The same command, with a fault at one of its calls.
+/// Puts a command under strace with a fault at one of its calls.
 pub fn with_fault(home: &Home, command: &Command, place: Where, call: &Call, fault: Fault) -> Command {
     with_options(home, command, place, &[option(call, fault)])
 }
 
-/// The same command on a disk that takes this long for each sync. It ends when every process of it has.
+/// Puts a command under strace so that each sync takes this long. strace ends when all its processes have.
 pub fn slowed(home: &Home, command: &Command, place: Where, delay: Duration) -> Command {
     let option = format!("--inject=fsync,fdatasync:delay_enter={}", delay.as_micros());
     with_options(home, command, place, &[option])
 }
 
-/// What strace has to be told to look at the queue's files alone.
+/// Returns strace's options for tracing only calls on the queue's files.
 pub fn paths(home: &Home) -> Vec<String> {
     let database = home.database().display().to_string();
     let beside = ["", "-wal", "-shm", "-journal", ".turn", ".lock"].map(|suffix| format!("{database}{suffix}"));
@@ -93,7 +91,7 @@ pub fn paths(home: &Home) -> Vec<String> {
     all.flat_map(|path| ["-P".to_owned(), path]).collect()
 }
 
-/// What strace has to be told for a fault at a call.
+/// Returns strace's option for a fault at a call.
 pub fn option(call: &Call, fault: Fault) -> String {
     let (what, when) = match fault {
         Fault::Kill => ("signal=KILL".into(), call.number.to_string()),
@@ -116,7 +114,7 @@ fn with_options(home: &Home, command: &Command, place: Where, options: &[String]
     strace
 }
 
-/// The calls of the last traced run that change something.
+/// Returns the calls of the last traced run that changed something.
 pub fn calls(home: &Home) -> Vec<Call> {
     let trace = fs::read_to_string(home.at("trace")).expect("strace wrote it");
     let mut counts: BTreeMap<(String, String), usize> = BTreeMap::new();
@@ -145,7 +143,7 @@ fn changes_something(name: &str, arguments: &str) -> bool {
     }
 }
 
-/// Whether the fault of the run that strace wrote down in `log` came about.
+/// Whether the trace in `log` shows that the fault was injected.
 pub fn came_about(log: &Path, fault: Fault) -> bool {
     let trace = fs::read_to_string(log).expect("strace wrote it");
     trace.contains(if fault == Fault::Kill { "+++ killed by SIGKILL +++" } else { "(INJECTED)" })

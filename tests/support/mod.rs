@@ -1,7 +1,8 @@
-//! What the tests of the real binary share: a host of their own to run it on, servers to talk to,
-//! and a way to say that a test could not run here.
-#![allow(dead_code, reason = "each test file uses a part of it")]
+//! Shared by the tests of the real binary: a host to run it on, servers to talk to, and a way to skip a test
+//! that can't run on this machine.
+#![allow(dead_code, reason = "each test crate uses a part of it")]
 
+pub mod cgroup;
 pub mod container;
 pub mod copy;
 pub mod cost;
@@ -28,8 +29,8 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
-/// The program under test: the one that cargo built, or what `SSN_BINARY` names (a static one, behind
-/// `qemu-aarch64-static` perhaps: words are split at spaces).
+/// Returns the words that start the program under test: the binary that cargo built, or `SSN_BINARY` split at
+/// spaces (`qemu-aarch64-static PATH`).
 pub fn program() -> Vec<String> {
     match std::env::var("SSN_BINARY") {
         Ok(words) => words.split_whitespace().map(Into::into).collect(),
@@ -37,18 +38,18 @@ pub fn program() -> Vec<String> {
     }
 }
 
-/// Says that a test could not run here. `.ci/run` collects these lines; libtest would swallow what
-/// goes through `eprintln!`. One write, or another test's result comes in between.
+/// Reports that a test can't run here; `.ci/run` collects these lines. Not by `eprintln!`, which libtest
+/// captures, and in one write, so that no other test's result gets in between.
 pub fn skip(test: &str, why: &str) {
     let _ = io::stderr().write_all(format!("\nSKIP: {test}: {why}\n").as_bytes());
 }
 
-/// Whether the tests run as root, and so may make users' files, namespaces and devices.
+/// Whether the tests run as root, and so can change owners and make namespaces and devices.
 pub fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
 }
 
-/// Whether a program can be started.
+/// Whether a program is installed or unpacked.
 pub fn has(program: &str) -> bool {
     tools::find(program).is_some()
 }
@@ -58,7 +59,7 @@ pub fn has_mount_namespaces() -> bool {
     is_root() && Command::new("unshare").args(["--mount", "true"]).output().is_ok_and(|done| done.status.success())
 }
 
-/// Waits until something holds, ten seconds at most; answers whether it does.
+/// Waits up to ten seconds for a condition. Returns whether it held.
 pub fn wait_for(mut what: impl FnMut() -> bool) -> bool {
     let end = Instant::now() + Duration::from_secs(10);
     while Instant::now() < end {
@@ -70,7 +71,7 @@ pub fn wait_for(mut what: impl FnMut() -> bool) -> bool {
     what()
 }
 
-/// Writes into a pipe until it takes no more; whoever writes next waits.
+/// Fills a pipe, so that the next write blocks.
 pub fn fill(pipe: &PipeWriter) {
     let flags = OFlag::from_bits_truncate(fcntl(pipe, FcntlArg::F_GETFL).expect("a pipe"));
     fcntl(pipe, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)).expect("a pipe");

@@ -1,4 +1,4 @@
-//! A network of a test's own, where nothing is but loopback, and where every port is free.
+//! A test's own network: only loopback is in it, and every port is free.
 
 use std::panic::resume_unwind;
 use std::process::Command;
@@ -8,16 +8,16 @@ use nix::sched::{CloneFlags, unshare};
 
 use crate::support::{has, has_mount_namespaces};
 
-/// Whether this process may make network namespaces, and mount namespaces in them.
+/// Whether this process can make network namespaces, and mount namespaces in them.
 pub fn has_networks() -> bool {
     let made = Command::new("unshare").args(["--net", "true"]).output();
     has_mount_namespaces() && has("ip") && made.is_ok_and(|made| made.status.success())
 }
 
-/// Runs `work` in a network namespace of its own: each socket, thread and process that it makes is there too.
+/// Runs `work` in its own network namespace. Its sockets, threads and processes are in it too.
 pub fn alone<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     let inside = || {
-        // It is this thread's alone, and of those that it starts.
+        // This moves only this thread and the threads that it starts.
         unshare(CloneFlags::CLONE_NEWNET).expect("root may make a network");
         ip("link set lo up");
         work()

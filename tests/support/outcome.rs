@@ -3,20 +3,19 @@
 use std::fmt::Display;
 use std::process::Output;
 
-/// The checks. They can be chained: `home.send().fails().says("HTTP 503")`.
+/// Checks, which can be chained: `home.send().fails().says("HTTP 503")`.
 pub trait Outcome {
-    /// The run.
     fn output(&self) -> &Output;
 
-    /// The name of the case, or nothing.
+    /// Returns the name of the case, or an empty string.
     fn case(&self) -> &str;
 
-    /// Names the case (the row of a table, for example) for the message of a failed check.
+    /// Names the case, such as the row of a table, for the message of a failed check.
     fn when(&self, case: impl Display) -> Case<'_> {
         Case { output: self.output(), case: case.to_string() }
     }
 
-    /// Exit status 0, and nothing on stderr.
+    /// Exit status 0 and nothing on stderr.
     #[track_caller]
     fn succeeds(&self) -> &Self {
         self.exits(0);
@@ -24,7 +23,7 @@ pub trait Outcome {
         self
     }
 
-    /// Exit status 1, and an error message.
+    /// Exit status 1 and an error message.
     #[track_caller]
     fn fails(&self) -> &Self {
         self.exits(1);
@@ -32,7 +31,7 @@ pub trait Outcome {
         self
     }
 
-    /// This exit status, whatever the run printed.
+    /// This exit status, with any output.
     #[track_caller]
     fn exits(&self, code: i32) -> &Self {
         self.check(self.output().status.code() == Some(code), &format!("an exit status other than {code}"));
@@ -84,7 +83,7 @@ pub trait Outcome {
         String::from_utf8_lossy(&self.output().stdout).into()
     }
 
-    /// Panics with the whole output unless `is_so`; `problem` is what is wrong then.
+    /// Panics with `problem` and the whole output unless the check holds.
     #[track_caller]
     fn check(&self, is_so: bool, problem: &str) {
         let (case, status) = (self.case(), self.output().status);
@@ -103,7 +102,7 @@ impl Outcome for Output {
     }
 }
 
-/// A run and the name of its case.
+/// A run, and the name of its case.
 pub struct Case<'a> {
     output: &'a Output,
     case: String,

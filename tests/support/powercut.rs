@@ -1,6 +1,6 @@
-//! A disk that can lose its power: replays what strace(1) saw a program write, and tells which of it
-//! would be left. POSIX promises a file's bytes after fsync of the file, and its name after fsync of
-//! the directory; everything else may be there or not.
+//! A disk that can lose its power: replays the writes that strace(1) saw, and finds what a power cut would
+//! leave. POSIX guarantees a file's bytes after fsync of the file, and its name after fsync of the directory;
+//! everything else may survive or not.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,7 +10,7 @@ use std::process::Command;
 use crate::support::home::Home;
 use crate::support::inject;
 
-/// What the power cut leaves of that which no sync had made sure of.
+/// The part of the data that no sync had secured that survives the power cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Left {
     /// Nothing.
@@ -23,10 +23,10 @@ pub enum Left {
     Journals,
 }
 
-/// Each of these.
+/// Every case.
 pub const WAYS: [Left; 4] = [Left::Nothing, Left::Names, Left::Database, Left::Journals];
 
-/// The files of one directory, as programs see them and as they are on the disk.
+/// The files of one directory, as programs see them and as the disk has them.
 #[derive(Clone, Debug, Default)]
 pub struct Disk {
     files: Vec<File>,
@@ -40,8 +40,7 @@ struct File {
     on_disk: Vec<u8>,
 }
 
-/// The command under strace, which writes down everything that [`Disk::replay`] needs, and makes the
-/// faults that it is told to.
+/// Puts a command under strace, which records what [`Disk::replay`] needs and injects these faults.
 pub fn traced(home: &Home, command: &Command, log: &Path, faults: &[String]) -> Command {
     let calls = format!("--trace={}", inject::CALLS);
     let mut strace = Command::new("strace");
@@ -54,7 +53,7 @@ pub fn traced(home: &Home, command: &Command, log: &Path, faults: &[String]) -> 
 }
 
 impl Disk {
-    /// A disk with what is in `directory`, all of it synced long ago.
+    /// Makes a disk with the files of `directory`, all of them synced.
     pub fn with(directory: &Path) -> Self {
         let mut disk = Self::default();
         for entry in fs::read_dir(directory).expect("a directory").flatten() {
@@ -66,7 +65,7 @@ impl Disk {
         disk
     }
 
-    /// Does what the trace in `log` says was done in `directory`; `after` is called after each step.
+    /// Replays the calls in `directory` that the trace in `log` has, and calls `after` after each.
     pub fn replay(&mut self, log: &Path, directory: &Path, mut after: impl FnMut(&Self, &str)) {
         let prefix = format!("{}/", directory.display());
         for call in calls(&fs::read_to_string(log).expect("strace wrote it")) {
@@ -74,7 +73,7 @@ impl Disk {
             let Some(path) = call.texts.first() else { continue };
             let is_directory = *path == directory.display().to_string();
             let Some(name) = known(path).or_else(|| is_directory.then(String::new)) else { continue };
-            // Shared memory is made anew by the first one that opens the database after a boot.
+            // After a boot, the first process that opens the database makes the shared memory again.
             if name.ends_with("-shm") || !self.does(&call, &name) {
                 continue;
             }
@@ -82,11 +81,11 @@ impl Disk {
         }
     }
 
-    /// Does one call; whether that changed anything.
+    /// Replays one call. Returns whether it changed anything.
     fn does(&mut self, call: &Call, name: &str) -> bool {
         match call.name.as_str() {
             "open" | "openat" => {
-                assert!(!call.line.contains("O_TRUNC"), "not known here: {}", call.line);
+                assert!(!call.line.contains("O_TRUNC"), "this disk cannot replay {}", call.line);
                 if !call.line.contains("O_CREAT") || self.names.contains_key(name) {
                     return false;
                 }
@@ -111,7 +110,7 @@ impl Disk {
                 file.on_disk.clone_from(&file.bytes);
             }
             "fchown" | "fchmod" => return false,
-            _ => panic!("not known here: {}", call.line),
+            _ => panic!("this disk cannot replay {}", call.line),
         }
         true
     }
@@ -121,7 +120,7 @@ impl Disk {
         &mut self.files[number]
     }
 
-    /// Writes into `directory` what is left after a power cut now.
+    /// Writes to `directory` the files that a power cut would leave now.
     pub fn leave(&self, left: Left, directory: &Path) {
         let names = if matches!(left, Left::Names | Left::Journals) { &self.names } else { &self.safe_names };
         for (name, number) in names {
@@ -144,15 +143,15 @@ fn is_journal(name: &str) -> bool {
 /// One call of a trace.
 struct Call {
     name: String,
-    /// The paths that it is about: of its descriptor, or its argument.
+    /// The paths of its descriptors or arguments.
     texts: Vec<String>,
-    /// What it writes.
+    /// The bytes that it writes.
     bytes: Vec<u8>,
     line: String,
 }
 
 impl Call {
-    /// The number that is this many arguments before the last, counted from 1.
+    /// Returns a number among the arguments, counted from the end; 1 is the last.
     fn number(&self, from_end: usize) -> usize {
         let arguments = self.line.rsplit_once(')').map_or("", |(before, _)| before);
         let number = arguments.rsplit(", ").nth(from_end - 1).and_then(|number| number.parse().ok());
@@ -160,7 +159,7 @@ impl Call {
     }
 }
 
-/// Takes the calls that succeeded out of a trace whose every string is in hexadecimal.
+/// Returns the successful calls of a trace in which all strings are hexadecimal.
 fn calls(trace: &str) -> Vec<Call> {
     let mut begun: BTreeMap<&str, String> = BTreeMap::new();
     let mut calls = Vec::new();
@@ -184,7 +183,7 @@ fn calls(trace: &str) -> Vec<Call> {
     calls
 }
 
-/// The paths and the bytes among a call's arguments.
+/// Returns the paths and the bytes among a call's arguments.
 fn strings(name: &str, arguments: &str) -> (Vec<String>, Vec<u8>) {
     let text = |hex: &str| String::from_utf8_lossy(&unescape(hex)).into_owned();
     let quoted = arguments.split('"').nth(1).unwrap_or_default();

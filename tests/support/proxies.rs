@@ -1,4 +1,4 @@
-//! Real proxies, tinyproxy and squid, on the way out of a network of the test's own.
+//! Real proxies, tinyproxy and squid, as the only way out of a test's own network.
 
 use std::fs;
 use std::io::Read;
@@ -16,13 +16,13 @@ use crate::support::network::{alone, ip};
 use crate::support::tls::Process;
 use crate::support::{tools, wait_for};
 
-/// The host's only neighbour: the proxy is there, and so is the way to everything else.
+/// The address of the host's only neighbour, which runs the proxy and is the gateway to everything else.
 pub const GATEWAY: &str = "10.77.0.2";
-/// Where it listens.
+/// The proxy's port.
 pub const PORT: u16 = 3128;
 
-/// Runs `outside`, where the proxy and the services are, and then `inside`, on a host that has nothing but a cable
-/// to there. A packet to anywhere else would leave it through that cable too.
+/// Runs `outside` on a host with the proxy and the services, then `inside` on a host whose only interface leads
+/// there. Packets to any other address would pass through that interface too.
 pub fn behind<P: Sync, T: Send>(outside: impl FnOnce() -> P + Send, inside: impl FnOnce(&P, &Wire) -> T + Send) -> T {
     alone(|| {
         ip("link add out type veth peer name in");
@@ -43,19 +43,19 @@ pub fn behind<P: Sync, T: Send>(outside: impl FnOnce() -> P + Send, inside: impl
     })
 }
 
-/// A look at every packet of this network.
+/// A raw socket that sees every packet of this network.
 pub struct Wire(Socket);
 
 impl Wire {
     fn tap() -> Self {
-        // ETH_P_ALL, in the network's order.
+        // ETH_P_ALL in network byte order.
         let all = Protocol::from(i32::from(3_u16.to_be()));
         let socket = Socket::new(Domain::from(AF_PACKET), Type::from(SOCK_RAW), Some(all)).expect("root may look");
         socket.set_nonblocking(true).expect("a socket can be non-blocking");
         Self(socket)
     }
 
-    /// Where this host's packets went since the last question, each place once; packets within it don't count.
+    /// Returns the destinations of this host's packets since the last call, without packets to itself.
     pub fn sent_to(&self) -> Vec<String> {
         let (mut places, mut frame) = (Vec::new(), [0; 2048]);
         while let Ok(length) = (&self.0).read(&mut frame) {
@@ -65,7 +65,7 @@ impl Wire {
                     let (to, body) = (&frame[30..34], &frame[14 + usize::from(frame[14] & 15) * 4..]);
                     format!("{}.{}.{}.{}:{}", to[0], to[1], to[2], to[3], u16::from_be_bytes([body[2], body[3]]))
                 }
-                // The kernel's own talk with its neighbours is ICMP.
+                // The kernel sends ICMP to its neighbours by itself.
                 Some([0x86, 0xdd]) if [6, 17].contains(&frame[20]) => format!("{:x?}", &frame[38..54]),
                 _ => continue,
             };
@@ -77,7 +77,7 @@ impl Wire {
     }
 }
 
-/// Starts tinyproxy with these further lines of its configuration; it finds names in this text of /etc/hosts.
+/// Starts tinyproxy with more lines of configuration, and with this text as its /etc/hosts.
 pub fn tinyproxy(home: &Home, hosts: &str, settings: &str) -> Process {
     let config = format!(
         "Port {PORT}\nListen {GATEWAY}\nTimeout 20\nLogLevel Critical\nLogFile \"{}\"\n{settings}\n",
@@ -95,7 +95,7 @@ pub fn tinyproxy(home: &Home, hosts: &str, settings: &str) -> Process {
     started(command)
 }
 
-/// Starts squid in the same way.
+/// Starts squid like [`tinyproxy`].
 pub fn squid(home: &Home, hosts: &str, settings: &str) -> Process {
     let program = tools::find("squid").expect("squid was there");
     let usr = program.parent().and_then(Path::parent).expect("usr/sbin/squid");

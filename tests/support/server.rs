@@ -1,4 +1,4 @@
-//! A loopback server that speaks real HTTP/1.1 and keeps every request as the bytes that came.
+//! A loopback server that speaks HTTP/1.1 and keeps every request byte for byte.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// One request, as it came.
+/// One request, byte for byte.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// When it was read whole.
+    /// When it had been read completely.
     pub at: Instant,
-    /// Request line and headers, to the empty line.
+    /// Request line and headers, up to and including the empty line.
     pub head: String,
     /// As many bytes as `Content-Length` says.
     pub body: String,
@@ -29,7 +29,6 @@ impl Request {
         self.head.split(' ').nth(1).unwrap_or_default()
     }
 
-    /// A header's value.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.head
             .lines()
@@ -39,18 +38,17 @@ impl Request {
             .map(|(_, value)| value.trim())
     }
 
-    /// A member of the body, which must be JSON.
+    /// Parses the body, which must be JSON.
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.body).unwrap_or_else(|why| panic!("{why}: {}", self.body))
     }
 }
 
-/// What answers a request: it may write anything to the connection. The number counts from 0.
+/// Answers a request with any bytes. The number counts requests from 0.
 pub type Answer = dyn Fn(usize, &Request, &mut TcpStream) + Send + Sync;
 
-/// A server on a port of its own. It ends with the test that started it.
+/// A server on a free port. It ends with its test.
 pub struct Server {
-    /// Where it listens.
     pub port: u16,
     requests: Arc<Mutex<Vec<Request>>>,
     is_over: Arc<AtomicBool>,
@@ -58,12 +56,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server that takes everything, as Discord and ntfy do.
+    /// Starts a server that accepts everything as Discord and ntfy do.
     pub fn well() -> Self {
         Self::new(|_, _, stream| taken(stream))
     }
 
-    /// A server that answers each request with a status and a body, the last one for ever.
+    /// Starts a server that answers with these statuses and bodies in turn, and repeats the last.
     pub fn scripted(answers: &'static [(u16, &'static str)]) -> Self {
         Self::new(move |number, _, stream| {
             let (status, body) = answers[number.min(answers.len() - 1)];
@@ -71,12 +69,12 @@ impl Server {
         })
     }
 
-    /// A server that answers in its own way.
+    /// Starts a server that answers with this function.
     pub fn new(answer: impl Fn(usize, &Request, &mut TcpStream) + Send + Sync + 'static) -> Self {
         Self::on(TcpListener::bind("127.0.0.1:0").expect("a loopback port"), Arc::new(answer))
     }
 
-    /// The same on a socket that the test opened.
+    /// Starts a server on a socket that the test opened.
     pub fn on(listener: TcpListener, answer: Arc<Answer>) -> Self {
         let port = listener.local_addr().expect("it is bound").port();
         listener.set_nonblocking(true).expect("a socket can be non-blocking");
@@ -96,17 +94,17 @@ impl Server {
         Self { port, requests, is_over, thread: Some(thread) }
     }
 
-    /// Every request that was read whole so far.
+    /// Returns every complete request so far.
     pub fn requests(&self) -> Vec<Request> {
         self.requests.lock().expect("no test panics with the lock").clone()
     }
 
-    /// Configuration of an ntfy target that is this server.
+    /// Returns the configuration of an ntfy target on this server.
     pub fn ntfy(&self) -> String {
         format!("[notification.ntfy]\ntopic_url = \"http://127.0.0.1:{}/mytopic\"\n", self.port)
     }
 
-    /// Configuration of a Discord target that is this server.
+    /// Returns the configuration of a Discord target on this server.
     pub fn discord(&self) -> String {
         format!("[notification.discord]\nwebhook_url = \"http://127.0.0.1:{}/api/webhooks/1/s3cret\"\n", self.port)
     }
@@ -121,12 +119,17 @@ impl Drop for Server {
     }
 }
 
-/// Answers as a service does that took the message.
+/// Returns the configuration of a Discord and an ntfy target on these servers.
+pub fn discord_and_ntfy(discord: &Server, ntfy: &Server) -> String {
+    format!("[notification]\nservice = [\"discord\", \"ntfy\"]\n{}{}", discord.discord(), ntfy.ntfy())
+}
+
+/// Answers like a service that accepted the message.
 pub fn taken(stream: &mut TcpStream) {
     reply(stream, 200, "Content-Type: application/json\r\n", r#"{"id":"1"}"#);
 }
 
-/// Writes a whole answer; `headers` are lines that end with CRLF.
+/// Writes a complete answer; `headers` are lines that end with CRLF.
 pub fn reply(stream: &mut TcpStream, status: u16, headers: &str, body: &str) {
     let text = format!(
         "HTTP/1.1 {status} Status\r\n{headers}Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
@@ -135,7 +138,7 @@ pub fn reply(stream: &mut TcpStream, status: u16, headers: &str, body: &str) {
     let _ = stream.write_all(text.as_bytes());
 }
 
-/// Keeps the connection, and says nothing on it, until the client has gone.
+/// Keeps the connection open, without an answer, until the client closes it.
 pub fn hold(stream: &mut TcpStream) {
     while stream.read(&mut [0; 64]).is_ok_and(|read| read > 0) {}
 }

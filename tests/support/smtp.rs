@@ -1,4 +1,4 @@
-//! A mail server that others wrote (aiosmtpd), and a target that mails to it.
+//! aiosmtpd, a mail server that others wrote, and the configuration of a target that uses it.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -10,25 +10,28 @@ use serde_json::Value;
 use crate::support::home::Home;
 use crate::support::tls::{Pair, Process};
 
-/// The interpreter for which Debian's package is installed.
+/// The interpreter that sees Debian's Python packages.
 const PYTHON: &str = "/usr/bin/python3";
+
+/// The settings for the server's user and password, which isn't ASCII.
+pub const LOGIN: &str = "user = \"amanda@host.example\"\npassword = \"pass wörd\"\n";
 
 /// Whether aiosmtpd is installed.
 pub fn is_possible() -> bool {
     Command::new(PYTHON).args(["-c", "import aiosmtpd"]).output().is_ok_and(|done| done.status.success())
 }
 
-/// A server on a port of its own. It ends with its test.
+/// A server on a free port. It ends with its test.
 pub struct Smtpd {
     #[expect(dead_code, reason = "it runs as long as this lives")]
     process: Process,
     log: PathBuf,
-    /// Where it listens.
+    /// The port that it listens on.
     pub port: u16,
 }
 
 impl Smtpd {
-    /// Starts one that behaves as these words say (see smtpd.py).
+    /// Starts a server; `words` say how it behaves (see smtpd.py).
     pub fn start(home: &Home, words: &[&str]) -> Self {
         let log = home.at("mail.log");
         let mut command = Command::new(PYTHON);
@@ -37,30 +40,30 @@ impl Smtpd {
         let mut process = Process(command.spawn().expect("python3 was there"));
         let mut port = String::new();
         let output = process.0.stdout.take().expect("it is piped");
-        BufReader::new(output).read_line(&mut port).expect("it says its port");
+        BufReader::new(output).read_line(&mut port).expect("it prints its port");
         Self { process, log, port: port.trim().parse().expect("a port") }
     }
 
-    /// The same with a certificate.
+    /// Starts a server with a certificate.
     pub fn with_tls(home: &Home, pair: &Pair, words: &[&str]) -> Self {
         let certificate = format!("certificate={}", pair.certificate.display());
         let key = format!("key={}", pair.key.display());
         Self::start(home, &[&[certificate.as_str(), &key], words].concat())
     }
 
-    /// All that arrived so far: log-ins and mails.
+    /// Returns the log-ins and mails so far.
     pub fn arrived(&self) -> Vec<Value> {
         let lines = fs::read_to_string(&self.log).unwrap_or_default();
         lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
     }
 
-    /// The mails among it.
+    /// Returns the mails so far.
     pub fn mails(&self) -> Vec<Value> {
         self.arrived().into_iter().filter(|one| one.get("data").is_some()).collect()
     }
 }
 
-/// The configuration of one target, from these settings of it and of `[network]`.
+/// Returns the configuration of one target with these settings, and these of `[network]`.
 pub fn email(settings: &str, network: &str) -> String {
     format!(
         "[network]\ntimeout = 5\n{network}\n[notification]\nservice = \"email\"\n[notification.email]\n\

@@ -1,5 +1,5 @@
-"""A mail server by aiosmtpd. Arguments: a file for what arrives, one JSON object a line; then words that say how it
-behaves. Prints its port."""
+"""Runs aiosmtpd and prints its port. Arguments: a file for log-ins and mails, one JSON object a line; then words
+that say how the server behaves."""
 
 import asyncio
 import email

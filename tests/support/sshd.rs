@@ -1,5 +1,5 @@
-//! The machine's sshd in namespaces of a test's own: users, PAM files and network are the test's, so
-//! that those of the machine are neither used nor touched.
+//! The machine's sshd in a test's own namespaces, with the test's users, PAM files and network. Those of the
+//! machine are neither used nor changed.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -12,16 +12,17 @@ use crate::support::{has_mount_namespaces, program, tools, wait_for};
 /// An ordinary user's id; the name is `eve`.
 pub const EVE: u32 = 61_234;
 
-/// Where sshd listens, in the network of its own.
+/// The address that sshd listens on.
 pub const SERVER: &str = "192.0.2.1";
 
-/// Where logins come from.
+/// The address that logins come from.
 pub const CLIENT: &str = "192.0.2.6";
 
-/// Programs that this needs, beside root.
+/// Programs that this needs.
 const PROGRAMS: [&str; 7] = ["sshd", "ssh", "ssh-keygen", "su", "ip", "nsenter", "setpriv"];
 
-/// Becomes `$1`'s host: its users, its PAM files, no state and two addresses, then starts `sshd`.
+/// Mounts the users and PAM files of the host `$1`, hides the machine's state, adds two addresses and starts
+/// `sshd`.
 const ENTER: &str = r#"
 for file in passwd group shadow pam.d; do mount --bind "$1/etc/$file" "/etc/$file"; done
 for directory in /run /var/lib; do mount -t tmpfs -o mode=755 tmpfs "$directory"; done
@@ -31,13 +32,13 @@ for address in "$2" "$3"; do ip address add "$address/32" dev lo; done
 exec /usr/sbin/sshd -D -e -f "$1/etc/sshd_config"
 "#;
 
-/// One running sshd. Its sessions end with the clients, itself with the test.
+/// A running sshd. It ends with its test.
 pub struct Sshd<'a> {
     home: &'a Home,
     process: Child,
 }
 
-/// What keeps this machine from running a private sshd.
+/// Returns the reason why this machine can't run a private sshd, if there is one.
 pub fn missing() -> Option<String> {
     if !has_mount_namespaces() {
         return Some("needs root and mount namespaces".into());
@@ -49,14 +50,14 @@ pub fn missing() -> Option<String> {
     PROGRAMS.into_iter().find(|name| !tools::has_mounted(name)).map(|name| format!("needs {name}"))
 }
 
-/// The line of PAM's session stack that this program is added by, as its README has it.
+/// Returns the line of docs/pam.md for the session stack.
 pub fn hook_line(home: &Home) -> String {
     let program = program().join(" ");
     format!("session optional pam_exec.so quiet {program} --config {} queue\n", home.at("config.toml").display())
 }
 
 impl<'a> Sshd<'a> {
-    /// Starts sshd with this session stack. `su` and `pamtest` (for pamtester) have the same.
+    /// Starts sshd with this session stack, which `su` and `pamtest` (for pamtester) also get.
     pub fn start(home: &'a Home, session: &str) -> Self {
         write_users(home);
         write_pam(home, session);
@@ -73,21 +74,21 @@ impl<'a> Sshd<'a> {
         sshd
     }
 
-    /// A program on sshd's host.
+    /// Returns a command that runs a program on sshd's host.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
         command.args(["--target", &self.process.id().to_string(), "--mount", "--net", program]);
         command
     }
 
-    /// A program on sshd's host as its ordinary user.
+    /// Returns a command that runs a program on sshd's host as `eve`.
     pub fn command_of_eve(&self, program: &str) -> Command {
         let (mut command, id) = (self.command("setpriv"), EVE.to_string());
         command.args(["--reuid", &id, "--regid", &id, "--clear-groups", program]);
         command
     }
 
-    /// An ssh client that logs in as `eve` and runs one line of shell there.
+    /// Returns an ssh client that logs in as `eve` and runs a line of shell.
     pub fn ssh(&self, line: &str) -> Command {
         let mut command = self.client();
         command.arg(format!("eve@{SERVER}")).arg(line);
@@ -103,7 +104,7 @@ impl<'a> Sshd<'a> {
         command
     }
 
-    /// Logs in, runs a line of shell, logs out, and waits until sshd is done with the session.
+    /// Logs in, runs a line of shell, logs out, and waits until sshd has closed the session.
     pub fn login(&self, line: &str) -> Output {
         let output = self.ssh(line).stdin(Stdio::null()).output().expect("ssh starts");
         output.when(self.log()).exits(0);
@@ -111,7 +112,7 @@ impl<'a> Sshd<'a> {
         output
     }
 
-    /// Logs in for nothing but a connection to `address` behind sshd; its output is what came from there.
+    /// Logs in only to forward a connection to `address`. Returns what came through it.
     pub fn tunnel(&self, address: &str) -> Output {
         let mut command = self.client();
         command.args(["-W", address, &format!("eve@{SERVER}")]).stdin(Stdio::null());
@@ -128,24 +129,24 @@ impl<'a> Sshd<'a> {
         command.output().expect("pamtester starts")
     }
 
-    /// The processes that sshd has started for its sessions.
+    /// Returns the processes that sshd has started for its sessions.
     pub fn sessions(&self) -> Vec<String> {
         let id = self.process.id();
         let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
         children.split_whitespace().map(str::to_owned).collect()
     }
 
-    /// Gives `sshd`, `su` and `pamtest` another session stack.
+    /// Replaces the session stack of `sshd`, `su` and `pamtest`.
     pub fn set_session_stack(&self, session: &str) {
         write_pam(self.home, session);
     }
 
-    /// Waits until no session is left. sshd calls PAM for the last time after the client has gone.
+    /// Waits until no session is left: sshd calls PAM once more after the client has gone.
     pub fn wait_for_the_end(&self) {
-        assert!(wait_for(|| self.sessions().is_empty()), "a session of sshd doesn't end\n{}", self.log());
+        assert!(wait_for(|| self.sessions().is_empty()), "a session of sshd does not end\n{}", self.log());
     }
 
-    /// What sshd said.
+    /// Returns sshd's messages.
     pub fn log(&self) -> String {
         fs::read_to_string(self.home.at("sshd.log")).unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! Authorities and certificates of a test's own, and nginx to present them.
+//! A test's own authorities and certificates, and nginx to present them.
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
@@ -9,7 +9,7 @@ use crate::support::home::Home;
 use crate::support::outcome::Outcome;
 use crate::support::{has, tools, wait_for};
 
-/// Moments as `openssl ca` takes them: long ago, just as long ago, and far ahead.
+/// Moments as `openssl ca` takes them: two in the past, two in the future.
 pub const PAST: &str = "20200101000000Z";
 pub const EXPIRED: &str = "20200201000000Z";
 pub const FUTURE: &str = "20990101000000Z";
@@ -21,7 +21,7 @@ pub fn is_possible() -> bool {
     has("openssl") && nginx.is_ok_and(|nginx| nginx.stderr().contains("--with-http_ssl_module"))
 }
 
-/// A kind of key, as `openssl req -newkey` takes it, and how `openssl ca` is to sign with it.
+/// A kind of key: words for `openssl req -newkey`, and for `openssl ca` when it signs with the key.
 #[derive(Clone, Copy, Debug)]
 pub struct Kind(&'static [&'static str], &'static [&'static str]);
 
@@ -54,22 +54,22 @@ pub struct Pair {
 pub struct Authority {
     home: PathBuf,
     kind: Kind,
-    /// What is to be trusted.
+    /// The certificate to trust, and its key.
     pub pair: Pair,
 }
 
 impl Authority {
-    /// Makes one that is valid from 2020 to 2099.
+    /// Makes an authority that is valid from 2020 to 2099.
     pub fn new(home: &Home, name: &str) -> Self {
         Self::with(home, name, P256)
     }
 
-    /// Makes one that was valid for a month in 2020.
+    /// Makes an authority that was valid for a month in 2020.
     pub fn expired(home: &Home, name: &str) -> Self {
         Self::until(home, name, P256, EXPIRED)
     }
 
-    /// Makes one that this one vouches for.
+    /// Makes an authority that this one has signed.
     pub fn below(&self, home: &Home, name: &str) -> Self {
         let below = Self::new(home, name);
         fs::copy(below.home.join("ca.csr"), self.home.join("below.csr")).expect("a request");
@@ -78,7 +78,7 @@ impl Authority {
         below
     }
 
-    /// Makes one with a key of some kind.
+    /// Makes an authority with this kind of key.
     pub fn with(home: &Home, name: &str, kind: Kind) -> Self {
         Self::until(home, name, kind, END)
     }
@@ -107,12 +107,12 @@ impl Authority {
         self.issue_with(file, P256, names, from, to)
     }
 
-    /// The same, for a key of some kind.
+    /// Signs a certificate with this kind of key.
     pub fn issue_with(&self, file: &str, kind: Kind, names: &str, from: &str, to: &str) -> Pair {
         self.issue_bare(file, kind, &format!("basicConstraints = CA:FALSE\nsubjectAltName = {names}"), from, to)
     }
 
-    /// The same with these extensions, and no others.
+    /// Signs a certificate with these extensions and no others.
     pub fn issue_bare(&self, file: &str, kind: Kind, extensions: &str, from: &str, to: &str) -> Pair {
         self.request(file, file, kind);
         fs::write(self.home.join("extensions"), format!("{extensions}\n")).expect("a file");
@@ -120,7 +120,7 @@ impl Authority {
         self.pair_of(file)
     }
 
-    /// Makes a certificate that signs itself, for `localhost`; `extensions` are further ones.
+    /// Makes a self-signed certificate for `localhost` with one more extension.
     pub fn self_signed(&self, file: &str, extension: &str) -> Pair {
         let (key, certificate) = (format!("{file}.key"), format!("{file}.pem"));
         self.openssl(&[
@@ -131,7 +131,7 @@ impl Authority {
         self.pair_of(file)
     }
 
-    /// Signs a certificate of X.509's first version, which has no extensions. `None` where OpenSSL makes none.
+    /// Signs an X.509 v1 certificate, which has no extensions. `None` if this OpenSSL makes none.
     pub fn issue_old(&self, file: &str) -> Option<Pair> {
         self.request(file, "localhost", P256);
         let (request, certificate) = (format!("{file}.csr"), format!("{file}.pem"));
@@ -166,19 +166,19 @@ impl Authority {
     }
 }
 
-/// nginx before a loopback server: each certificate has a port of its own. It ends with its test.
+/// nginx in front of a loopback server, with a port for each certificate. It ends with its test.
 pub struct Nginx {
     #[expect(dead_code, reason = "it runs as long as this lives")]
     process: Process,
     log: PathBuf,
-    /// In the order of the certificates.
+    /// The ports, in the order of the certificates.
     pub ports: Vec<u16>,
 }
 
 impl Nginx {
-    /// Starts it; `settings` are lines of every server's.
+    /// Starts nginx; `settings` are lines for all servers.
     pub fn start(home: &Home, upstream: u16, settings: &str, pairs: &[Pair]) -> Self {
-        // All are held until every one is known, so that no two are the same.
+        // All sockets stay open until every port is known, so that no two are the same.
         let held: Vec<TcpListener> =
             pairs.iter().map(|_| TcpListener::bind("127.0.0.1:0").expect("a loopback port")).collect();
         let ports: Vec<u16> = held.iter().map(|port| port.local_addr().expect("it is bound").port()).collect();
@@ -202,13 +202,13 @@ impl Nginx {
         nginx
     }
 
-    /// What was asked of it: a line a request with TLS's version and the answer's status.
+    /// Returns a line for each request: the TLS version and the answer's status.
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 }
 
-/// A process that ends with its test.
+/// A process that is killed when its test ends.
 pub struct Process(pub Child);
 
 impl Drop for Process {
@@ -227,7 +227,7 @@ fn server(Pair { certificate, key }: &Pair, port: u16, upstream: u16) -> String 
     )
 }
 
-/// One ntfy target over TLS, and settings of `[network]`.
+/// Returns the configuration of an ntfy target over TLS, with these settings of `[network]`.
 pub fn ntfy(host: &str, port: u16, network: &str) -> String {
     format!(
         "[network]\ntimeout = 5\n{network}\n[notification]\nservice = \"ntfy\"\n[notification.ntfy]\n\
@@ -235,12 +235,12 @@ pub fn ntfy(host: &str, port: u16, network: &str) -> String {
     )
 }
 
-/// The setting that trusts an authority.
+/// Returns the setting that trusts an authority.
 pub fn trusting(authority: &Authority) -> String {
     format!("ca_file = \"{}\"", authority.pair.certificate.display())
 }
 
-/// The text of a file of authorities.
+/// Reads a certificate.
 pub fn text(path: &Path) -> String {
     fs::read_to_string(path).expect("a certificate")
 }

@@ -1,15 +1,15 @@
-//! Programs from Debian packages that tests/setup.sh unpacked instead of installing them. They come
-//! before the host's own.
+//! Programs from Debian packages, which tests/setup.sh unpacks if it can't install them. They are preferred to
+//! the host's own.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-/// Where tests/setup.sh unpacks packages.
+/// The directory in which tests/setup.sh unpacks packages.
 pub const TOOLS: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/../tools");
 
-/// A line of shell that puts unpacked packages over the host's /usr, with their libraries and helpers
-/// where they expect them. For mount namespaces only.
+/// A line of shell that mounts the unpacked packages over the host's /usr, so that they find their libraries
+/// and helpers. For mount namespaces only.
 pub const MOUNT: &str = concat!(
     "[ ! -d '",
     env!("CARGO_TARGET_TMPDIR"),
@@ -18,7 +18,7 @@ pub const MOUNT: &str = concat!(
     "/../tools/usr':/usr tools /usr\n"
 );
 
-/// Finds a program: unpacked, on the PATH, or where Debian keeps those of administrators.
+/// Finds a program among the unpacked ones, on the PATH, or in the administrator's directories.
 pub fn find(program: &str) -> Option<PathBuf> {
     let path = env::var("PATH").unwrap_or_default();
     let path = format!("{TOOLS}/usr/bin:{TOOLS}/usr/sbin:{path}:/usr/sbin:/sbin");
@@ -31,7 +31,7 @@ pub fn has_mounted(program: &str) -> bool {
     Command::new("unshare").args(["--mount", "sh", "-ec", &script]).output().is_ok_and(|found| found.status.success())
 }
 
-/// A program with the libraries that were unpacked with it.
+/// Returns a command for a program, with the libraries that were unpacked with it.
 pub fn command(program: &str) -> Command {
     let path = find(program).unwrap_or_else(|| program.into());
     let mut command = Command::new(&path);
@@ -44,7 +44,7 @@ pub fn command(program: &str) -> Command {
     command
 }
 
-/// A busybox with crond that needs no libraries; Debian's usual one is neither.
+/// Finds a static busybox with crond. Debian's package `busybox` is neither static nor has crond.
 pub fn busybox() -> Option<PathBuf> {
     let path = find("busybox")?;
     let applets = Command::new(&path).arg("--list").output().ok()?;
@@ -52,7 +52,7 @@ pub fn busybox() -> Option<PathBuf> {
     (has_crond && is_static(&path)).then_some(path)
 }
 
-/// An ELF file that names no interpreter is static.
+/// Whether an ELF file names no interpreter.
 fn is_static(path: &Path) -> bool {
     fs::read(path).is_ok_and(|bytes| !bytes.windows(4).take(4096).any(|four| four == b"/lib"))
 }

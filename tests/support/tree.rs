@@ -1,5 +1,5 @@
-//! A small host that is a directory: for install.sh, run as a package would (DESTDIR) or as an
-//! administrator would, in it with chroot.
+//! A small host in a directory for install.sh, which runs as a package's build does (DESTDIR) or, with chroot,
+//! as an administrator does.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,13 +13,13 @@ use crate::support::{is_root, skip, tools};
 /// The installer.
 pub const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/install.sh");
 
-/// What the program, its user, its units and its directories are called.
+/// The name of the program, its user, its units and its directories.
 pub const NAME: &str = "ssh-session-notifier";
 
-/// What Debian's file for sshd has that matters to us.
+/// The lines of Debian's PAM file for sshd that matter here.
 pub const PAM: &str = "session required pam_loginuid.so\nsession required pam_env.so user_readenv=1\n";
 
-/// A directory of this test's own, removed with it.
+/// A temporary directory, removed when its test ends.
 pub struct Tree(pub PathBuf);
 
 impl Tree {
@@ -30,8 +30,8 @@ impl Tree {
         Self(path)
     }
 
-    /// A host with busybox and nothing else, a stand-in for the binary included (the real one may
-    /// need libraries here). `None`, and said why, where it can't be had.
+    /// Makes a host with only busybox and a stand-in for the binary, because the real one may need libraries.
+    /// `None`, with the reason printed, if this machine can't run it.
     pub fn host(test: &str) -> Option<Self> {
         let (true, Some(busybox)) = (is_root(), tools::busybox()) else {
             skip(test, "needs root and a static busybox with crond");
@@ -69,19 +69,19 @@ impl Tree {
         fs::read_to_string(self.at(path)).expect(path)
     }
 
-    /// The mode in octal, and the owner: `640 0:999`.
+    /// Returns a file's mode in octal and its owner: `640 0:999`.
     pub fn look(&self, path: &str) -> String {
         let metadata = fs::metadata(self.at(path)).expect(path);
         format!("{:o} {}:{}", metadata.mode() & 0o7777, metadata.uid(), metadata.gid())
     }
 
-    /// Runs the script on this host, and answers what it said.
+    /// Runs the script on this host, which must succeed, and returns its output.
     pub fn install(&self, arguments: &[&str]) -> String {
         output(self.script().args(arguments))
     }
 
-    /// The script in a mount namespace of its own, in which `prepare`, a line of shell, is run before;
-    /// `$1` is this host's root.
+    /// Returns a command that runs the script in its own mount namespace after `prepare`, a line of shell in
+    /// which `$root` is this host's root.
     pub fn script_after(&self, prepare: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new("unshare");
         let script =
@@ -97,7 +97,7 @@ impl Tree {
         chroot
     }
 
-    /// Mode, owner, time and content of everything but /dev.
+    /// Returns mode, owner, time and content of all files outside /dev.
     pub fn snapshot(&self) -> BTreeMap<PathBuf, String> {
         let mut all = BTreeMap::new();
         let mut directories = vec![self.0.clone()];
@@ -127,7 +127,7 @@ impl Drop for Tree {
     }
 }
 
-/// What a command that must succeed, silently on stderr, prints.
+/// Runs a command, which must succeed with nothing on stderr, and returns its output.
 pub fn output(command: &mut Command) -> String {
     let output = command.output().expect("it can be started");
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -135,7 +135,7 @@ pub fn output(command: &mut Command) -> String {
     stdout.into()
 }
 
-/// The exit status of a command that must fail, and what it says on stderr.
+/// Runs a command, which must fail, and returns its exit status and its messages.
 pub fn failure(command: &mut Command) -> (Option<i32>, String) {
     let output = command.output().expect("it can be started");
     assert!(!output.status.success(), "{command:?} must fail");
