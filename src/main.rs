@@ -27,6 +27,7 @@ mod queue;
 mod rules;
 mod send;
 mod text;
+mod threads;
 mod toml;
 mod tz;
 mod watchdog;

@@ -1,7 +1,6 @@
 //! `test`: sends a notice that says it is a test, over the same path as any other.
 
 use std::path::Path;
-use std::thread;
 
 use crate::clock::Stamp;
 use crate::command::check::{self, Finding};
@@ -14,6 +13,7 @@ use crate::mail;
 use crate::notice::Style;
 use crate::notifier::{Digest, Message, Notice, Notifier, Outcome};
 use crate::rules::{Urgency, Verdict};
+use crate::threads;
 
 /// What the notice says.
 const TEXT: &str = "this is a test; nobody logged in";
@@ -35,11 +35,8 @@ pub fn report(file: &Path, only: Option<&str>) -> Result<(String, Health), Error
         http::trust(&config.network, &config.paths.spool)?;
     }
     let (config, client) = (&config, &http::Client::new(&config.network));
-    let findings: Vec<Finding> = thread::scope(|scope| {
-        let sent: Vec<_> = targets.iter().map(|target| scope.spawn(move || send(config, client, target, ""))).collect();
-        sent.into_iter().filter_map(|thread| thread.join().ok()).flatten().collect()
-    });
-    Ok(check::print(&findings))
+    let one = |target: &&Notifier| send(config, client, target, "");
+    Ok(check::print(&threads::each(&targets, one, one).concat()))
 }
 
 /// render → post → judge.

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms, from the top down. docs/design.md says what each is for.
-const ROOMS: [&str; 25] = [
+const ROOMS: [&str; 26] = [
     "main",
     "cli",
     "command",
@@ -26,6 +26,7 @@ const ROOMS: [&str; 25] = [
     "tz",
     "process",
     "files",
+    "threads",
     "watchdog",
     "log",
     "error",
