@@ -1,6 +1,6 @@
 //! Limits of this process: a second wall behind those of `http`.
 
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// Bytes of memory for everything but the requests; a run needs a tenth of it.
 const MEMORY: u64 = 32 << 20;
@@ -13,5 +13,8 @@ const PER_TARGET: u64 = 12 << 20;
 /// ends that, but minreq may have to go by itself.
 pub fn memory(targets: usize) {
     let limit = MEMORY + PER_TARGET * targets as u64;
-    let _ = setrlimit(Resource::RLIMIT_DATA, limit, limit);
+    // The hard limit stays: nobody but root can raise it again, when the configuration has more targets.
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_DATA) {
+        let _ = setrlimit(Resource::RLIMIT_DATA, limit.min(hard), hard);
+    }
 }
