@@ -99,6 +99,33 @@ fn jobs_that_would_be_reported_are_warned_of() {
     assert_eq!(warnings, ["PAM: /etc/pam.d/common-session:1 also runs for cron: each of its jobs is reported"]);
 }
 
+/// docs/pam.md: who starts `su` may leave its hook no process.
+#[test]
+fn required_is_a_choice_only_where_a_user_starts_the_service() {
+    let required = OURS.replace("optional", "required");
+    for (service, problems) in [("sshd", 1), ("login", 1), ("su", 0), ("sudo", 0), ("visudo", 1)] {
+        let file = format!("etc/pam.d/{service}");
+        let tree = Tree::new(&[("etc/pam.d/sshd", OURS), (&file, &required)]);
+        assert_eq!(texts(&pam::examine(&tree.0), Level::Problem).len(), problems, "{service}");
+    }
+}
+
+#[test]
+fn a_hook_with_another_configuration_is_warned_of() {
+    for (named, is_other) in
+        [("--config /b.toml ", true), ("-c /b.toml ", true), ("--config=/b.toml ", true), ("", false)]
+    {
+        let line = OURS.replace("queue", &format!("{named}queue"));
+        for config in ["/a.toml", "/b.toml"] {
+            let mut tree = Tree::new(&[("etc/pam.d/sshd", &line)]);
+            tree.0.config = config.into();
+            let findings = pam::examine(&tree.0);
+            let warned = texts(&findings, Level::Warning);
+            assert_eq!(!warned.is_empty(), is_other && config == "/a.toml", "{named} {config}: {warned:?}");
+        }
+    }
+}
+
 #[test]
 fn variables_that_users_set_before_any_session_line_are_warned_of() {
     let tree = Tree::new(&[("etc/pam.d/sshd", &format!("auth required pam_env.so user_readenv=1\n{OURS}"))]);
