@@ -239,7 +239,7 @@ fn place_line(host: &Host, service: &str, place: &str) -> String {
     };
     // The user who started `su` or `sudo` could kill a hook that still has that user's real id.
     let options = if matches!(service, "su" | "sudo") { "quiet seteuid" } else { "quiet" };
-    format!("{place} {prefix}session optional pam_exec.so {options} {} queue", host.exe.display())
+    format!("{place} {prefix}session optional pam_exec.so {options} {} queue", host.call())
 }
 
 /// Where the line belongs, as an address and a command of sed: after `pam_loginuid` if nothing sets variables

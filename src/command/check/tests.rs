@@ -1,10 +1,10 @@
 use std::fs;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::command::check::finding::{Finding, Level};
 use crate::command::check::host::{Host, Process};
 use crate::command::check::{pam, scheduler, stack};
+use crate::config;
 use crate::queue::Paths;
 
 /// A directory that stands for `/`, with this program in it.
@@ -16,7 +16,7 @@ impl Tree {
         let name = format!("ssn-check-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let root = std::env::temp_dir().join(name);
         let exe = root.join("ssh-session-notifier");
-        let tree = Self(Host { root, exe, config: PathBuf::new(), processes: Vec::new() });
+        let tree = Self(Host { root, exe, config: config::FILE.into(), processes: Vec::new() });
         for (path, text) in files.iter().chain(&[("ssh-session-notifier", "")]) {
             let path = tree.0.at(path);
             fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
@@ -123,6 +123,19 @@ fn a_hook_with_another_configuration_is_warned_of() {
             let warned = texts(&findings, Level::Warning);
             assert_eq!(!warned.is_empty(), is_other && config == "/a.toml", "{named} {config}: {warned:?}");
         }
+    }
+}
+
+#[test]
+fn what_mends_a_host_keeps_the_configuration_that_was_named() {
+    for (config, call) in [(config::FILE, ""), ("/srv/c.toml", " --config /srv/c.toml")] {
+        let mut tree = Tree::new(&[("etc/pam.d/sshd", "session required pam_unix.so\n"), ("etc/cron.d/x", "")]);
+        tree.0.config = config.into();
+        let call = format!("ssh-session-notifier{call}");
+        let pam = pam::examine(&tree.0);
+        assert!(pam[0].remedy.contains(&format!("{call} queue")), "{pam:?}");
+        let scheduler = scheduler::examine(&tree.0, &Paths::default(), (0, 0)).findings;
+        assert!(scheduler[0].remedy.contains(&format!("{call} send")), "{scheduler:?}");
     }
 }
 
