@@ -1570,7 +1570,7 @@ purge_directory() {
 purge_all() {
     purge_directory "$STATE" "${QUEUE##*/}*" orphans
     purge_directory "$CONFIG_DIR" config.toml pam.d
-    purge_directory "$SPOOL" 'event-*' '.event-*' sender
+    purge_directory "$SPOOL" 'event-*' 'notes-*' '.event-*' '.said-*' .full sender
     [ "$target" = package ] || purge_user
 }
 
@@ -1603,7 +1603,7 @@ remove_spool() {
     waiting=
     for file in "$directory"/* "$directory"/.[!.]*; do
         case ${file##*/} in
-            sender | .said-*) ;;
+            sender | .said-* | .full) ;;
             *) if [ -e "$file" ]; then waiting=yes; fi ;;
         esac
     done
@@ -1612,7 +1612,7 @@ remove_spool() {
     else
         need_writable "$directory"
         if real; then
-            must "empty $directory" rm -rf "$directory/sender" "$directory"/.said-*
+            must "empty $directory" rm -rf "$directory/sender" "$directory/.full" "$directory"/.said-*
             must "remove $directory" rmdir "$directory"
         fi
         did remove "$directory"

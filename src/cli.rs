@@ -6,12 +6,10 @@ use std::path::PathBuf;
 use lexopt::prelude::{Long, Short, Value};
 
 use crate::command::log::Choice;
+use crate::config;
 use crate::error::{Error, Kind};
 use crate::queue::EventId;
 use crate::text::nearest;
-
-/// Where the configuration is unless `--config` names another place.
-const CONFIG: &str = "/etc/ssh-session-notifier/config.toml";
 
 /// What `--help` prints: it fits a screen of 24 lines.
 pub const USAGE: &str = "\
@@ -162,7 +160,7 @@ impl Args {
     /// Reads the arguments, the program's name first; a mistake is [`Kind::Usage`].
     pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, Error> {
         let mut parser = lexopt::Parser::from_iter(arguments);
-        let mut config = PathBuf::from(CONFIG);
+        let mut config = PathBuf::from(config::FILE);
         let mut words: Vec<OsString> = Vec::new();
         let (mut options, mut values, mut target, mut is_help) = (Vec::new(), Vec::new(), None, false);
         let misuse = |why: lexopt::Error| Error::from(Kind::Usage(why.to_string()));

@@ -30,6 +30,7 @@ mod rules;
 mod send;
 mod template;
 mod text;
+mod threads;
 mod toml;
 mod tz;
 mod watchdog;

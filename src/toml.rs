@@ -24,6 +24,8 @@ pub type KnownSecret = (PathBuf, Result<Secret, Error>);
 pub struct Reader<'t> {
     file: &'t Path,
     text: &'t str,
+    /// Where its lines end: each name of a long list has a line.
+    ends: Vec<usize>,
     secrets: &'t [KnownSecret],
     mistakes: RefCell<Vec<(usize, String)>>,
     named: RefCell<Vec<PathBuf>>,
@@ -61,7 +63,8 @@ impl<'t> Reader<'t> {
     /// Reads a text that came from `file`. Where it names a file that others could have put there, root does not
     /// read that.
     pub fn new(file: &'t Path, text: &'t str) -> Self {
-        Self { file, text, secrets: &[], mistakes: RefCell::default(), named: RefCell::default() }
+        let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at).collect();
+        Self { file, text, ends, secrets: &[], mistakes: RefCell::default(), named: RefCell::default() }
     }
 
     /// The same, with what root has read before.
@@ -124,8 +127,8 @@ impl<'t> Reader<'t> {
     }
 
     fn line(&self, span: Option<Range<usize>>) -> usize {
-        let start = span.map_or(0, |span| span.start).min(self.text.len());
-        self.text.as_bytes()[..start].split(|byte| *byte == b'\n').count()
+        let start = span.map_or(0, |span| span.start);
+        self.ends.partition_point(|end| *end < start) + 1
     }
 }
 

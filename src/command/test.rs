@@ -1,7 +1,6 @@
 //! `test`: sends a notice that says it is a test, over the same path as any other.
 
 use std::path::Path;
-use std::thread;
 #[cfg(feature = "command")]
 use std::time::Duration;
 
@@ -22,6 +21,7 @@ use crate::program::Call;
 #[cfg(any(feature = "command", feature = "email"))]
 use crate::program::Launcher;
 use crate::rules::Verdict;
+use crate::threads;
 
 /// What the notice says.
 const TEXT: &str = "this is a test; nobody logged in";
@@ -43,11 +43,8 @@ pub fn report(file: &Path, only: Option<&str>) -> Result<(String, Health), Error
         http::trust(&config.network, &config.paths.spool)?;
     }
     let (config, client) = (&config, &http::Client::new(&config.network));
-    let findings: Vec<Finding> = thread::scope(|scope| {
-        let sent: Vec<_> = targets.iter().map(|target| scope.spawn(move || send(config, client, target, ""))).collect();
-        sent.into_iter().filter_map(|thread| thread.join().ok()).flatten().collect()
-    });
-    Ok(check::print(&findings))
+    let one = |target: &&Notifier| send(config, client, target, "");
+    Ok(check::print(&threads::each(&targets, one, one).concat()))
 }
 
 /// render → post → judge.

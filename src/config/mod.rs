@@ -30,6 +30,9 @@ use crate::text::Field;
 use crate::toml::{KnownSecret, Reader, Section, root_secrets};
 use crate::tz::Zone;
 
+/// Where the configuration is unless `--config` names another place.
+pub const FILE: &str = "/etc/ssh-session-notifier/config.toml";
+
 /// Bytes of the file. A thousand allowlisted networks take less than a tenth of it.
 const FILE_LIMIT: u64 = 1 << 20;
 

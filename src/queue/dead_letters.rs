@@ -82,7 +82,7 @@ impl Queue {
             })?;
         }
         let most = usize::try_from(limits.waiting).unwrap_or(usize::MAX);
-        if backlog.newest.0 - after.0 <= limits.waiting {
+        if backlog.newest.0.saturating_sub(after.0) <= limits.waiting {
             return Ok(());
         }
         let mut overflow = self.read(|connection| Overflow::count(connection, target, after, wants, most))?;

@@ -68,7 +68,7 @@ impl Wait {
             (self.since.boot_id == now.boot_id && passed >= 0).then_some(passed)
         };
         let passed = self.since.until(now).or_else(in_one_boot);
-        passed.map_or(0, |passed| (self.ms - passed).clamp(0, self.ms.max(0)))
+        passed.map_or(0, |passed| self.ms.saturating_sub(passed).clamp(0, self.ms.max(0)))
     }
 }
 

@@ -255,6 +255,42 @@ fn check_changes_nothing_and_says_what_it_cannot_see_without_root() {
     host.run(&format!("start bin/cron; {as_user}")).exits(0).prints("run this check as root").prints("sshd is watched");
 }
 
+/// P5, P7: nobody gets rights for having asked.
+#[test]
+fn a_third_user_is_told_to_ask_as_root_and_not_how_to_let_him_in() {
+    let test = "a_third_user_is_told_to_ask_as_root_and_not_how_to_let_him_in";
+    if let Some(why) = obstacle(&std::env::temp_dir()) {
+        return skip(test, why);
+    }
+    let as_user = |command: &str| {
+        let words = program().join(" ");
+        format!("start bin/cron; setpriv --reuid 54321 --regid 54321 --clear-groups {words} {command}")
+    };
+    for open in ["true", "chmod 755 /etc/ssh-session-notifier; chmod 644 /etc/ssh-session-notifier/config.toml"] {
+        for command in ["check", "test"] {
+            let output = Host::new(TARGET).run(&format!("{open}; {}", as_user(command)));
+            let said = output.stdout();
+            assert!(!said.contains("54321 ") && !said.contains("54321:"), "{open}: {said}");
+        }
+        Host::new(TARGET).run(&format!("{open}; {}", as_user("check"))).prints("as root");
+    }
+}
+
+#[test]
+fn a_configuration_without_a_service_is_a_problem() {
+    let test = "a_configuration_without_a_service_is_a_problem";
+    if let Some(why) = obstacle(&std::env::temp_dir()) {
+        return skip(test, why);
+    }
+    let host = Host::new("[notification]\n");
+    for command in ["check", "env -i PROGRAM test"] {
+        let command = command.replace("PROGRAM", &program().join(" "));
+        let output = host.run(&format!("start bin/cron; {command}"));
+        output.exits(1).prints("problem  configuration: notification.service is not set, so nobody is told\n");
+        assert_eq!(problems(&output.stdout()).len(), 1, "{}", output.stdout());
+    }
+}
+
 #[test]
 fn a_test_says_what_the_service_answered_and_what_to_do() {
     let cases = [

@@ -49,6 +49,17 @@ fn a_configuration_that_others_could_have_written_is_refused_and_one_they_can_re
     home.send().fails().says("is owned by user 65534; `chown root` it");
 }
 
+/// P1: what a login reads takes time in proportion to its length.
+#[test]
+fn a_login_is_recorded_in_time_however_long_the_allowlist_is() {
+    let users: Vec<String> = (0..60_000).map(|number| format!("user{number:06}")).collect();
+    let home = Home::new(&format!("{STDOUT}[allowlist]\nusers = {users:?}\n"));
+    home.login("amanda");
+    assert_eq!(home.queue().count_events_of("amanda"), 1);
+    home.login("user059999");
+    assert_eq!(home.queue().count_events(), 1);
+}
+
 /// What is wrong, and how to make it so.
 type Way = (&'static str, fn(&Home));
 

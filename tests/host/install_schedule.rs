@@ -113,6 +113,11 @@ fn nothing_is_left_after_a_purge_but_what_it_names() {
         let said = host.install(&["--uninstall"]);
         assert!(said.contains("kept /run/ssh-session-notifier: events are waiting in it"), "{said}");
         assert!(!host.at("opt/x/sbin/ssh-session-notifier").exists());
+        fs::remove_file(host.at("run/ssh-session-notifier/event-1-1")).expect("a file");
+        host.write("run/ssh-session-notifier/.said-no-service", "");
+        let said = host.install(&["--uninstall"]);
+        assert!(said.contains("removed /run/ssh-session-notifier\n"), "{said}");
+        host.write("run/ssh-session-notifier/event-1-1", "");
         host.install(&["--uninstall", "--purge"]);
         let find = ["-mindepth", "2", "(", "-name", "*session-notifier*", "-o", "-name", "cron.update", ")"];
         assert_eq!(output(Command::new("find").arg(host.at("")).args(find)), "");

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms, from the top down. docs/design.md says what each is for.
-const ROOMS: [&str; 27] = [
+const ROOMS: [&str; 28] = [
     "main",
     "cli",
     "command",
@@ -27,6 +27,7 @@ const ROOMS: [&str; 27] = [
     "tz",
     "process",
     "files",
+    "threads",
     "watchdog",
     "log",
     "error",

@@ -105,6 +105,33 @@ fn a_warning_comes_once_a_day_with_a_remedy_that_works() {
     home.send().exits(0).says_only("");
 }
 
+/// P2, P4: what it allows itself of the host's memory grows with them.
+#[test]
+fn a_watching_sender_delivers_to_many_targets_that_were_added() {
+    let server = Server::well();
+    let url = format!("http://127.0.0.1:{}/mytopic", server.port);
+    let targets = |count| {
+        let names: Vec<String> = (0..count).map(|number| format!("t{number}")).collect();
+        let sections =
+            names.iter().map(|name| format!("[notification.{name}]\nservice = \"ntfy\"\ntopic_url = \"{url}\"\n"));
+        format!("[notification]\nservice = {names:?}\n{}", sections.collect::<String>())
+    };
+    let home = Home::as_installed(&targets(1));
+    home.login("amanda");
+    let mut sender = home.command(&["send", "--watch"]).stderr(Stdio::null()).spawn().expect("it starts");
+    let is_well = wait_for(|| server.requests().len() == 1) && {
+        home.configure(&targets(40));
+        // Those that were added get events from then on.
+        wait_for(|| home.queue().targets().len() == 40) && {
+            home.login("bob");
+            wait_for(|| server.requests().len() == 41)
+        }
+    };
+    let _ = sender.kill();
+    let _ = sender.wait();
+    assert!(is_well, "{} requests", server.requests().len());
+}
+
 /// With the hook in cron's stack, each run of `send` would otherwise cause the next notice.
 #[test]
 fn sessions_of_cron_are_pointed_out_once_a_day_but_never_the_senders_own() {

@@ -12,6 +12,7 @@ use nix::unistd::Pid;
 
 use crate::support::home::{Home, SERVICE, STDOUT};
 use crate::support::outcome::Outcome;
+use crate::support::server::Server;
 use crate::support::{has, has_mount_namespaces, is_root, skip, tools, wait_for};
 
 /// Lines of shell that a caller can run before the sender starts.
@@ -64,6 +65,30 @@ fn a_limit_that_cannot_be_lifted_is_reported() {
     home.login("amanda");
     after("ulimit -f 0", &home, &["send"]).output().expect("sh starts").fails();
     assert_eq!(home.sent().matches("'amanda'").count(), 1, "it is sent without the limit");
+}
+
+/// P3, P4: under a local user's fork bomb.
+#[test]
+fn a_host_without_a_thread_to_spare_ends_nothing_suddenly() {
+    let test = "a_host_without_a_thread_to_spare_ends_nothing_suddenly";
+    if !is_root() || !has("prlimit") {
+        return skip(test, "needs root and prlimit");
+    }
+    let server = Server::well();
+    let home = Home::of_service(&format!("[notification]\nservice = [\"ntfy\", \"stdout\"]\n{}", server.ntfy()));
+    home.login("amanda");
+    let limited = |arguments: &[&str]| {
+        let inner = home.command(arguments);
+        let mut command = Command::new("prlimit");
+        command.arg("--nproc=0").arg(inner.get_program()).args(inner.get_args());
+        command.output().expect("prlimit starts")
+    };
+    limited(&["send"]).fails().prints("'amanda'").says("ntfy: ").says("everything is kept");
+    limited(&["test"]).exits(1).prints("stdout prints: ").prints("ntfy: ");
+    limited(&["check", "--network"]).prints("network: ntfy").prints("network: stdout");
+    assert_eq!(server.requests().len(), 0);
+    home.run(&["send", "--now"]).exits(0);
+    assert_eq!(server.requests().len(), 1);
 }
 
 /// P3, P8: timer slack survives fork and exec, and could make every sleep endless.

@@ -35,6 +35,10 @@ pub fn examine(file: &Path) -> (Option<Config>, Vec<Finding>) {
             }));
             match ca_file(file, &config) {
                 Some(problem) => findings.push(problem),
+                None if config.targets.is_empty() => findings.push(Finding::problem(
+                    "configuration: notification.service is not set, so nobody is told",
+                    format!("edit {}", file.display()),
+                )),
                 None => findings.push(Finding::ok(format!(
                     "configuration: {} is right; targets: {}",
                     file.display(),

@@ -3,12 +3,13 @@
 use std::fs;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use crate::config;
 use crate::files::{self, Links};
 
 /// Bytes of a file that is read. Those of PAM, cron and systemd have a few thousand.
@@ -47,6 +48,16 @@ pub struct Process {
 }
 
 impl Host {
+    /// How others have to call this program, with this configuration: `/usr/sbin/ssh-session-notifier`
+    pub fn call(&self) -> String {
+        let exe = self.exe.display();
+        if self.config == Path::new(config::FILE) {
+            return exe.to_string();
+        }
+        let config = path::absolute(&self.config).unwrap_or_else(|_| self.config.clone());
+        format!("{exe} --config {}", config.display())
+    }
+
     /// Reads a text file; `None` if it is missing or cannot be read.
     pub fn read(&self, path: &str) -> Option<String> {
         let (bytes, _) = files::read(&self.at(path), FILE_LIMIT, Links::Follow).ok()?;

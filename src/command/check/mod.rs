@@ -46,9 +46,9 @@ pub fn report(config: &Path, network: bool) -> (String, Health) {
     let mut around = pam::examine(&host);
     around.extend(sshd::examine(&host, is_root));
     let vouched = environment::examine(&host, is_root);
-    let (config, mut findings, schedule) = as_sender(&host);
+    let Sight { config, mut findings, schedule, is_senders } = as_sender(&host);
     around.extend(schedule);
-    if let Some(config) = &config {
+    if let Some(config) = config.as_ref().filter(|_| is_senders) {
         findings.extend(rules::examine(config));
         if config.rules.trust() == Trust::Environment {
             findings.extend(vouched);
@@ -63,14 +63,24 @@ pub fn report(config: &Path, network: bool) -> (String, Health) {
     print(&findings)
 }
 
-/// Reads the configuration as the user that `send` runs as, who this process is from then on. Returns what was
-/// found about the configuration and about the scheduler.
-fn as_sender(host: &Host) -> (Option<Config>, Vec<Finding>, Vec<Finding>) {
+/// What was seen of the configuration.
+struct Sight {
+    config: Option<Config>,
+    findings: Vec<Finding>,
+    schedule: Vec<Finding>,
+    /// Whether the user that `send` runs as saw it. What a third user can't read says nothing of the sender.
+    is_senders: bool,
+}
+
+/// Reads the configuration as the user that `send` runs as, who this process is from then on, and examines the
+/// scheduler. Only root can become that user.
+fn as_sender(host: &Host) -> Sight {
     let paths = Hook::read(&host.config).0.paths.unwrap_or_default();
     let owner = privileges::owner_of(&paths.database);
     let mut schedule = scheduler::examine(host, &paths, owner);
     let user = schedule.user.as_ref().and_then(|name| User::from_name(name).ok().flatten());
     let (uid, gid) = user.map_or(owner, |user| (user.uid.as_raw(), user.gid.as_raw()));
+    let is_senders = geteuid().is_root() || geteuid().as_raw() == uid;
     if !geteuid().is_root() {
         let text = "user: this is not root, so only what this user sees is examined";
         schedule.findings.push(Finding::warning(text, "run this check as root"));
@@ -80,10 +90,15 @@ fn as_sender(host: &Host) -> (Option<Config>, Vec<Finding>, Vec<Finding>) {
     let (uid, gid) = if uid == 0 { owner } else { (uid, gid) };
     if let Err(why) = privileges::become_sender(uid, gid) {
         schedule.findings.push(Finding::problem(format!("user: {why}"), "run this check as root"));
-        return (None, Vec::new(), schedule.findings);
+        return Sight { config: None, findings: Vec::new(), schedule: schedule.findings, is_senders };
     }
-    let (config, findings) = read.unwrap_or_else(|| configuration::examine(&host.config));
-    (config, findings, schedule.findings)
+    let (config, mut findings) = read.unwrap_or_else(|| configuration::examine(&host.config));
+    // Such a remedy would let a third user's group in.
+    let lets_in = format!(" {} ", configuration::group());
+    for finding in findings.iter_mut().filter(|finding| !is_senders && finding.remedy.contains(&lets_in)) {
+        finding.remedy = "run this as root".into();
+    }
+    Sight { config, findings, schedule: schedule.findings, is_senders }
 }
 
 /// Reads the configuration as `send` would, for a command that does what `send` does.
@@ -94,6 +109,7 @@ pub fn config_of_sender(config: &Path) -> Result<Config, Vec<Finding>> {
         config: config.into(),
         processes: Vec::new(),
     };
-    let (config, findings, _) = as_sender(&host);
+    let Sight { config, findings, .. } = as_sender(&host);
+    let config = config.filter(|config| !config.targets.is_empty());
     config.ok_or(findings)
 }

@@ -1,6 +1,5 @@
 //! The way to each target: names, routes, TLS, and whether the service knows the token. Nothing is sent.
 
-use std::thread;
 use std::time::Duration;
 
 use crate::command::check::finding::Finding;
@@ -15,6 +14,7 @@ use crate::notifier::{Outcome, judge_mail};
 use crate::program::Launcher;
 #[cfg(feature = "email")]
 use crate::text::Field;
+use crate::threads;
 
 /// The longest that a target may take, whatever `network.timeout` says: a command ends within a minute.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -27,10 +27,8 @@ pub fn examine(config: &Config) -> Vec<Finding> {
         return vec![Finding::problem(format!("network: {why}"), "edit network.ca_file in the configuration")];
     }
     let client = &http::Client::new(&config.network);
-    thread::scope(|scope| {
-        let asked: Vec<_> = config.targets.iter().map(|target| scope.spawn(|| ask(config, client, target))).collect();
-        asked.into_iter().filter_map(|thread| thread.join().ok()).collect()
-    })
+    let one = |target: &Notifier| ask(config, client, target);
+    threads::each(&config.targets, one, one)
 }
 
 fn ask(config: &Config, client: &http::Client<'_>, target: &Notifier) -> Finding {

@@ -1,6 +1,7 @@
 //! PAM: every line that calls this program, and the services that should.
 
 use std::fs;
+use std::path::Path;
 
 use crate::command::check::finding::Finding;
 use crate::command::check::host::Host;
@@ -11,6 +12,9 @@ const NAME: &str = "ssh-session-notifier";
 
 /// Services by which people come in or become somebody else. The first must be watched.
 const PEOPLE: [&str; 4] = ["sshd", "login", "su", "sudo"];
+
+/// Services that a user starts, who may keep the hook from starting: there, `required` is a choice.
+const STARTED: [&str; 4] = ["su", "su-l", "sudo", "sudo-i"];
 
 /// Services that open sessions for jobs, not for people.
 const JOBS: [&str; 4] = ["cron", "crond", "atd", "systemd-user"];
@@ -29,7 +33,7 @@ pub fn examine(host: &Host) -> Vec<Finding> {
     for line in &ours {
         match mistake(host, line) {
             Some(what) => push(&mut findings, Finding::problem(at(line, &what), mend(host, line))),
-            None => findings.extend(style(line)),
+            None => findings.extend(style(host, line)),
         }
     }
     let mut unwatched = Vec::new();
@@ -135,7 +139,8 @@ fn mistake(host: &Host, line: &Line) -> Option<String> {
     if line.kind != "session" {
         return Some(format!("is a line for `{}`; only `session` lines see sessions", line.kind));
     }
-    if !matches!(line.control.as_str(), "optional") && !line.control.starts_with('[') {
+    let is_chosen = line.control == "required" && STARTED.iter().any(|name| line.file.ends_with(&format!("/{name}")));
+    if line.control != "optional" && !is_chosen && !line.control.starts_with('[') {
         return Some(format!(
             "is `{}`, which can keep people out or skip other modules; it must be `optional`",
             line.control
@@ -149,7 +154,11 @@ fn mistake(host: &Host, line: &Line) -> Option<String> {
 }
 
 /// What could be better about a line that works.
-fn style(line: &Line) -> Option<Finding> {
+fn style(host: &Host, line: &Line) -> Option<Finding> {
+    if let Some(config) = other_config(host, line) {
+        let what = format!("gives the hook {config}, and this check examines {}", host.config.display());
+        return Some(Finding::warning(at(line, &what), format!("{} --config {config} check", host.exe.display())));
+    }
     let has = |option: &str| line.args.iter().any(|arg| arg == option);
     let sed = |what: &str| format!("sed -i '{}s/{what}/' {}", line.span.0, line.file);
     if has("stdout") {
@@ -163,6 +172,20 @@ fn style(line: &Line) -> Option<Finding> {
         return Some(Finding::warning(at(line, "lacks `quiet`: users see pam_exec's messages"), remedy));
     }
     None
+}
+
+/// The configuration that a line names, if it isn't the one that is examined.
+fn other_config<'l>(host: &Host, line: &'l Line) -> Option<&'l str> {
+    let mut args = line.args.iter().map(String::as_str);
+    let named = args.find_map(|arg| match arg {
+        "-c" | "--config" => Some(""),
+        _ => arg.strip_prefix("--config="),
+    })?;
+    let named = if named.is_empty() { args.next()? } else { named };
+    let is_same = Path::new(named) == host.config
+        || fs::canonicalize(host.at(named))
+            .is_ok_and(|path| fs::canonicalize(&host.config).is_ok_and(|own| own == path));
+    (!is_same).then_some(named)
 }
 
 fn is_env(line: &Line) -> bool {
@@ -217,7 +240,7 @@ fn place_line(host: &Host, service: &str, place: &str) -> String {
     };
     // The user who started `su` or `sudo` could kill a hook that still has that user's real id.
     let options = if matches!(service, "su" | "sudo") { "quiet seteuid" } else { "quiet" };
-    format!("{place} {prefix}session optional pam_exec.so {options} {} queue", host.exe.display())
+    format!("{place} {prefix}session optional pam_exec.so {options} {} queue", host.call())
 }
 
 /// Where the line belongs, as an address and a command of sed: after `pam_loginuid` if nothing sets variables

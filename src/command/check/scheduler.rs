@@ -214,15 +214,15 @@ fn cron(host: &Host, tab: &str) -> Finding {
 
 /// The command that schedules `send` with what the host has.
 fn install(host: &Host, user: &str) -> String {
-    let exe = host.exe.display();
+    let call = host.call();
     let tabs = USER_TABS[..2].iter().find(|directory| host.has(directory));
     match tabs {
         _ if host.has("/run/systemd/system") => "./install.sh".into(),
         Some(tabs) if has_busybox_crond(host) || !host.has(SYSTEM_TABS) => {
-            format!("echo '* * * * * {exe} send' >>{tabs}/{user} && echo {user} >>{tabs}/cron.update")
+            format!("echo '* * * * * {call} send' >>{tabs}/{user} && echo {user} >>{tabs}/cron.update")
         }
-        _ if host.has(SYSTEM_TABS) => format!("echo '* * * * * {user} {exe} send' >{SYSTEM_TABS}/{NAME}"),
-        _ => format!("{exe} send --watch &"),
+        _ if host.has(SYSTEM_TABS) => format!("echo '* * * * * {user} {call} send' >{SYSTEM_TABS}/{NAME}"),
+        _ => format!("{call} send --watch &"),
     }
 }
 

@@ -1,11 +1,11 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::command::check::finding::{Finding, Level};
 use crate::command::check::host::{Host, Process};
 use crate::command::check::{environment, pam, scheduler, stack};
+use crate::config;
 use crate::queue::Paths;
 
 /// A directory that stands for `/`, with this program in it.
@@ -17,7 +17,7 @@ impl Tree {
         let name = format!("ssn-check-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let root = std::env::temp_dir().join(name);
         let exe = root.join("ssh-session-notifier");
-        let tree = Self(Host { root, exe, config: PathBuf::new(), processes: Vec::new() });
+        let tree = Self(Host { root, exe, config: config::FILE.into(), processes: Vec::new() });
         for (path, text) in files.iter().chain(&[("ssh-session-notifier", "")]) {
             let path = tree.0.at(path);
             fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
@@ -98,6 +98,46 @@ fn jobs_that_would_be_reported_are_warned_of() {
     assert_eq!(texts(&findings, Level::Problem), [""; 0]);
     let warnings = texts(&findings, Level::Warning);
     assert_eq!(warnings, ["PAM: /etc/pam.d/common-session:1 also runs for cron: each of its jobs is reported"]);
+}
+
+/// docs/pam.md: who starts `su` may leave its hook no process.
+#[test]
+fn required_is_a_choice_only_where_a_user_starts_the_service() {
+    let required = OURS.replace("optional", "required");
+    for (service, problems) in [("sshd", 1), ("login", 1), ("su", 0), ("sudo", 0), ("visudo", 1)] {
+        let file = format!("etc/pam.d/{service}");
+        let tree = Tree::new(&[("etc/pam.d/sshd", OURS), (&file, &required)]);
+        assert_eq!(texts(&pam::examine(&tree.0), Level::Problem).len(), problems, "{service}");
+    }
+}
+
+#[test]
+fn a_hook_with_another_configuration_is_warned_of() {
+    for (named, is_other) in
+        [("--config /b.toml ", true), ("-c /b.toml ", true), ("--config=/b.toml ", true), ("", false)]
+    {
+        let line = OURS.replace("queue", &format!("{named}queue"));
+        for config in ["/a.toml", "/b.toml"] {
+            let mut tree = Tree::new(&[("etc/pam.d/sshd", &line)]);
+            tree.0.config = config.into();
+            let findings = pam::examine(&tree.0);
+            let warned = texts(&findings, Level::Warning);
+            assert_eq!(!warned.is_empty(), is_other && config == "/a.toml", "{named} {config}: {warned:?}");
+        }
+    }
+}
+
+#[test]
+fn what_mends_a_host_keeps_the_configuration_that_was_named() {
+    for (config, call) in [(config::FILE, ""), ("/srv/c.toml", " --config /srv/c.toml")] {
+        let mut tree = Tree::new(&[("etc/pam.d/sshd", "session required pam_unix.so\n"), ("etc/cron.d/x", "")]);
+        tree.0.config = config.into();
+        let call = format!("ssh-session-notifier{call}");
+        let pam = pam::examine(&tree.0);
+        assert!(pam[0].remedy.contains(&format!("{call} queue")), "{pam:?}");
+        let scheduler = scheduler::examine(&tree.0, &Paths::default(), (0, 0)).findings;
+        assert!(scheduler[0].remedy.contains(&format!("{call} send")), "{scheduler:?}");
+    }
 }
 
 #[test]

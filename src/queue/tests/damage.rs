@@ -52,6 +52,26 @@ fn a_file_that_is_no_database_and_one_of_a_newer_version_are_told_apart() {
     assert!(why.to_string().contains("newer version"), "{why}");
 }
 
+/// P2: as the service user may write them.
+#[test]
+fn the_smallest_and_largest_numbers_stop_no_target() {
+    let home = Home::new();
+    let mut queue = home.queue();
+    fill(&mut queue, 2);
+    set_targets(&mut queue, &["a"]);
+    queue.postponed(batch(&queue, "a", 0), &failure(0), &now(0)).expect("settled");
+    for number in [i64::MIN, i64::MAX] {
+        let sql = "UPDATE target SET cursor = ?, wait_ms = ?";
+        queue.connection.execute(sql, [number; 2]).expect("writable");
+        let state = queue.target("a").expect("readable");
+        assert!((0..=i64::MAX).contains(&state.wait.left(&now(1))), "{number}");
+        queue.mend_cursors().expect("mended");
+        give_up(&mut queue, &now(1));
+        queue.end_back_off().expect("writable");
+        assert_eq!(ids(&batch(&queue, "a", 1)), [1, 2], "{number}");
+    }
+}
+
 /// P2, P4
 #[test]
 fn one_row_that_flash_has_spoilt_stops_no_other() {

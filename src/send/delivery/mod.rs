@@ -3,9 +3,7 @@
 mod attempt;
 mod course;
 
-use std::panic::resume_unwind;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::Duration;
 
 use crate::clock::{Stamp, milliseconds};
@@ -24,6 +22,7 @@ use crate::send::delivery::course::{Course, Decision};
 use crate::send::notes::{self, Need};
 use crate::send::{backoff, judge, limits};
 use crate::text::{Field, visible};
+use crate::threads;
 
 /// How often a target that is done looks for more while others are at work.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
@@ -118,10 +117,7 @@ impl Run<'_> {
         *self.busy() = targets.len();
         let results: Vec<Result<Health, Error>> = match targets.as_slice() {
             [only] => vec![self.target(only)],
-            several => thread::scope(|scope| {
-                let threads: Vec<_> = several.iter().map(|target| scope.spawn(|| self.with_others(target))).collect();
-                threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
-            }),
+            several => threads::each(several, |target| self.with_others(target), |target| self.once(target)),
         };
         self.queue().prune(&self.config.limits, &self.now)?;
         results.into_iter().try_fold(trusting, |all, one| Ok(all.and(one?)))
@@ -131,10 +127,7 @@ impl Run<'_> {
     fn with_others(&self, target: &Notifier) -> Result<Health, Error> {
         let mut health = Health::Well;
         loop {
-            let result = self.target(target);
-            *self.busy() -= 1;
-            self.done.notify_all();
-            health = health.and(result?);
+            health = health.and(self.once(target)?);
             loop {
                 if *self.busy() == 0 || self.deadline.left() < SHORTEST_REQUEST {
                     return Ok(health);
@@ -150,6 +143,14 @@ impl Run<'_> {
             }
             *self.busy() += 1;
         }
+    }
+
+    /// One target, which is then no longer busy.
+    fn once(&self, target: &Notifier) -> Result<Health, Error> {
+        let result = self.target(target);
+        *self.busy() -= 1;
+        self.done.notify_all();
+        result
     }
 
     fn busy(&self) -> MutexGuard<'_, usize> {
