@@ -9,7 +9,7 @@ use std::fmt::Write;
 
 use crate::clock::Stamp;
 use crate::event::authentication;
-use crate::event::{Action, BY, ENDED, Event, FACTS, Fact, Facts, Kind, REMOTE_HOST, SERVICE, Shown, TTY, USER};
+use crate::event::{Action, BY, ENDED, Event, FACTS, Fact, Facts, Kind, REMOTE_HOST, SERVICE, Shown, TIMES, TTY, USER};
 use crate::rules::Verdict;
 use crate::text::{FIELD_LIMIT, Field};
 use crate::tz::Zone;
@@ -122,10 +122,14 @@ impl Style<'_> {
         match event.kind {
             Kind::Session(action) => {
                 let mut text = sentence(action, &event.facts, &host);
-                // When it ended, nobody knows.
-                if event.facts[ENDED].is_empty() {
-                    let _ = write!(text, " at {}", self.time(event));
-                }
+                let time = self.time(event);
+                let _ = match times(&event.facts) {
+                    Some(1) => write!(text, " 1 more time until {time}"),
+                    Some(times) => write!(text, " {times} more times until {time}"),
+                    // When it ended, nobody knows.
+                    None if !event.facts[ENDED].is_empty() => Ok(()),
+                    None => write!(text, " at {time}"),
+                };
                 text + &self.details(event, verdict)
             }
             Kind::Notice => {
@@ -145,7 +149,7 @@ impl Style<'_> {
     /// All that follows the sentence, each part behind `; `.
     fn details(&self, event: &Event, verdict: &Verdict) -> String {
         let mut text = String::new();
-        if event.action() == Some(Action::Open) {
+        if event.action() == Some(Action::Open) && times(&event.facts).is_none() {
             text.push_str(&authentication(&event.facts));
         }
         text.push_str(&additions(&event.facts));
@@ -185,6 +189,11 @@ fn sentence(action: Action, facts: &Facts, host: &str) -> String {
     }
     let _ = write!(text, " ({})", shown(facts, SERVICE));
     text
+}
+
+/// How many logins it stands for, if it is a summary of repeats.
+fn times(facts: &Facts) -> Option<u64> {
+    facts[TIMES].as_str().parse().ok()
 }
 
 /// How the user authenticated, behind `; `. At the end of a session everybody can have changed that.
@@ -269,6 +278,14 @@ mod tests {
             let expected = expected.replace("TIME", "2026-04-24 22:00:00+00:00");
             assert_eq!(style.line(&event(action, values, at.clone()), &Verdict::default()), expected);
         }
+        let backup = [(USER, "backup"), (REMOTE_HOST, "10.1.0.7"), (METHOD, "password")];
+        for (times, said) in [("59", "59 more times"), ("1", "1 more time")] {
+            let summary = event(Action::Open, &[&backup[..], &[(TIMES, times)]].concat(), at.clone());
+            assert_eq!(
+                style.line(&summary, &Verdict::default()),
+                format!("'backup' (10.1.0.7) logged in to example.com (sshd) {said} until 2026-04-24 22:00:00+00:00")
+            );
+        }
         let own = Event { at, ..Event::notice("all is well") };
         assert_eq!(
             style.line(&own, &Verdict::default()),
@@ -331,6 +348,8 @@ mod tests {
         let verdict = Verdict { new: New { is_address: true, is_key: true }, ..Verdict::default() };
         let length = length.max(style.line(&open, &verdict).chars().count());
         assert!((LONGEST - 20..=LONGEST).contains(&length), "{length} of {LONGEST}");
+        open.facts[TIMES] = Field::new(u64::MAX.to_string().as_bytes());
+        assert!(style.line(&open, &verdict).chars().count() <= LONGEST);
         let own = Event { at: longest.at, ..Event::notice(&"x".repeat(4000)) };
         assert!(style.line(&own, &Verdict::default()).chars().count() <= LONGEST);
     }

@@ -12,7 +12,7 @@ const KEY_LIMIT: usize = 3000;
 
 /// Every fact.
 #[rustfmt::skip]
-pub const FACTS: [Spec; 14] = [
+pub const FACTS: [Spec; 15] = [
     //  name           kept in         up to        shown                source
     row("user",        Store::Column,  FIELD_LIMIT, Shown::Inside(64),   Source::Item("PAM_USER")),
     row("remote_host", Store::Column,  FIELD_LIMIT, Shown::Inside(128),  Source::Item("PAM_RHOST")),
@@ -28,6 +28,7 @@ pub const FACTS: [Spec; 14] = [
     row("pidns",       Store::Text,    FIELD_LIMIT, Shown::No,           Source::PidNamespace),
     row("ended",       Store::Text,    FIELD_LIMIT, Shown::No,           Source::Sender),
     row("not_for",     Store::Text,    FIELD_LIMIT, Shown::No,           Source::Sender),
+    row("times",       Store::Text,    FIELD_LIMIT, Shown::No,           Source::Sender),
 ];
 
 /// `PAM_USER`
@@ -54,6 +55,8 @@ pub const SESSION: Fact = Fact::named("session");
 pub const PIDNS: Fact = Fact::named("pidns");
 /// `noticed` if the session ended without a logout and the sender noticed.
 pub const ENDED: Fact = Fact::named("ended");
+/// How many logins a summary of repeats stands for.
+pub const TIMES: Fact = Fact::named("times");
 /// How far the event can be trusted.
 pub const ORIGIN: Fact = Fact::named("origin");
 

@@ -9,7 +9,7 @@ use std::hash::{BuildHasher, RandomState};
 
 pub use facts::{
     ADDRESS, BY, ENDED, FACTS, Fact, Facts, KEY, METHOD, NOT_FOR, ORIGIN, PIDNS, REMOTE_HOST, SERVICE, SESSION, Shown,
-    Source, Spec, Store, TTY, USER,
+    Source, Spec, Store, TIMES, TTY, USER,
 };
 
 use crate::clock::Stamp;

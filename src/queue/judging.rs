@@ -2,17 +2,18 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use rusqlite::params;
 
-use crate::clock::Stamp;
+use crate::clock::{Stamp, milliseconds};
 use crate::error::Error;
-use crate::event::Uid;
+use crate::event::{TIMES, Uid};
+use crate::queue::backlog::Due;
 use crate::queue::cursors::{judged, newest, set_judged};
 use crate::queue::sessions::{self, Context};
 use crate::queue::sql::{each, every, execute, value};
-use crate::queue::{Queue, Row, row};
-use crate::queue::{known, lately};
+use crate::queue::{Queue, Row, known, lately, repeats, row};
 use crate::rules::{New, Verdict};
 
 /// Events among which the first copy of one is looked for: a login that was late leaves one in the spool, and may
@@ -22,28 +23,56 @@ const WINDOW: i64 = 1000;
 /// Events that are judged in one transaction.
 const BATCH: i64 = 2000;
 
+/// What is decided about an event.
+pub struct Judgment {
+    /// What stays with it.
+    pub verdict: Verdict,
+    /// For how long its repeats are held.
+    pub repeat: Option<Duration>,
+}
+
+impl From<Verdict> for Judgment {
+    fn from(verdict: Verdict) -> Self {
+        Self { verdict, repeat: None }
+    }
+}
+
 impl Queue {
     /// Judges every event that is beyond the judge's cursor, in order and in batches. `judge` gets each one with
-    /// what it is in the light of the earlier ones, and returns its verdict.
-    pub fn judge(&mut self, now: &Stamp, judge: &mut dyn FnMut(&Row, Context) -> Verdict) -> Result<(), Error> {
+    /// what it is in the light of the earlier ones. Then it records the summaries of repeats that are due.
+    /// A copy in memory holds no repeats: nobody would know of them later.
+    pub fn judge(&mut self, now: &Stamp, judge: &mut dyn FnMut(&Row, Context) -> Judgment) -> Result<(), Error> {
         let mut seen = self.judged_uids(WINDOW)?;
+        let is_copy = self.is_copy;
         let is_in_memory = known::is_in_memory(&self.path);
+        let mut has_told = false;
         loop {
             let new = self.read(|connection| {
                 let sql = format!("SELECT {} FROM event WHERE id > ? ORDER BY id LIMIT {BATCH}", row::columns());
                 every(connection, &sql, params![judged(connection)?], row::read)
             })?;
-            let Some(last) = new.last().map(|row| row.id) else { return Ok(()) };
+            let Some(last) = new.last().map(|row| row.id) else {
+                if has_told || self.read(|connection| repeats::due(connection, now))? != Due::Now {
+                    return Ok(());
+                }
+                self.write("record a summary in", |connection| repeats::end(connection, now))?;
+                has_told = true;
+                continue;
+            };
             self.write("judge events in", |connection| {
                 sessions::set_created(connection, now)?;
-                for row in &new {
+                for row in new.iter().filter(|row| row.event.facts[TIMES].is_empty()) {
                     let is_new = seen.insert(row.event.uid);
                     let copy = Context { is_copy: true, ..Context::default() };
                     let mut context = if is_new { sessions::place(connection, row)? } else { copy };
                     if is_in_memory {
                         context.new = New::default();
                     }
-                    let verdict = judge(row, context).to_string();
+                    let Judgment { mut verdict, repeat } = judge(row, context);
+                    if let Some(time) = repeat.filter(|_| !is_copy) {
+                        verdict.is_held = repeats::hold(connection, row, milliseconds(time))?;
+                    }
+                    let verdict = verdict.to_string();
                     // An empty verdict is what a new event has.
                     if !verdict.is_empty() {
                         execute(connection, "UPDATE event SET judged = ? WHERE id = ?", params![verdict, row.id])?;
@@ -78,9 +107,11 @@ impl Queue {
         Ok(counts)
     }
 
-    /// Whether there are events to judge.
-    pub fn has_unjudged(&self) -> Result<bool, Error> {
-        self.read(|connection| Ok(judged(connection)? < newest(connection)?))
+    /// Whether there are events to judge, or repeats to tell.
+    pub fn has_unjudged(&self, now: &Stamp) -> Result<bool, Error> {
+        self.read(|connection| {
+            Ok(judged(connection)? < newest(connection)? || repeats::due(connection, now)? == Due::Now)
+        })
     }
 
     /// The uids of the last `count` events that were judged.

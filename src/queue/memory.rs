@@ -26,7 +26,7 @@ impl Queue {
     /// An empty queue in memory, which takes the place of the one at `path`.
     pub fn in_memory(path: &Path) -> Result<Self, Error> {
         let connection = schema::open_in_memory().map_err(failed("make a copy of", path))?;
-        Ok(Self { connection, path: path.into(), is_wal_named: true, open_lock: None })
+        Ok(Self { connection, path: path.into(), is_wal_named: true, is_copy: true, open_lock: None })
     }
 
     /// Copies what is left to deliver from the database, without what `is_done` says to leave out. Nothing on the

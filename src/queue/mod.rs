@@ -20,6 +20,7 @@ mod noted;
 mod open;
 mod overflow;
 mod repair;
+mod repeats;
 mod roster;
 mod row;
 mod schema;
@@ -45,6 +46,7 @@ pub use connection::Role;
 pub use dead_letters::{DeadLetter, Loss};
 pub use deliveries::{Batch, Cause, Failure, Take};
 pub use history::{Exceptional, Progress};
+pub use judging::Judgment;
 pub use noted::Noted;
 pub use row::{EventId, Row};
 pub use sessions::{Context, OpenSession, are_twins, session_key};
@@ -75,6 +77,8 @@ pub struct Queue {
     path: PathBuf,
     /// Whether the name of the write-ahead log is known to be on the disk.
     is_wal_named: bool,
+    /// Whether it is a copy in memory, of which nothing is kept.
+    is_copy: bool,
     /// Held while the file is open, except by the sender.
     open_lock: Option<File>,
 }

@@ -33,7 +33,7 @@ pub fn open(path: &Path, role: Role) -> SqlResult<Queue> {
     };
     let connection = alone.map_or_else(shared, Ok)?;
     let is_wal_named = has_wal_file || !schema::has_wal(&connection)?;
-    Ok(Queue { connection, path: path.into(), is_wal_named, open_lock: None })
+    Ok(Queue { connection, path: path.into(), is_wal_named, is_copy: false, open_lock: None })
 }
 
 /// Opens the database for this process alone; `None` if another process has it open, or if it has no
@@ -65,13 +65,19 @@ pub fn open_to_read(path: &Path) -> SqlResult<Option<Queue>> {
             whole => whole,
         }
     };
-    Ok(connection.map(|connection| Queue { connection, path: path.into(), is_wal_named: true, open_lock: None }))
+    Ok(connection.map(|connection| Queue {
+        connection,
+        path: path.into(),
+        is_wal_named: true,
+        is_copy: false,
+        open_lock: None,
+    }))
 }
 
 /// Opens a database that has tables for a look, although another process may be writing to it.
 pub fn open_without_locks(path: &Path) -> SqlResult<Queue> {
     let connection = look(path, WITHOUT_LOCKS, Sharing::Exclusive)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
-    Ok(Queue { connection, path: path.into(), is_wal_named: true, open_lock: None })
+    Ok(Queue { connection, path: path.into(), is_wal_named: true, is_copy: false, open_lock: None })
 }
 
 /// Opens the database and reads from it, which is when `SQLite` takes its locks.

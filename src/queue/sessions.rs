@@ -64,7 +64,7 @@ pub struct OpenSession {
     /// Its process.
     pub process: Process,
     /// Whether nobody was told of it.
-    pub is_silenced: bool,
+    pub is_untold: bool,
     /// Since when the process has been missing.
     pub missing: Option<Stamp>,
     key: String,
@@ -93,7 +93,7 @@ impl Queue {
         })?;
         let with_process = |(Row { event, verdict, .. }, key, missing): (Row, String, Option<Stamp>)| {
             let process = Process::parse(event.facts[SESSION].as_str())?;
-            Some(OpenSession { event, process, is_silenced: verdict.is_silenced, missing, key })
+            Some(OpenSession { event, process, is_untold: verdict.is_untold(), missing, key })
         };
         Ok(sessions.into_iter().filter_map(with_process).collect())
     }

@@ -6,7 +6,7 @@ use crate::queue::backlog::{Backlog, Due};
 use crate::queue::cursors::{judged, newest};
 use crate::queue::dead_letters::{overdue, unreported};
 use crate::queue::roster::Changes;
-use crate::queue::{Limits, Queue, repair};
+use crate::queue::{Limits, Queue, repair, repeats};
 
 /// What there is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,8 +18,8 @@ pub struct Work {
 }
 
 impl Queue {
-    /// What there is to do for these targets: deliveries that are due, events to judge, dead letters to
-    /// make or to report, targets that were added or removed, damage to mend.
+    /// What there is to do for these targets: deliveries that are due, events to judge, summaries to
+    /// record, dead letters to make or to report, targets that were added or removed, damage to mend.
     pub fn work(&self, targets: &[&str], limits: &Limits, now: &Stamp) -> Result<Work, Error> {
         let mut work = Work { due: Due::Never, is_failing: false };
         if repair::is_unfinished(&self.path) {
@@ -31,6 +31,7 @@ impl Queue {
             if is_changed || !is_judged || !unreported(connection)?.is_empty() {
                 work.due = Due::Now;
             }
+            work.due = work.due.min(repeats::due(connection, now)?);
             for name in targets {
                 let Some(backlog) = Backlog::read(connection, name)? else {
                     work.due = Due::Now;

@@ -35,17 +35,16 @@ impl Rules {
     fn futile(&self, rule: &Rule) -> Option<Doubt> {
         let has_service =
             |name: &str| rule.services.as_ref().is_none_or(|names| names.iter().any(|known| known == name));
-        match rule.notify {
-            Notify::At(Urgency::Normal | Urgency::Urgent) => None,
-            Notify::Never | Notify::At(Urgency::Quiet) if rule.keys.is_some() && !has_service(WITH_KEYS) => {
-                Some(Doubt::KeyOfOther)
-            }
-            Notify::Never | Notify::At(Urgency::Quiet) if rule.keys.is_some() && self.trust() == Trust::Items => {
-                Some(Doubt::ForgedKey)
-            }
-            Notify::Never | Notify::At(Urgency::Quiet) => {
-                (rule.bys.is_some() && rule.networks.is_some()).then_some(Doubt::ByAndFrom)
-            }
+        let is_quieter = match rule.notify {
+            Notify::Never | Notify::At(Urgency::Quiet) => true,
+            Notify::At(Urgency::Normal | Urgency::Urgent) => rule.repeat.is_some(),
+        };
+        match (&rule.keys, &rule.bys, &rule.networks) {
+            _ if !is_quieter => None,
+            (Some(_), ..) if !has_service(WITH_KEYS) => Some(Doubt::KeyOfOther),
+            (Some(_), ..) if self.trust() == Trust::Items => Some(Doubt::ForgedKey),
+            (_, Some(_), Some(_)) => Some(Doubt::ByAndFrom),
+            (Some(_) | None, ..) => None,
         }
     }
 

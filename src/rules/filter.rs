@@ -49,7 +49,7 @@ impl Filter {
             Some(Action::Close) => self.closes,
             None => return true,
         };
-        wants_action && !verdict.is_copy && !verdict.is_silenced && verdict.urgency >= self.least
+        wants_action && !verdict.is_untold() && verdict.urgency >= self.least
     }
 }
 
@@ -68,6 +68,7 @@ mod tests {
         let rows = [
             (all, Some(Action::Open), &silenced, false),
             (all, Some(Action::Close), &silenced, false),
+            (all, Some(Action::Open), &Verdict { is_held: true, ..Verdict::default() }, false),
             (all, Some(Action::Close), &normal, true),
             (opens, Some(Action::Open), &normal, true),
             (opens, Some(Action::Close), &normal, false),

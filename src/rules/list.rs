@@ -1,5 +1,7 @@
 //! The rules of the configuration, and what they make of a session together.
 
+use std::time::Duration;
+
 use crate::event::{ORIGIN, SERVICE, authentication};
 use crate::rules::rule::{Evidence, Notify, Part, Proof, Reach, Rule, Session};
 use crate::rules::{Urgency, Verdict};
@@ -38,6 +40,8 @@ pub struct Ruling {
     pub notify: Notify,
     /// The rule's place.
     pub rule: Option<u16>,
+    /// For how long repeats are held.
+    pub repeat: Option<Duration>,
 }
 
 impl Rules {
@@ -58,12 +62,12 @@ impl Rules {
         let evidence = self.evidence(session);
         let (mut ruling, mut raised) = (base, None);
         for rule in &self.list {
-            let own = Ruling { notify: rule.notify, rule: Some(rule.place) };
+            let own = Ruling { notify: rule.notify, rule: Some(rule.place), repeat: None };
             match rule.reach(session, &evidence) {
                 Reach::Nothing => {}
                 Reach::Raises => raised = raised.filter(|raised: &Ruling| raised.notify >= own.notify).or(Some(own)),
                 Reach::Decides => {
-                    ruling = own;
+                    ruling = Ruling { repeat: rule.repeat, ..own };
                     break;
                 }
             }
@@ -102,7 +106,7 @@ impl Ruling {
     /// What was decided with a verdict.
     pub fn of(verdict: &Verdict) -> Self {
         let notify = if verdict.is_silenced { Notify::Never } else { Notify::At(verdict.urgency) };
-        Self { notify, rule: verdict.rule }
+        Self { notify, rule: verdict.rule, repeat: None }
     }
 
     /// The verdict that says so, and nothing else.

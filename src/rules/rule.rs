@@ -1,5 +1,7 @@
 //! One rule: which sessions it is about, and how urgent their notices are.
 
+use std::time::Duration;
+
 use crate::event::{Action, BY, Fact, Facts, REMOTE_HOST, SERVICE, USER};
 use crate::rules::network::{address, bits};
 use crate::rules::{Network, New, Urgency};
@@ -35,6 +37,8 @@ pub struct Rule {
     pub new: Option<bool>,
     /// When it expires, in UTC milliseconds.
     pub until: Option<i64>,
+    /// For how long a session's repeats are held, to be told as one.
+    pub repeat: Option<Duration>,
 }
 
 /// What is judged: a login, or a logout.
@@ -131,7 +135,11 @@ impl Rule {
             new: section.boolean("new"),
             until: section.date("until").map(|written| written.end_ms(zone)),
             notify: one(&mut section, "notify", Notify::parse).unwrap_or_default(),
+            repeat: one(&mut section, "repeat", duration),
         };
+        if rule.repeat.is_some() && (rule.notify == Notify::Never || rule.event == Some(Action::Close)) {
+            section.refuse("has `repeat`, which holds logins: it goes neither with \"never\" nor with \"close\"");
+        }
         section.finish();
         rule
     }
@@ -213,4 +221,16 @@ fn fingerprint(text: &str) -> Result<String, String> {
     let digest = text.strip_prefix("SHA256:").filter(|digest| digest.len() == LENGTH && digest.bytes().all(is_digit));
     let what = "must be a fingerprint such as SHA256:… with 43 characters, as `ssh-keygen -lf FILE` prints it";
     digest.map(|_| text.into()).ok_or_else(|| what.into())
+}
+
+/// `90s`, `30m`, `1h` or `2d`
+fn duration(text: &str) -> Result<Duration, String> {
+    /// Nobody waits for a summary longer than a week.
+    const LONGEST: u64 = 7 * 86_400;
+    let (digits, unit) = text.split_at_checked(text.len().saturating_sub(1)).unwrap_or_default();
+    let unit = [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)].into_iter().find(|(name, _)| *name == unit);
+    let count = Some(digits).filter(|digits| digits.bytes().all(|digit| digit.is_ascii_digit()));
+    let seconds = count.and_then(|digits| Some(u64::from(digits.parse::<u32>().ok()?) * unit?.1));
+    let what = || "must be a number and s, m, h or d, such as \"1h\", from 1 second to 7 days".into();
+    seconds.filter(|seconds| (1..=LONGEST).contains(seconds)).map(Duration::from_secs).ok_or_else(what)
 }

@@ -4,6 +4,7 @@ mod conditions;
 mod mistakes;
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::*;
 use crate::clock::EARLIEST_MS;
@@ -63,9 +64,13 @@ fn session(facts: &Facts) -> Session<'_> {
     Session { facts, part: Part::Login, new: New::default(), at_ms: Some(EARLIEST_MS) }
 }
 
+fn ruling(notify: Notify, place: u16) -> Ruling {
+    Ruling { notify, rule: Some(place), repeat: None }
+}
+
 /// What the rules say: `never by 1`, or `normal` without a rule.
 fn said(rules: &Rules, session: &Session<'_>) -> String {
-    let Ruling { notify, rule } = rules.judge(session, Ruling::default());
+    let Ruling { notify, rule, .. } = rules.judge(session, Ruling::default());
     rule.map_or_else(|| notify.name().into(), |rule| format!("{} by {rule}", notify.name()))
 }
 
@@ -77,8 +82,8 @@ fn the_first_rule_that_matches_decides_and_without_one_nothing_changes() {
     assert_eq!(said(&two, &session(&eve)), "never by 2");
     assert_eq!(said(&Rules::default(), &session(&amanda)), "normal");
     let plain = rules("[[rule]]", Trust::Items);
-    let base = Ruling { notify: URGENT, rule: None };
-    assert_eq!(plain.judge(&session(&amanda), base), Ruling { notify: NORMAL, rule: Some(1) }, "normal unless it says");
+    let base = Ruling { notify: URGENT, ..Ruling::default() };
+    assert_eq!(plain.judge(&session(&amanda), base), ruling(NORMAL, 1), "normal unless it says");
     let none = rules("[[rule]]\nuser = 'zoe'", Trust::Items);
     assert_eq!(none.judge(&session(&amanda), base), base);
 }
@@ -131,17 +136,17 @@ fn what_can_be_forged_makes_a_notice_more_urgent_and_never_less() {
 fn a_logout_is_judged_by_its_login_and_one_alone_is_never_silenced() {
     let text = "[[rule]]\nevent = 'close'\nuser = 'bob'\nnotify = 'CLOSE'\n[[rule]]\nnotify = 'ANY'\n";
     let (amanda, bob) = (facts(&[]), facts(&[(USER, "bob")]));
-    let base = Ruling { notify: QUIET, rule: Some(9) };
+    let base = ruling(QUIET, 9);
     for (facts, part, close, any, expected) in [
-        (&bob, Part::Logout, "never", "urgent", Ruling { notify: Notify::Never, rule: Some(1) }),
-        (&bob, Part::Logout, "urgent", "never", Ruling { notify: URGENT, rule: Some(1) }),
+        (&bob, Part::Logout, "never", "urgent", ruling(Notify::Never, 1)),
+        (&bob, Part::Logout, "urgent", "never", ruling(URGENT, 1)),
         (&amanda, Part::Logout, "never", "urgent", base),
         (&bob, Part::LoneLogout, "never", "quiet", Ruling::default()),
         (&bob, Part::LoneLogout, "never", "never", Ruling::default()),
-        (&bob, Part::LoneLogout, "urgent", "never", Ruling { notify: URGENT, rule: Some(1) }),
+        (&bob, Part::LoneLogout, "urgent", "never", ruling(URGENT, 1)),
         (&amanda, Part::LoneLogout, "urgent", "never", Ruling::default()),
-        (&amanda, Part::LoneLogout, "never", "urgent", Ruling { notify: URGENT, rule: Some(2) }),
-        (&bob, Part::Login, "urgent", "quiet", Ruling { notify: QUIET, rule: Some(2) }),
+        (&amanda, Part::LoneLogout, "never", "urgent", ruling(URGENT, 2)),
+        (&bob, Part::Login, "urgent", "quiet", ruling(QUIET, 2)),
     ] {
         let rules = rules(&text.replace("CLOSE", close).replace("ANY", any), Trust::Environment);
         let base = if part == Part::Logout { base } else { Ruling::default() };
@@ -150,11 +155,33 @@ fn a_logout_is_judged_by_its_login_and_one_alone_is_never_silenced() {
     }
 }
 
+/// P3
+#[test]
+fn only_a_rule_that_decides_holds_repeats() {
+    let hour = Some(Duration::from_hours(1));
+    let by_key = format!("key = '{FINGERPRINT}'");
+    let (hers, reordered) = (facts(&[]), facts(&[(ORIGIN, "reordered")]));
+    for (condition, facts, trust, part, repeat) in [
+        ("", &hers, Trust::Items, Part::Login, hour),
+        ("user = 'eve'", &hers, Trust::Items, Part::Login, None),
+        ("", &reordered, Trust::Items, Part::Login, None),
+        ("", &hers, Trust::Items, Part::Logout, None),
+        ("", &hers, Trust::Items, Part::LoneLogout, None),
+        (&by_key, &hers, Trust::Items, Part::Login, None),
+        (&by_key, &hers, Trust::Environment, Part::Login, hour),
+    ] {
+        let rules = rules(&format!("[[rule]]\n{condition}\nrepeat = '1h'"), trust);
+        assert_eq!(rules.judge(&Session { part, ..session(facts) }, Ruling::default()).repeat, repeat, "{condition}");
+    }
+    let raised = format!("[[rule]]\n{by_key}\nnotify = 'urgent'\n[[rule]]\nrepeat = '1h'");
+    assert_eq!(rules(&raised, Trust::Items).judge(&session(&hers), Ruling::default()), ruling(URGENT, 1));
+}
+
 #[test]
 fn a_rule_that_can_never_do_what_it_says_is_found() {
     let key = format!("key = '{FINGERPRINT}'");
     let long = "user = ['amanda', 'bob']\nfrom = '10.0.0.0/8'\nuntil = 2027-02-01";
-    let rows: [(&str, &str, Trust, Option<Doubt>); 19] = [
+    let rows: [(&str, &str, Trust, Option<Doubt>); 20] = [
         ("user = 'amanda'", "user = 'bob'", Trust::Items, None),
         ("user = 'amanda'", "user = ['amanda', 'bob']", Trust::Items, None),
         ("user = ['amanda', 'bob']", "user = 'bob'\nfrom = '10.0.0.1'", Trust::Items, Some(Doubt::Shadowed(1))),
@@ -172,6 +199,7 @@ fn a_rule_that_can_never_do_what_it_says_is_found() {
         (&key, &format!("user = 'bob'\n{key}"), Trust::Environment, Some(Doubt::Shadowed(1))),
         ("user = 'zoe'", &format!("notify = 'never'\n{key}"), Trust::Items, Some(Doubt::ForgedKey)),
         ("user = 'zoe'", &format!("notify = 'quiet'\nservice = 'su'\n{key}"), Trust::Items, Some(Doubt::KeyOfOther)),
+        ("user = 'zoe'", &format!("repeat = '1h'\n{key}"), Trust::Items, Some(Doubt::ForgedKey)),
         ("user = 'zoe'", "notify = 'never'\nby = 'a'\nfrom = '::/0'", Trust::Items, Some(Doubt::ByAndFrom)),
         ("user = 'zoe'", "until = 2026-10-31T12:00:00Z", Trust::Items, Some(Doubt::Expired(1_793_448_000_000))),
     ];

@@ -29,6 +29,7 @@ pub struct New {
 /// What the sender decided about one event. Its text form is the column `judged`: `name value` lines, empty
 /// for an event that is reported as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a line of its own in the text, and they go together")]
 pub struct Verdict {
     /// How urgent the notice is.
     pub urgency: Urgency,
@@ -36,6 +37,8 @@ pub struct Verdict {
     pub is_silenced: bool,
     /// The place of the rule that decided this.
     pub rule: Option<u16>,
+    /// Whether it repeats a session that was told: a summary will tell of it.
+    pub is_held: bool,
     /// Whether this is the second copy of an event. Copies are not reported.
     pub is_copy: bool,
     /// What is new for the user.
@@ -66,6 +69,11 @@ impl Urgency {
 }
 
 impl Verdict {
+    /// Whether nobody is told of the event itself.
+    pub fn is_untold(&self) -> bool {
+        self.is_silenced || self.is_held || self.is_copy
+    }
+
     /// Reads the column `judged`. Lines that this version doesn't know are skipped.
     pub fn parse(text: &str) -> Self {
         let mut verdict = Self::default();
@@ -74,6 +82,7 @@ impl Verdict {
                 ("urgency", SILENCED) => (verdict.urgency, verdict.is_silenced) = (Urgency::Quiet, true),
                 ("rule", place) => verdict.rule = place.parse().ok(),
                 ("urgency", name) => verdict.urgency = Urgency::parse(name).unwrap_or(verdict.urgency),
+                ("held", _) => verdict.is_held = true,
                 ("copy", _) => verdict.is_copy = true,
                 ("new", "address") => verdict.new.is_address = true,
                 ("new", "key") => verdict.new.is_key = true,
@@ -96,6 +105,9 @@ impl fmt::Display for Verdict {
         }
         if let Some(place) = self.rule {
             writeln!(f, "rule {place}")?;
+        }
+        if self.is_held {
+            f.write_str("held\n")?;
         }
         for (word, is_new) in [("address", self.new.is_address), ("key", self.new.is_key)] {
             if is_new {
@@ -124,8 +136,16 @@ mod tests {
                 let after_ms = is_copy.then_some(7000);
                 let new = New { is_address: is_copy, is_key: is_copy };
                 let rule = is_copy.then_some(200);
-                let verdict =
-                    Verdict { urgency, is_copy, new, after_ms, is_unopened: is_copy, rule, ..Verdict::default() };
+                let verdict = Verdict {
+                    urgency,
+                    is_copy,
+                    new,
+                    after_ms,
+                    is_unopened: is_copy,
+                    rule,
+                    is_held: is_copy,
+                    ..Verdict::default()
+                };
                 assert_eq!(Verdict::parse(&verdict.to_string()), verdict);
             }
         }

@@ -4,13 +4,13 @@ use crate::clock::{Stamp, milliseconds};
 use crate::config::Config;
 use crate::error::Error;
 use crate::event::{ADDRESS, Action, Event, REMOTE_HOST, SERVICE};
-use crate::queue::{Context, Queue, Row};
+use crate::queue::{Context, Judgment, Queue, Row};
 use crate::rules::{Items, New, Notify, Part, Rules, Ruling, SCHEDULERS, Session, Urgency, Verdict};
 use crate::send::reminder::{DAY, daily};
 
-/// Judges what is new.
+/// Judges what is new, and tells of repeats.
 pub fn run(queue: &mut Queue, config: &Config, now: &Stamp) -> Result<(), Error> {
-    if !queue.has_unjudged()? {
+    if !queue.has_unjudged(now)? {
         return Ok(());
     }
     let (mut is_scheduled, mut unmatched) = (false, None);
@@ -18,14 +18,17 @@ pub fn run(queue: &mut Queue, config: &Config, now: &Stamp) -> Result<(), Error>
         let event = &row.event;
         is_scheduled |= event.action() == Some(Action::Open) && SCHEDULERS.contains(&event.facts[SERVICE].as_str());
         unmatched = unmatched.take().or_else(|| unmatched_name(config, event));
-        Verdict {
+        let ruling = ruling(&config.rules, row, &context, now);
+        let verdict = Verdict {
+            is_held: is_held(&context, ruling),
             is_copy: context.is_copy,
             new: context.new,
             after_ms: context.after_ms,
             // The allowlist may have covered the login, before somebody changed the configuration.
             is_unopened: context.unopened_ms.is_some_and(|start| start > config.changed_ms),
-            ..ruling(&config.rules, row, &context, now).verdict()
-        }
+            ..ruling.verdict()
+        };
+        Judgment { verdict, repeat: ruling.repeat }
     })?;
     if is_scheduled {
         let since = now.utc_ms - milliseconds(DAY);
@@ -45,7 +48,7 @@ fn ruling(rules: &Rules, row: &Row, context: &Context, now: &Stamp) -> Ruling {
     let is_uncertain = now.is_uncertain(now.utc_ms) || event.at.is_uncertain(at);
     let at_ms = (!is_uncertain).then_some(at);
     let urgency = if context.new == New::default() { Urgency::Normal } else { Urgency::Urgent };
-    let base = Ruling { notify: Notify::At(urgency), rule: None };
+    let base = Ruling { notify: Notify::At(urgency), ..Ruling::default() };
     match (event.action(), &context.login) {
         (None, _) => base,
         (Some(_), _) if context.is_copy => base,
@@ -60,6 +63,11 @@ fn ruling(rules: &Rules, row: &Row, context: &Context, now: &Stamp) -> Ruling {
             rules.judge(&Session { facts: &event.facts, part: Part::LoneLogout, new: New::default(), at_ms }, base)
         }
     }
+}
+
+/// Whether a logout is held as its login was. One that a rule about logouts has decided isn't.
+fn is_held(context: &Context, ruling: Ruling) -> bool {
+    context.login.as_ref().is_some_and(|login| login.verdict.is_held && Ruling::of(&login.verdict) == ruling)
 }
 
 /// What to do about a hook in the stack of a scheduler, which made so many sessions in a day.

@@ -252,3 +252,23 @@ fn another_user_is_told_that_he_may_not() {
     assert_eq!(output.stdout(), "");
     fs::metadata(home.database()).expect("it is still there");
 }
+
+#[test]
+fn a_silenced_session_and_a_repeat_are_shown_with_their_rule_and_a_summary_is_no_session() {
+    let home = Home::new(&format!(
+        "{STDOUT}[[rule]]\nuser = 'ansible'\nnotify = 'never'\n[[rule]]\nuser = 'backup'\nrepeat = '1h'\n"
+    ));
+    for user in ["ansible", "backup", "backup", "amanda"] {
+        session(&home, user);
+    }
+    home.send().succeeds();
+    home.queue().let_repeats_pass(Duration::from_hours(1));
+    assert!(home.sent().contains(" 1 more time until "));
+    assert_eq!(all(&home, &[], "rule"), [json!(1), json!(2), json!(2), Value::Null]);
+    assert_eq!(all(&home, &[], "repeat"), [false, false, true, false].map(Value::from));
+    assert_eq!(all(&home, &[], "user"), ["ansible", "backup", "backup", "amanda"].map(Value::from));
+    let table = log(&home, &[]);
+    let details: Vec<&str> =
+        table.lines().skip(1).filter_map(|line| line.split("sshd").nth(1)).map(str::trim).collect();
+    assert_eq!(details, ["silenced  rule 1", "told      rule 2", "silenced  rule 2; repeat", "told"], "{table}");
+}

@@ -4,6 +4,7 @@
 mod command;
 mod digest;
 mod flood;
+mod repeats;
 mod rules;
 mod schedule;
 mod settings;

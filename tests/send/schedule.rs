@@ -17,13 +17,13 @@ use crate::support::server::{Server, reply, taken};
 use crate::support::{has_mount_namespaces, program, skip, tools, wait_for};
 
 /// A process that is killed when its test ends, and its output line by line.
-struct Running {
+pub struct Running {
     child: Child,
     lines: Receiver<String>,
 }
 
 impl Running {
-    fn start(mut command: Command) -> Self {
+    pub fn start(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().expect("it starts");
         let stdout = BufReader::new(child.stdout.take().expect("it is piped"));
         let (sender, lines) = channel();
@@ -31,12 +31,12 @@ impl Running {
         Self { child, lines }
     }
 
-    fn watch(home: &Home) -> Self {
+    pub fn watch(home: &Home) -> Self {
         Self::start(home.command(&["send", "--watch"]))
     }
 
     /// Returns the next line, or an empty one if none comes in time.
-    fn line(&self, within: Duration) -> String {
+    pub fn line(&self, within: Duration) -> String {
         self.lines.recv_timeout(within).unwrap_or_default()
     }
 

@@ -42,6 +42,8 @@ fn one(session: &Session, targets: &[&str], now: &Stamp) -> String {
         ("authentication", text(&session.authentication)),
         ("new_address", boolean(session.new.is_address)),
         ("new_key", boolean(session.new.is_key)),
+        ("rule", optional(session.rule.map(|place| place.to_string()))),
+        ("repeat", boolean(session.is_held)),
         ("told", array(told)),
     ])
 }

@@ -2,7 +2,7 @@
 
 use crate::clock::Stamp;
 use crate::command::log::told::Fate;
-use crate::event::{ADDRESS, BY, Event, REMOTE_HOST, SERVICE, TTY, USER, authentication};
+use crate::event::{ADDRESS, BY, REMOTE_HOST, SERVICE, TTY, USER, authentication};
 use crate::queue::Row;
 use crate::rules::New;
 use crate::text::Field;
@@ -26,6 +26,10 @@ pub struct Session {
     pub authentication: Field,
     /// What of the login is new for its user.
     pub new: New,
+    /// The place of the rule that decided about its notices.
+    pub rule: Option<u16>,
+    /// Whether it repeats one that was told, and a summary tells of it.
+    pub is_held: bool,
     /// When it was opened, if that is known.
     pub opened: Option<Stamp>,
     /// When it was closed, or found closed.
@@ -81,12 +85,12 @@ impl Session {
             boot_id: at.boot_id.clone(),
         });
         let is_unopened = row.verdict.is_unopened;
-        Self { opened, closed: Some(at), state, duration_ms: after_ms, is_unopened, fates, ..Self::of(&row.event) }
+        Self { opened, closed: Some(at), state, duration_ms: after_ms, is_unopened, fates, ..Self::of(row) }
     }
 
     /// The session that this login opens, without a logout.
     pub fn opened(row: &Row, state: State, fates: Vec<Option<Fate>>) -> Self {
-        let session = Self { state, ..Self::of(&row.event) };
+        let session = Self { state, ..Self::of(row) };
         session.with_login(row, fates)
     }
 
@@ -100,6 +104,8 @@ impl Session {
             authentication: Field::new(authentication::describe(&row.event.facts).as_bytes()),
             address: row.event.facts[ADDRESS].clone(),
             new: row.verdict.new,
+            rule: row.verdict.rule,
+            is_held: row.verdict.is_held,
             opened: Some(at.clone()),
             duration_ms: self.duration_ms.or(lasted),
             fates: fates.into_iter().enumerate().map(|(place, fate)| worst(place, fate)).collect(),
@@ -118,7 +124,7 @@ impl Session {
         [&self.opened, &self.closed].into_iter().flatten().any(|at| at.is_uncertain(at.corrected(now)))
     }
 
-    fn of(event: &Event) -> Self {
+    fn of(Row { event, verdict, .. }: &Row) -> Self {
         let fact = |fact| event.facts[fact].clone();
         Self {
             user: fact(USER),
@@ -127,6 +133,8 @@ impl Session {
             address: fact(ADDRESS),
             tty: fact(TTY),
             service: fact(SERVICE),
+            rule: verdict.rule,
+            is_held: verdict.is_held,
             ..Self::default()
         }
     }

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use crate::clock::Stamp;
 use crate::command::log::session::{Session, State};
 use crate::command::log::told::Fate;
-use crate::event::{Action, BY, ENDED, Event, ORIGIN, PIDNS, SERVICE, SESSION, USER, Uid};
+use crate::event::{Action, BY, ENDED, Event, ORIGIN, PIDNS, SERVICE, SESSION, TIMES, USER, Uid};
 use crate::process::{self, Process};
 use crate::queue::{Progress, Row, are_twins, session_key};
 use crate::text::Field;
@@ -64,6 +64,10 @@ impl<'a> Sessions<'a> {
 
     /// Takes the next older event, and what became of it for each target.
     pub fn take(&mut self, row: &Row, fates: Vec<Option<Fate>>) {
+        // A summary stands for sessions that are there themselves.
+        if !row.event.facts[TIMES].is_empty() {
+            return;
+        }
         let is_judged = row.id <= self.progress.judged;
         let is_copy = if is_judged {
             row.verdict.is_copy || self.unjudged.contains(&row.event.uid)

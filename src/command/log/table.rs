@@ -112,11 +112,14 @@ impl Style<'_> {
             (session.new.is_key, "new key"),
             (session.state == State::Noticed, "ended, noticed"),
             (session.is_unopened, "no login was recorded"),
+            (session.is_held, "repeat"),
             (session.is_uncertain(self.now), "time uncertain"),
         ];
+        let rule = session.rule.map(|place| format!("rule {place}"));
         let authentication = session.authentication.shown(AUTHENTICATION_WIDTH).into_owned();
         let said = Some(authentication).filter(|said| !said.is_empty());
-        said.into_iter().chain(words.into_iter().filter(|(is_so, _)| *is_so).map(|(_, word)| word.into())).collect()
+        let words = words.into_iter().filter(|(is_so, _)| *is_so).map(|(_, word)| word.into());
+        said.into_iter().chain(rule).chain(words).collect()
     }
 
     /// The date and the time by the clock on the wall.
@@ -182,7 +185,13 @@ mod tests {
                 service: field("login"),
                 ..session("a-name-of-thirty-three-characters", 0, Some(0))
             },
-            Session { state: State::Restarted, fates: vec![None, None], ..session("bob", -EARLIEST_MS, None) },
+            Session {
+                state: State::Restarted,
+                fates: vec![None, None],
+                rule: Some(2),
+                is_held: true,
+                ..session("bob", -EARLIEST_MS, None)
+            },
             Session { fates: vec![Some(Fate::Told), Some(Fate::Dead)], ..session("carol", 0, Some(0)) },
         ];
         let expected = "\
@@ -191,7 +200,7 @@ OPENED               CLOSED (LASTED)           USER              FROM          S
 2026-11-01 13:01:00  11-02 00:07 (11h 6m 40s)  root (by amanda)  pts/0         su       waiting
 2026-11-01 13:00:01  still open                eve               203.0.113.9   sshd     told        host gateway
 -                    11-01 13:00               a-name-of-thirty-three-characte…  tty1          login    told        no login was recorded
-1970-01-01 13:00:00  restarted                 bob               192.168.1.50  sshd     silenced    time uncertain
+1970-01-01 13:00:00  restarted                 bob               192.168.1.50  sshd     silenced    rule 2; repeat; time uncertain
 2026-11-01 13:00:00  13:00 (0s)                carol             192.168.1.50  sshd     phone dead
 ";
         let table = style.table(&sessions);

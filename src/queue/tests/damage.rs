@@ -153,14 +153,14 @@ fn what_is_not_judged_yet_is_judged_after_a_cursor_was_mended() {
     queue
         .judge(&now(0), &mut |row, _| {
             judged.push(row.id.0);
-            Verdict::default()
+            Verdict::default().into()
         })
         .expect("room");
     assert_eq!(judged, [3]);
     // Behind a cursor of the judge that is too far, which ones are judged isn't known.
     queue.connection.execute_batch("UPDATE meta SET value = '9'").expect("writable");
     queue.mend_cursors().expect("writable");
-    assert!(queue.has_unjudged().expect("readable"));
+    assert!(queue.has_unjudged(&now(0)).expect("readable"));
     judge(&mut queue);
     assert_eq!(rows(&queue, "b", &now(0)).expect("due").1, ["u0", "u1", "late"]);
     queue.connection.execute_batch("DELETE FROM meta; DELETE FROM event").expect("writable");

@@ -41,7 +41,7 @@ fn news(queue: &mut Queue, events: &[Event]) -> Vec<String> {
         .judge(&now(0), &mut |_, context| {
             let New { is_address, is_key } = context.new;
             news.push([("A", is_address), ("K", is_key)].map(|(word, is_so)| if is_so { word } else { "" }).concat());
-            Verdict::default()
+            Verdict::default().into()
         })
         .expect("room");
     news

@@ -7,6 +7,7 @@ mod deliveries;
 mod known;
 mod looks;
 mod noted;
+mod repeats;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -78,7 +79,9 @@ fn set_targets(queue: &mut Queue, names: &[&str]) -> Vec<(String, i64)> {
 }
 
 fn judge(queue: &mut Queue) {
-    queue.judge(&now(0), &mut |_, context| Verdict { is_copy: context.is_copy, ..Verdict::default() }).expect("room");
+    queue
+        .judge(&now(0), &mut |_, context| Verdict { is_copy: context.is_copy, ..Verdict::default() }.into())
+        .expect("room");
 }
 
 /// Everything that is due for a target, with the users.

@@ -23,6 +23,9 @@ fn each_mistake_in_a_rule_is_named_with_its_line() {
         ("[[rule]]\nuntil = '2027-01-31'", "f:2: rule.until must be a date such as 2027-01-31"),
         ("[[rule]]\nuntil = 10:00:00", "f:2: rule.until must be a date such as 2027-01-31"),
         ("[[rule]]\n\nnotify = 'silent'", "f:3: rule.notify is \"silent\", not \"never\", \"quiet\", \"normal\" or"),
+        ("[[rule]]\nrepeat = 3600", "f:2: rule.repeat must be a string"),
+        ("[[rule]]\nnotify = 'never'\nrepeat = '1h'", "f:1: rule has `repeat`, which holds logins"),
+        ("[[rule]]\nevent = 'close'\nrepeat = '1h'", "f:1: rule has `repeat`, which holds logins"),
         ("[[rule]]\nnotify = ['never']", "f:2: rule.notify must be a string"),
     ];
     for (text, expected) in rows {
@@ -43,4 +46,16 @@ fn a_rule_knows_its_place_and_its_line() {
     let inline = rules("rule = [\n{ user = 'a' },\n{ user = 'b' },\n]", Trust::Items);
     let places: Vec<(u16, usize)> = inline.list.iter().map(|rule| (rule.place, rule.line)).collect();
     assert_eq!(places, [(1, 2), (2, 3)]);
+}
+
+#[test]
+fn a_duration_has_a_number_and_a_unit() {
+    for (text, seconds) in [("1s", 1), ("90s", 90), ("30m", 1800), ("1h", 3600), ("7d", 604_800)] {
+        let found = rules(&format!("[[rule]]\nrepeat = '{text}'"), Trust::Items);
+        assert_eq!(found.list[0].repeat, Some(Duration::from_secs(seconds)), "{text}");
+    }
+    for text in ["", "h", "1", "0s", "8d", "1 h", "1w", "+1h", "-1h", "1.5h", "1\u{301}", "99999999999h", "1H"] {
+        let why = read(&format!("[[rule]]\nrepeat = '{text}'"), Trust::Items).expect_err(text);
+        assert!(why.contains("f:2: rule.repeat must be a number and s, m, h or d"), "{why}");
+    }
 }

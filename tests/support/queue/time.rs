@@ -56,6 +56,14 @@ impl Queue {
         }
     }
 
+    /// Moves back the moment since when repeats are held, on both clocks.
+    pub fn let_repeats_pass(&self, time: Duration) {
+        for since in self.ask_all("SELECT DISTINCT since FROM repeat") {
+            let values = [earlier(&since, time, time), since];
+            self.change("UPDATE repeat SET since = ? WHERE since = ?", values);
+        }
+    }
+
     /// Moves every first attempt back by this many days on both clocks, and ends all waits.
     pub fn let_days_pass(&self, days: u32) {
         let time = Duration::from_hours(24) * days;

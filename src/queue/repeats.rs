@@ -1,0 +1,118 @@
+//! Repeats: of sessions from one source, the first is told at once, and the others within a time as one summary.
+//!
+//! The summary is an event of its own, recorded by the transaction that ends the time. So it is recorded once,
+//! whenever a sender dies.
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, params};
+
+use crate::clock::Stamp;
+use crate::event::{Action, BY, Event, Fact, Facts, Kind, REMOTE_HOST, SERVICE, TIMES, USER, Uid, authentication};
+use crate::queue::backlog::Due;
+use crate::queue::sql::{SqlResult, every, execute, value};
+use crate::queue::{EventId, Row, row};
+use crate::rules::Verdict;
+use crate::text::Field;
+
+/// Sources whose repeats are held at one time. Further ones are told.
+const LIMIT: i64 = 1000;
+
+/// The facts that make a source, apart from the keys.
+const SOURCE: [Fact; 4] = [USER, BY, REMOTE_HOST, SERVICE];
+
+/// The time within which a source's repeats are held.
+struct Window {
+    /// The source, as [`key`] writes it, if nobody has put anything else there.
+    key: Value,
+    /// When it began.
+    since: Stamp,
+    /// How long it lasts, in milliseconds.
+    ms: i64,
+    /// How many were held.
+    count: i64,
+    /// The last one of them.
+    last: EventId,
+}
+
+impl Window {
+    /// How many milliseconds are left of it: none, too, if neither clock can tell.
+    fn left(&self, now: &Stamp) -> i64 {
+        self.since.until(now).map_or(0, |passed| self.ms.saturating_sub(passed).max(0))
+    }
+
+    /// Ends it, and records the summary of what was held.
+    fn end(&self, connection: &Connection) -> SqlResult<()> {
+        execute(connection, "DELETE FROM repeat WHERE key = ?", params![self.key])?;
+        if self.count == 0 {
+            return Ok(());
+        }
+        let sql = format!("SELECT {} FROM event WHERE id = ?", row::columns());
+        let last = every(connection, &sql, params![self.last], row::read)?.pop();
+        let (at, urgency) = last.map_or_else(
+            || (self.since.clone(), Verdict::default().urgency),
+            |last| (last.event.at, last.verdict.urgency),
+        );
+        let mut facts = Facts::default();
+        let key = if let Value::Text(key) = &self.key { key.as_str() } else { "" };
+        for (fact, text) in SOURCE.into_iter().zip(key.lines()) {
+            facts[fact] = Field::new(text.as_bytes());
+        }
+        facts[TIMES] = Field::new(self.count.to_string().as_bytes());
+        let event = Event { uid: Uid::random(), kind: Kind::Session(Action::Open), at, facts };
+        row::insert(connection, &event)?;
+        let verdict = Verdict { urgency, ..Verdict::default() }.to_string();
+        let id = connection.last_insert_rowid();
+        execute(connection, "UPDATE event SET judged = ? WHERE id = ?", params![verdict, id]).map(drop)
+    }
+}
+
+/// Whether a login repeats one that was told; it is counted then. Otherwise its repeats are, for `ms` milliseconds.
+pub fn hold(connection: &Connection, row: &Row, ms: i64) -> SqlResult<bool> {
+    let (key, at) = (key(&row.event), &row.event.at);
+    if let Some(window) = windows(connection, "key = ?", &key)?.pop() {
+        if window.left(at) > 0 {
+            let sql = "UPDATE repeat SET count = count + 1, last = ? WHERE key = ?";
+            execute(connection, sql, params![row.id, key])?;
+            return Ok(true);
+        }
+        window.end(connection)?;
+    }
+    if value::<i64>(connection, "SELECT count(*) FROM repeat", &[])? < LIMIT {
+        let sql = "INSERT INTO repeat VALUES (?, ?, ?, 0, ?, ?)";
+        execute(connection, sql, params![key, at.to_string(), ms, row.id, row.id])?;
+    }
+    Ok(false)
+}
+
+/// Ends every window whose time is over.
+pub fn end(connection: &Connection, now: &Stamp) -> SqlResult<()> {
+    let windows = windows(connection, "key > ?", "")?;
+    windows.iter().filter(|window| window.left(now) == 0).try_for_each(|window| window.end(connection))
+}
+
+/// When a summary is due.
+pub fn due(connection: &Connection, now: &Stamp) -> SqlResult<Due> {
+    let windows = windows(connection, "count > 0 AND key > ?", "")?;
+    let left = windows.iter().map(|window| window.left(now)).min();
+    Ok(left.map_or(Due::Never, |ms| if ms > 0 { Due::After(ms) } else { Due::Now }))
+}
+
+fn windows(connection: &Connection, choice: &str, key: &str) -> SqlResult<Vec<Window>> {
+    let sql = format!("SELECT key, since, ms, count, last FROM repeat WHERE {choice} ORDER BY last LIMIT {LIMIT}");
+    every(connection, &sql, params![key], |row| {
+        Ok(Window {
+            key: row.get(0)?,
+            since: Stamp::parse(&row::text(row, 1)?),
+            ms: row.get(2)?,
+            count: row.get(3)?,
+            last: row.get(4)?,
+        })
+    })
+}
+
+/// A source: the facts, each in a line, and the keys.
+fn key(event: &Event) -> String {
+    let facts = SOURCE.map(|fact| event.facts[fact].as_str().to_owned());
+    let keys = authentication::fingerprints(&event.facts);
+    facts.into_iter().chain(keys).collect::<Vec<_>>().join("\n")
+}

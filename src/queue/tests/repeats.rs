@@ -1,0 +1,153 @@
+//! Repeats that are held, and the summary of them.
+
+use super::*;
+use crate::event::{REMOTE_HOST, SERVICE, TIMES};
+use crate::rules::Urgency;
+
+const MINUTE: i64 = 60_000;
+const HOUR: i64 = 60 * MINUTE;
+
+fn stamp(utc_ms: i64, boot_ms: i64, boot_id: &str) -> Stamp {
+    Stamp { utc_ms: EARLIEST_MS + utc_ms, boot_ms, boot_id: boot_id.into() }
+}
+
+/// A moment of the first boot.
+fn at(ms: i64) -> Stamp {
+    stamp(ms, ms, "b")
+}
+
+fn login(user: &str, at: Stamp) -> Event {
+    let mut facts = Facts::default();
+    for (fact, value) in [(USER, user), (REMOTE_HOST, "10.1.0.7"), (SERVICE, "sshd")] {
+        facts[fact] = Field::new(value.as_bytes());
+    }
+    Event { at, ..Event::session(Action::Open, facts) }
+}
+
+/// Judges as a rule does that is quiet, and holds repeats for an hour.
+fn judge_quietly(queue: &mut Queue, now: &Stamp) {
+    let quiet = Verdict { urgency: Urgency::Quiet, ..Verdict::default() };
+    let hour = Some(Duration::from_hours(1));
+    queue.judge(now, &mut |_, _| Judgment { verdict: quiet.clone(), repeat: hour }).expect("room");
+}
+
+/// What is told of events beyond this place: `u`, or `u 59 times until MS` for a summary.
+fn told(queue: &Queue, after: i64) -> Vec<String> {
+    let sql = format!("SELECT {} FROM event WHERE id > ? ORDER BY id", row::columns());
+    let rows = queue.read(|connection| sql::every(connection, &sql, rusqlite::params![after], row::read));
+    let one = |row: &Row| {
+        assert_eq!(row.verdict.urgency, Urgency::Quiet, "as the rule says");
+        let (user, times) = (&row.event.facts[USER], &row.event.facts[TIMES]);
+        let until = row.event.at.utc_ms - EARLIEST_MS;
+        if times.is_empty() { user.to_string() } else { format!("{user} {times} times until {until}") }
+    };
+    rows.expect("readable").iter().filter(|row| !row.verdict.is_untold()).map(one).collect()
+}
+
+fn due(queue: &Queue, now: &Stamp) -> Due {
+    queue.work(&[], &LIMITS, now).expect("readable").due
+}
+
+#[test]
+fn the_first_of_a_source_is_told_at_once_and_its_repeats_as_one() {
+    let home = Home::new();
+    let mut queue = home.queue();
+    queue.append(&[login("backup", at(0))]).expect("room");
+    judge_quietly(&mut queue, &at(0));
+    assert_eq!(told(&queue, 0), ["backup"]);
+    assert_eq!(due(&queue, &at(2 * HOUR)), Due::Never, "of one, there is nothing more to tell");
+    let repeats: Vec<Event> = (1..60).map(|minute| login("backup", at(minute * MINUTE))).collect();
+    queue.append(&repeats).expect("room");
+    queue.append(&[login("amanda", at(59 * MINUTE))]).expect("room");
+    judge_quietly(&mut queue, &at(59 * MINUTE));
+    assert_eq!(told(&queue, 1), ["amanda"]);
+    assert_eq!(due(&queue, &at(59 * MINUTE)), Due::After(MINUTE));
+    judge_quietly(&mut queue, &at(HOUR - 1));
+    assert_eq!(told(&queue, 61), [""; 0]);
+    assert_eq!(due(&queue, &at(HOUR)), Due::Now);
+    judge_quietly(&mut queue, &at(HOUR));
+    assert_eq!(told(&queue, 61), [format!("backup 59 times until {}", 59 * MINUTE)]);
+    assert_eq!(due(&queue, &at(9 * HOUR)), Due::Never);
+    queue.append(&[login("backup", at(HOUR + MINUTE))]).expect("room");
+    judge_quietly(&mut queue, &at(HOUR + MINUTE));
+    assert_eq!(told(&queue, 62), ["backup"], "it begins again");
+}
+
+/// A sender that was away for long finds many at once.
+#[test]
+fn each_time_has_a_summary_of_its_own_however_late_it_is_judged() {
+    let home = Home::new();
+    let mut queue = home.queue();
+    let logins: Vec<Event> = (0..6).map(|number| login("backup", at(number * 25 * MINUTE))).collect();
+    queue.append(&logins).expect("room");
+    judge_quietly(&mut queue, &at(9 * HOUR));
+    let expected = ["backup", "backup", &format!("backup 2 times until {}", 50 * MINUTE)];
+    let last = format!("backup 2 times until {}", 125 * MINUTE);
+    assert_eq!(told(&queue, 0), [&expected[..], &[last.as_str()]].concat());
+}
+
+/// The time passes by the clock since boot, and across boots by the wall clock, if that can be.
+#[test]
+fn a_clock_that_is_set_neither_ends_the_time_nor_keeps_it_from_ending() {
+    let day = 24 * HOUR;
+    let second = |utc_ms| stamp(utc_ms, MINUTE, "c");
+    for (then, is_over, case) in [
+        (stamp(MINUTE, MINUTE, "b"), false, "a minute later"),
+        (stamp(day, MINUTE, "b"), false, "a day forward"),
+        (stamp(-day, MINUTE, "b"), false, "a day back"),
+        (stamp(day, HOUR, "b"), true, "a day forward, an hour later"),
+        (stamp(-day, HOUR, "b"), true, "a day back, an hour later"),
+        (second(MINUTE), false, "another boot, a minute later"),
+        (second(HOUR), true, "another boot, an hour later"),
+        (second(day), true, "another boot, a day forward"),
+        (second(-day), true, "another boot, a day back"),
+        (second(-EARLIEST_MS), true, "another boot, the clock not set yet"),
+    ] {
+        let home = Home::new();
+        let mut queue = home.queue();
+        queue.append(&[login("backup", at(0)), login("backup", at(1))]).expect("room");
+        judge_quietly(&mut queue, &at(1));
+        assert_eq!(told(&queue, 0), ["backup"], "{case}");
+        assert_eq!(due(&queue, &then) == Due::Now, is_over, "{case}");
+        judge_quietly(&mut queue, &then);
+        let summary = told(&queue, 2);
+        assert_eq!(summary.len(), usize::from(is_over), "{case}: {summary:?}");
+        // It is never held for longer than an hour of this boot.
+        judge_quietly(&mut queue, &Stamp { utc_ms: then.utc_ms + HOUR, boot_ms: then.boot_ms + HOUR, ..then });
+        assert_eq!(told(&queue, 2), ["backup 1 times until 1"], "{case}");
+    }
+}
+
+/// P2, P3: a flood of sources fills no disk, and hides nobody.
+#[test]
+fn beyond_a_thousand_sources_everything_is_told() {
+    let home = Home::new();
+    let mut queue = home.queue();
+    let twice = |users: std::ops::Range<i64>| {
+        let one = |user: i64| [login(&format!("u{user}"), at(user)), login(&format!("u{user}"), at(user))];
+        users.flat_map(one).collect::<Vec<Event>>()
+    };
+    queue.append(&twice(0..1002)).expect("room");
+    judge_quietly(&mut queue, &at(2000));
+    assert_eq!(told(&queue, 0).len(), 1000 + 4);
+    let kept = |queue: &Queue| queue.read(|connection| value::<i64>(connection, "SELECT count(*) FROM repeat", &[]));
+    assert_eq!(kept(&queue).expect("readable"), 1000);
+    judge_quietly(&mut queue, &at(2 * HOUR));
+    assert_eq!(told(&queue, 2004).len(), 1000);
+    assert_eq!(kept(&queue).expect("readable"), 0);
+}
+
+/// P4, P8: whatever is in the table, it goes.
+#[test]
+fn bytes_in_the_place_of_a_source_are_told_once() {
+    let home = Home::new();
+    let mut queue = home.queue();
+    queue.append(&[login("backup", at(0)), login("backup", at(1))]).expect("room");
+    judge_quietly(&mut queue, &at(1));
+    for change in ["key = x'ff00', last = 99", "since = x'ff'"] {
+        queue.connection.execute_batch(&format!("UPDATE repeat SET {change}")).expect("writable");
+    }
+    queue.judge(&at(2), &mut |_, _| Verdict::default().into()).expect("room");
+    assert_eq!(queue.count().expect("readable"), 3);
+    assert_eq!(due(&queue, &at(9 * HOUR)), Due::Never);
+}
