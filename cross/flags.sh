@@ -10,6 +10,7 @@ features() {
 	case $1 in
 	lan) echo --no-default-features ;;
 	appliance) echo '--no-default-features --features tls' ;;
+	appliance+*) echo "--no-default-features --features tls,${1#appliance+}" ;;
 	full) ;;
 	*)
 		echo "unknown build: $1; there are lan, appliance and full" >&2
