@@ -62,11 +62,13 @@ fn status_says_when_send_last_ran_and_that_it_went_well() {
     home.run(&["status"]).succeeds().prints("when send last ran is not known: queue.spool is missing");
     fs::create_dir(home.at("spool")).expect("ours");
     home.run(&["status"]).succeeds().prints("send hasn't run since the host started\n");
+    home.run(&["check"]).prints("sender: `send` has not run since the host started\n");
     home.login("amanda");
     home.run(&["status"]).succeeds();
     home.sent();
     let first = sender(&home);
     assert!(first.starts_with("send last ran 20") && first.ends_with(": well"), "{first}");
+    home.run(&["check"]).prints("sender: `send` last ran at 20").prints(", without an error\n");
     home.run(&["status"]).succeeds();
     // A run with nothing to do is recorded too.
     let_record_be_older(&home, Duration::from_mins(5));
@@ -86,6 +88,7 @@ fn status_fails_and_says_why_if_the_last_run_failed() {
     let line = sender(&home);
     assert!(line.contains(": failed: ntfy: HTTP 503"), "{line}");
     home.run(&["status"]).exits(1).says_only("").prints("problem  the last run of `send` failed: ntfy: HTTP 503");
+    home.run(&["check"]).prints("sender: `send` last ran at 20").prints(", and failed: ntfy: HTTP 503");
     // The next one has nothing to do until the back-off ends.
     home.send().succeeds();
     home.run(&["status"]).succeeds();

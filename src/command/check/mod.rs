@@ -7,6 +7,7 @@ mod configuration;
 mod environment;
 mod finding;
 mod host;
+mod last_run;
 mod machine;
 mod network;
 mod pam;
@@ -54,6 +55,7 @@ pub fn report(config: &Path, network: bool) -> (String, Health) {
             findings.extend(vouched);
         }
         findings.extend(paths::examine(&host.config, &config.paths));
+        findings.extend(last_run::examine(config));
     }
     findings.extend(around);
     findings.extend(machine::examine(&host, config.as_ref()));
