@@ -1,5 +1,7 @@
 //! The notice: what a person reads of an event, word for word the same for every target without words of its own.
 
+#[cfg(test)]
+mod examples;
 mod fields;
 
 pub use fields::{FIELDS, width};

@@ -19,16 +19,8 @@ impl Written {
     pub fn end_ms(self, zone: &Zone) -> i64 {
         let Self { days, seconds, offset } = self;
         let wall = seconds.map_or((days + 1) * DAY, |seconds| days * DAY + seconds);
-        offset.map_or_else(|| instant_at(zone, wall), |offset| wall - offset).saturating_mul(1000)
+        offset.map_or_else(|| zone.instant_at(wall), |offset| wall - offset).saturating_mul(1000)
     }
-}
-
-/// The first instant at which the zone's clocks show this. A time that they leave out counts as if they did not.
-fn instant_at(zone: &Zone, wall: i64) -> i64 {
-    let with = |offset: i32| wall - i64::from(offset);
-    let (before, after) = (with(zone.offset_at(wall - DAY)), with(zone.offset_at(wall + DAY)));
-    let is_shown = |instant: &i64| instant + i64::from(zone.offset_at(*instant)) == wall;
-    [before.min(after), before.max(after)].into_iter().find(is_shown).unwrap_or(before)
 }
 
 #[cfg(test)]

@@ -15,7 +15,8 @@ use crate::support::{has_mount_namespaces, program, skip};
 const USER: u32 = 987;
 
 const CONFIG: &str = "etc/ssh-session-notifier";
-const FILE: &str = "etc/ssh-session-notifier/config.toml";
+/// Where this program's configuration is on a [`Host`].
+pub const FILE: &str = "etc/ssh-session-notifier/config.toml";
 
 /// What Debian's file for sshd has that matters: includes, and `pam_env` at the end.
 const SSHD: &str = "\
@@ -32,10 +33,11 @@ session [success=ok default=bad] pam_selinux.so open
 const STARTED: &str = "until ! grep -q '^sh$' /proc/$!/comm; do sleep 0.01; done";
 
 /// A host on which everything is right: a directory that becomes /etc, and a state directory.
-struct Host(Home);
+pub struct Host(Home);
 
 impl Host {
-    fn new(targets: &str) -> Self {
+    /// A host whose targets are configured by this text.
+    pub fn new(targets: &str) -> Self {
         let host = Self(Home::new(""));
         for directory in ["etc/pam.d", "etc/cron.d", "etc/init.d", "etc/ssh", CONFIG, "bin", "var/state"] {
             fs::create_dir_all(host.at(directory)).expect(directory);
@@ -76,11 +78,13 @@ impl Host {
         host
     }
 
-    fn at(&self, path: &str) -> PathBuf {
+    /// A path on it.
+    pub fn at(&self, path: &str) -> PathBuf {
         self.0.at(path)
     }
 
-    fn write(&self, path: &str, text: &str) {
+    /// Writes a file.
+    pub fn write(&self, path: &str, text: &str) {
         fs::write(self.at(path), text).expect(path);
     }
 
@@ -91,7 +95,7 @@ impl Host {
     }
 
     /// Runs lines of shell on this host. `check` runs the program's, and `mend` what stands below a problem.
-    fn run(&self, lines: &str) -> Output {
+    pub fn run(&self, lines: &str) -> Output {
         let (root, ours) = (self.0.0.display(), program().join(" "));
         let script = format!(
             "mount --bind {root}/etc /etc; mount --bind {root}/sbin /usr/local/sbin

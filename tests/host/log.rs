@@ -88,7 +88,9 @@ fn real_sessions_are_shown_with_their_length_their_key_and_what_was_told() {
     assert!(log(&home, &["-n1"]).contains("; ended, noticed\n"), "{}", log(&home, &["-n1"]));
     assert_eq!(all(&home, &["-n1"], "authentication"), [key.as_str()], "which the login says");
     home.queue().move_to_an_earlier_boot(1);
-    assert_eq!(all(&home, &[], "state")[0], "restarted");
+    // Its logout stands alone then, and may have begun in the same millisecond.
+    let states = all(&home, &[], "state");
+    assert!(states[..2].contains(&json!("restarted")) && states.len() == 4, "{states:?}");
 }
 
 #[test]

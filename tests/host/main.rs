@@ -17,6 +17,7 @@ mod install_schedule;
 mod layers;
 mod log;
 mod looks;
+mod recipes;
 mod secrets;
 #[cfg(feature = "email")]
 mod sendmail;

@@ -64,6 +64,12 @@ impl Queue {
         }
     }
 
+    /// Moves the moment back since when the queue learns addresses and keys.
+    pub fn let_learning_time_pass(&self, time: Duration) {
+        let since = earlier(&self.ask::<String>("SELECT value FROM meta WHERE name = 'learning'", []), time, time);
+        self.change("UPDATE meta SET value = ? WHERE name = 'learning'", [since]);
+    }
+
     /// Moves every first attempt back by this many days on both clocks, and ends all waits.
     pub fn let_days_pass(&self, days: u32) {
         let time = Duration::from_hours(24) * days;
