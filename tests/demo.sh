@@ -54,5 +54,7 @@ show ssh-session-notifier status
 "$binary" --config "$here/config.toml" status
 show ssh-session-notifier send
 "$binary" --config "$here/config.toml" send
+show ssh-session-notifier log
+"$binary" --config "$here/config.toml" log
 show ssh-session-notifier status
 "$binary" --config "$here/config.toml" status
