@@ -1,4 +1,4 @@
-//! A target's backlog: what is left to deliver to it, and when.
+//! A target's backlog: the events still to be delivered to it, and when they are due.
 
 use std::ops::ControlFlow;
 
@@ -14,29 +14,29 @@ use crate::text::visible;
 /// When there is something to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Due {
-    /// At once.
+    /// Now.
     Now,
-    /// After so many milliseconds.
+    /// After this many milliseconds.
     After(i64),
-    /// Not until something new is recorded.
+    /// Not until something is recorded.
     Never,
 }
 
-/// What is left to deliver to one target.
+/// The events still to be delivered to one target.
 pub struct Backlog {
-    /// Events beyond its cursor are pending.
+    /// Its state; events after its cursor are pending.
     pub state: TargetState,
     /// The newest event.
     pub newest: EventId,
-    /// Events behind the cursor that are still to be delivered.
+    /// Events before the cursor that are still to be delivered.
     pub exceptions: Vec<Exception>,
 }
 
-/// An event that an operator sends again, or that is quarantined.
+/// An event that an operator retries, or that is quarantined.
 pub struct Exception {
     pub id: EventId,
     pub wait: Wait,
-    /// How often it failed alone; 0 for one that an operator sends again.
+    /// How often it failed alone; 0 for a retry.
     pub failures: u32,
     /// Why it failed.
     pub error: String,
@@ -44,7 +44,7 @@ pub struct Exception {
     pub first: Stamp,
 }
 
-/// Calls `take` with each event that is pending for `target` beyond `after`, oldest first, until it has enough.
+/// Calls `take` with each event after `after` that is pending for `target`, oldest first, until it breaks.
 pub fn each_pending(
     connection: &Connection,
     target: &str,
@@ -56,11 +56,11 @@ pub fn each_pending(
 }
 
 impl Backlog {
-    /// Reads what is left for a target; `None` if it isn't known.
+    /// Reads a target's backlog; `None` if the target isn't known.
     pub fn read(connection: &Connection, target: &str) -> SqlResult<Option<Self>> {
         let Some(state) = state(connection, target)? else { return Ok(None) };
-        // An event that somebody deleted is nothing to do. `+` keeps SQLite from the primary key: by that, it would
-        // read every dead letter.
+        // The `+` keeps SQLite from using the primary key, by which it would read every dead letter. An event that
+        // somebody deleted is not due.
         let sql = "SELECT event, wait_ms, since, failures, error, first FROM delivery
              WHERE +target = ? AND dead = 0 AND EXISTS (SELECT 1 FROM event WHERE id = delivery.event)
              ORDER BY event";
@@ -77,7 +77,7 @@ impl Backlog {
         Ok(Some(Self { state, newest: newest(connection)?, exceptions }))
     }
 
-    /// When something is due.
+    /// When the target has something due.
     pub fn due(&self, now: &Stamp) -> Due {
         let pause = self.state.wait.left(now);
         let pending = self.has_pending().then_some(pause);

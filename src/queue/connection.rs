@@ -1,4 +1,4 @@
-//! A connection to the database, with the settings that every one has.
+//! A connection to the database, with the settings that all connections share.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,13 +8,13 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::queue::sql::SqlResult;
 
-/// How long a login waits for another writer. All of it must stay within a second.
+/// How long a login waits for another writer. A login must end within a second in all.
 const HOOK_PATIENCE: Duration = Duration::from_millis(500);
 
-/// How long the sender waits for one: logins take milliseconds.
+/// How long the sender waits for another writer. Logins take milliseconds.
 const SENDER_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Who is opening the queue to change it.
+/// The kind of process that opens the queue for writing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// A login, which must not wait.
@@ -26,10 +26,10 @@ pub enum Role {
 /// How the database is shared with other processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sharing {
-    /// Through memory that all map: what the file beside the database, `-shm`, is for.
+    /// Through memory that all processes map, in the file with the suffix `-shm`.
     Shared(Role),
-    /// Not at all while it is open, which spares that file and a third of a login's system calls. Fails at
-    /// once if another process has the database open.
+    /// Not at all while it is open, which saves that file and a third of a login's system calls. Fails at once if
+    /// another process has the database open.
     Exclusive,
 }
 
@@ -48,11 +48,11 @@ pub fn connect(path: &Path, options: &str, sharing: Sharing) -> SqlResult<Connec
     if sharing == Sharing::Exclusive {
         connection.execute_batch("PRAGMA locking_mode = EXCLUSIVE")?;
     }
-    // The file is the service user's, and may hold anything: nothing in its schema may run.
+    // The service user owns the file and may put anything into it, so nothing in its schema may run.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
-    // A checkpoint costs two more syncs; it is made when the log has grown, not at every close.
+    // A checkpoint costs two more syncs. We make one when the log is long, not at every close.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0")?;
     Ok(connection)

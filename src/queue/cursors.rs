@@ -7,22 +7,21 @@ use crate::queue::sql::{SqlResult, every, execute, value};
 use crate::queue::{EventId, Queue};
 use crate::text::visible;
 
-/// The newest event; 0 when there never was one.
+/// The newest event; 0 if there never was one.
 const NEWEST: &str = "(SELECT ifnull(max(id), 0) FROM event)";
 
 /// The last event that is judged.
 const JUDGED: &str = "ifnull((SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'judged'), 0)";
 
-/// Which events are pending for the target `?1` beyond its cursor, `?2`. Those that were taken out of their turn,
-/// such as dead letters, have a row of their own.
+/// Selects the events that are pending for the target `?1` after its cursor, `?2`. Those that were settled out of
+/// turn, such as dead letters, have rows of their own.
 pub const PENDING: &str =
     "event.id > ?2 AND NOT EXISTS (SELECT 1 FROM delivery WHERE delivery.target = ?1 AND delivery.event = event.id)";
 
 impl Queue {
-    /// Moves back each cursor that is beyond the newest event, which is damage: somebody deleted events or
-    /// put an older copy in the database's place. It goes on with the first event that was recorded after
-    /// the target's last success; the targets' names and their new cursors are returned. The judge goes on
-    /// behind the last target.
+    /// Moves back each cursor beyond the newest event. Such a cursor is damage: somebody deleted events, or replaced
+    /// the database with an older copy. The target continues with the first event recorded after its last success,
+    /// and the judge after the last target. Returns the targets' names and new cursors.
     pub fn mend_cursors(&mut self) -> Result<Vec<(String, EventId)>, Error> {
         let sql = format!("SELECT max({JUDGED}, (SELECT ifnull(max(cursor), 0) FROM target)) > {NEWEST}");
         if !self.read(|connection| value(connection, &sql, &[]))? {
@@ -48,7 +47,7 @@ impl Queue {
     }
 }
 
-/// The newest event; 0 when there never was one.
+/// The newest event; 0 if there never was one.
 pub fn newest(connection: &Connection) -> SqlResult<EventId> {
     value(connection, &format!("SELECT {NEWEST}"), &[])
 }
@@ -63,7 +62,7 @@ pub fn set_judged(connection: &Connection, id: EventId) -> SqlResult<()> {
     execute(connection, "INSERT OR REPLACE INTO meta VALUES ('judged', ?)", params![id.0.to_string()]).map(drop)
 }
 
-/// Moves a target's cursor. It never moves back.
+/// Moves a target's cursor, but never back.
 pub fn advance(connection: &Connection, target: &str, upto: EventId) -> SqlResult<()> {
     execute(connection, "UPDATE target SET cursor = max(cursor, ?) WHERE name = ?", params![upto, target])?;
     execute(connection, "DELETE FROM attempt WHERE target = ? AND upto <= ?", params![target, upto])?;

@@ -1,4 +1,4 @@
-//! Dead letters: deliveries that were given up, kept for an operator with the reason.
+//! Dead letters: deliveries that were given up, kept with the reason for an operator.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -17,44 +17,44 @@ use crate::queue::{EventId, Limits, Queue, Row, row};
 use crate::rules::Verdict;
 use crate::text::visible;
 
-/// Delivered events stay at least this long, however short the history is: a second copy of one may still
-/// come, and is known by the first. A late login's comes within half a minute, and what a login that was
-/// killed left in the spool is imported after a minute.
+/// Delivered events stay at least this long, however short the history is, because a second copy is recognized by the
+/// first. A late login's copy comes within half a minute; the spool file of a killed login is imported after a
+/// minute.
 const SHORTEST_HISTORY: Duration = Duration::from_mins(10);
 
-/// Dead letters of a target that are kept, the newest ones.
+/// Dead letters kept for each target, the newest ones.
 const KEPT: usize = 1000;
 
 /// How long they are kept.
 const KEPT_FOR: Duration = Duration::from_hours(90 * 24);
 
-/// What a target lost.
+/// What became of a target's events.
 #[derive(Clone, Copy, Debug)]
 pub enum Loss<'a> {
-    /// Deliveries to it became dead letters, for this reason.
+    /// They became dead letters, for this reason.
     GivenUp(&'a str),
-    /// Dead letters were discarded, because they were too many or too old.
+    /// They were dead letters and were discarded, because they were too many or too old.
     Discarded,
 }
 
-/// A delivery that was given up. Its texts are visible lines.
+/// A delivery that was given up. Its texts are printable lines.
 #[derive(Clone, Debug)]
 pub struct DeadLetter {
     /// The event's id, for `retry` and `drop`.
     pub id: EventId,
-    /// Which target didn't get it.
+    /// The target that didn't get it.
     pub target: String,
     /// Why.
     pub error: String,
-    /// What it reports.
+    /// The event itself.
     pub event: Event,
-    /// What the sender decided about it.
+    /// The sender's verdict on it.
     pub verdict: Verdict,
 }
 
 impl Queue {
-    /// Gives up what has failed for too long, and what is too much for one target: makes dead letters of
-    /// those events that the target `wants`. Writes nothing when nothing is to be given up.
+    /// Gives up deliveries that have failed for too long, and those beyond the limit of pending events: those that
+    /// the target `wants` become dead letters. Writes nothing if there is nothing to give up.
     pub fn give_up(
         &mut self,
         target: &str,
@@ -98,9 +98,8 @@ impl Queue {
         }
     }
 
-    /// Reports dead letters that were not reported yet, by target and reason, and discards those that are too
-    /// many or too old, by target: `notice` makes the event to record, in the same transaction. Whether there
-    /// was anything to report.
+    /// Reports new dead letters by target and reason, and discards surplus ones by target. `notice` makes the event
+    /// that is recorded in the same transaction. Returns whether there was anything to report.
     pub fn report_dead_letters(
         &mut self,
         now: &Stamp,
@@ -122,7 +121,7 @@ impl Queue {
             }
             Ok(())
         })?;
-        // A run that is cut off here reports the others twice.
+        // If a run is killed here, the next one reports the others again.
         for (target, ids) in &surplus {
             for some in ids.chunks(BATCH) {
                 self.write("discard dead letters in", |connection| {
@@ -133,22 +132,22 @@ impl Queue {
         Ok(true)
     }
 
-    /// Deletes events that are settled for every target and older than the history is long.
+    /// Deletes events that are settled for every target and older than the history.
     pub fn prune(&mut self, limits: &Limits, now: &Stamp) -> Result<(), Error> {
         let before = now.utc_ms.saturating_sub(milliseconds(limits.history.max(SHORTEST_HISTORY)));
-        // The newest row stays, so that its id is never used again.
+        // The newest row stays, so that its id is never reused.
         let sql = format!(
             "DELETE FROM event WHERE utc_ms < ? AND id <= (SELECT min(cursor) FROM target)
              AND id < (SELECT max(id) FROM event) AND id NOT IN (SELECT event FROM delivery) AND NOT {IS_OPEN}"
         );
         self.write("delete delivered events in", |connection| {
             execute(connection, &sql, params![before])?;
-            // Of what somebody deleted, there is nothing left to deliver.
+            // Nothing is left to deliver of an event that somebody deleted.
             execute(connection, "DELETE FROM delivery WHERE event NOT IN (SELECT id FROM event)", &[]).map(drop)
         })
     }
 
-    /// The oldest dead letters, at most `most`, and how many there are.
+    /// The oldest dead letters, at most `most`, and the number of all.
     pub fn dead_letters(&self, most: i64) -> Result<(Vec<DeadLetter>, i64), Error> {
         self.read(|connection| {
             let sql = format!(
@@ -167,7 +166,7 @@ impl Queue {
         })
     }
 
-    /// Makes the dead letters of one event, or all, due again; returns how many.
+    /// Makes the dead letters of one event, or all of them, due again; returns how many.
     pub fn retry(&mut self, id: Option<EventId>) -> Result<usize, Error> {
         self.write("retry dead letters in", |connection| {
             let sql = "UPDATE delivery SET dead = 0, told = 0, failures = 0, wait_ms = 0, since = '', first = ''
@@ -176,7 +175,7 @@ impl Queue {
         })
     }
 
-    /// Discards the dead letters of one event, or all; returns how many.
+    /// Discards the dead letters of one event, or all of them; returns how many.
     pub fn drop_dead_letters(&mut self, id: Option<EventId>) -> Result<usize, Error> {
         self.write("drop dead letters in", |connection| {
             remove(connection, "dead = 1 AND (?1 IS NULL OR event = ?1)", params![id])
@@ -184,13 +183,13 @@ impl Queue {
     }
 }
 
-/// Takes an event off a target's list of exceptions; returns how many that were.
+/// Removes an event from a target's exceptions; returns how many rows that were.
 pub fn forget(connection: &Connection, target: &str, id: EventId) -> SqlResult<usize> {
     remove(connection, "target = ?1 AND event = ?2", params![target, id])
 }
 
-/// Removes exceptions. One beyond its target's cursor leaves a mark there, without which it would be pending
-/// again; the cursor takes the mark with it.
+/// Removes exceptions. One after its target's cursor leaves a mark, or else it would be pending again. The cursor
+/// removes the mark when it passes.
 fn remove(connection: &Connection, choice: &str, values: Values<'_>) -> SqlResult<usize> {
     let behind = "event <= (SELECT cursor FROM target WHERE name = delivery.target)";
     let removed = execute(connection, &format!("DELETE FROM delivery WHERE {choice} AND {behind}"), values)?;
@@ -198,8 +197,8 @@ fn remove(connection: &Connection, choice: &str, values: Values<'_>) -> SqlResul
     Ok(removed + execute(connection, &mark, values)?)
 }
 
-/// Makes one event a dead letter. The death of a notice is not reported: that would be one more notice, and
-/// so on.
+/// Makes one event a dead letter. If it is a notice, that isn't reported, because the report would be one more
+/// notice, and so on.
 pub fn move_to_dead_letters(
     connection: &Connection,
     target: &str,
@@ -235,19 +234,19 @@ fn surplus(connection: &Connection, now: &Stamp) -> SqlResult<Vec<(String, Vec<E
     Ok(all)
 }
 
-/// Whether so much time is over since a moment, as far as the clocks can be believed.
+/// Whether this much time has passed, as far as the clocks can be trusted.
 pub fn is_over(since: &Stamp, time: Duration, now: &Stamp) -> bool {
     now.utc_ms >= EARLIEST_MS && since.until(now).is_some_and(|ms| ms >= milliseconds(time))
 }
 
-/// Dead letters that were not reported yet: target, number and reason.
+/// Unreported dead letters: target, number and reason.
 pub fn unreported(connection: &Connection) -> SqlResult<Vec<(String, i64, String)>> {
     let sql = "SELECT target, count(*), error FROM delivery WHERE dead = 1 AND told = 0 GROUP BY target, error";
     every(connection, sql, &[], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
 }
 
-/// What is to be given up for a target, and why: a quarantined event; or an event beyond the cursor, with
-/// everything that is pending before it.
+/// The deliveries to give up for a target, and why: a quarantined event, or an event after the cursor with all
+/// pending ones before it.
 pub fn overdue(
     connection: &Connection,
     backlog: &Backlog,

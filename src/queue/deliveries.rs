@@ -1,8 +1,7 @@
-//! Deliveries: what is due for a target, and what became of it.
+//! Deliveries: the events that are due for a target, and their settlement.
 //!
-//! A [`Batch`] is a run of events that one message carries. It is settled once, by one of the methods that
-//! take it, in one transaction. Nothing is written when it is read: a sender that dies in between leaves
-//! everything as it was, and the events are due again.
+//! A [`Batch`] holds the events that one message carries. It is settled once, in one transaction, by one of the
+//! methods that consume it. Reading it writes nothing: if the sender dies in between, the events are due again.
 
 use std::ops::ControlFlow;
 
@@ -21,73 +20,73 @@ use crate::queue::{EventId, Queue, Row, Wait, row};
 #[derive(Debug)]
 pub struct Batch {
     target: String,
-    /// Those that were taken, in order.
+    /// The events in the message, in order.
     ids: Vec<EventId>,
-    /// Those exceptions that the target doesn't want. They are settled with the others.
+    /// Exceptions that the target doesn't want. They are settled with the others.
     passed: Vec<EventId>,
-    /// The last event that was looked at.
+    /// The last event that was read.
     last: EventId,
     source: BatchSource,
-    /// Failures in a row so far: of the target, or of the event that is quarantined.
+    /// Failures in a row so far, of the target or of the quarantined event.
     pub failures: u32,
-    /// When an event that was quarantined was last tried, in UTC milliseconds.
+    /// When a quarantined event was last tried, in UTC milliseconds.
     pub tried_ms: Option<i64>,
 }
 
-/// Where a batch's events stand.
+/// Where a batch's events come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum BatchSource {
-    /// Beyond the target's cursor.
+    /// After the target's cursor.
     Pending,
-    /// Behind it, each with a row of its own: an operator sends them again, or they are quarantined.
+    /// Before the cursor, each with a row of its own: an operator retries them, or they are quarantined.
     Exceptions,
 }
 
-/// Whether there is more than the message holds.
+/// Whether more events are due than the message holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rest {
     None,
     Some,
 }
 
-/// What becomes of an event that is offered for a batch.
+/// Whether an event becomes part of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Take {
-    /// It goes into the message.
+    /// It is in the message.
     Taken,
     /// The target doesn't want it.
     Passed,
-    /// The message is full without it.
+    /// The message has no room for it.
     Full,
 }
 
-/// An attempt that didn't work out, for now.
+/// A failed attempt that will be repeated.
 #[derive(Clone, Debug)]
 pub struct Failure {
-    /// What to wait for.
+    /// How long to wait before the next attempt.
     pub wait: Wait,
-    /// Why.
+    /// Why it failed.
     pub error: String,
-    /// What it says of the target.
+    /// Who is at fault.
     pub cause: Cause,
 }
 
-/// What a failure says of the target.
+/// Who is at fault for a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// It fails: leave it alone for a while.
+    /// The target: leave it alone for a while.
     Target,
-    /// It asks to wait, which is no failure.
+    /// Nobody: the target asked us to wait.
     Throttling,
-    /// Nothing: the event may be at fault, and others needn't wait.
+    /// Perhaps the event, so others needn't wait.
     Event,
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "settling a batch uses it up: that is what taking it says")]
+#[expect(clippy::needless_pass_by_value, reason = "a batch can be settled only once")]
 impl Queue {
-    /// Reads what is due for `target` until `take` says that the message is full: first what an operator
-    /// sends again, then what is pending, and if there is neither, one quarantined event, alone, because it
-    /// must not delay anything else. `None` if nothing is due.
+    /// Reads what is due for `target` until `take` says that the message is full. Retries of an operator come first,
+    /// then pending events. If there are neither, it takes one quarantined event, alone, so that it delays nothing
+    /// else. `None` if nothing is due.
     pub fn batch(&self, target: &str, now: &Stamp, take: &mut dyn FnMut(&Row) -> Take) -> Result<Option<Batch>, Error> {
         self.read(|connection| {
             let backlog = Backlog::read(connection, target)?.filter(|backlog| backlog.due(now) == Due::Now);
@@ -105,11 +104,11 @@ impl Queue {
             batch.read(connection, again, params![target], take)?;
             if batch.is_empty() {
                 (batch.source, batch.failures) = (BatchSource::Pending, state.failures);
-                // As far as events are judged.
+                // Events that aren't judged yet aren't due.
                 let end = judged(connection)?.min(newest);
                 let choice = format!("{PENDING} AND event.id <= ?3");
                 let rest = batch.read(connection, &choice, params![target, state.cursor, end], take)?;
-                // Of what is behind the last one, nothing is pending.
+                // No event after the last one that was read is pending.
                 batch.last = if rest == Rest::None && end > state.cursor { end } else { batch.last };
             }
             let is_ready = |exception: &&Exception| exception.failures > 0 && exception.wait.left(now) == 0;
@@ -124,7 +123,7 @@ impl Queue {
         })
     }
 
-    /// Settles a batch that the service accepted; the target is left alone for `rest_ms`.
+    /// Settles a batch that the service accepted, and leaves the target alone for `rest_ms`.
     pub fn delivered(&mut self, batch: Batch, rest_ms: i64, now: &Stamp) -> Result<(), Error> {
         let since = if rest_ms == 0 { String::new() } else { now.to_string() };
         self.write("settle a delivery in", |connection| {
@@ -133,7 +132,7 @@ impl Queue {
         })
     }
 
-    /// Settles a batch that is to be tried again.
+    /// Settles a batch that will be tried again.
     pub fn postponed(&mut self, batch: Batch, failure: &Failure, now: &Stamp) -> Result<(), Error> {
         let since = failure.wait.since.to_string();
         let failed = u32::from(failure.cause != Cause::Throttling);
@@ -152,7 +151,7 @@ impl Queue {
                      WHERE NOT EXISTS (SELECT 1 FROM attempt WHERE target = ?1 AND upto >= ?2)";
                 execute(connection, sql, params![target, batch.last, now.to_string()])?;
             }
-            // The failure of a quarantined event says nothing of the target; a request to wait does.
+            // The failure of a quarantined event says nothing about the target; a request to wait does.
             if failure.cause == Cause::Throttling {
                 set_asked(connection, target, &since)?;
             }
@@ -175,8 +174,7 @@ impl Queue {
         })
     }
 
-    /// Settles a batch by setting all its events but the last aside, each to be tried alone from now on,
-    /// because the service accepted the last one by itself.
+    /// Settles a batch by quarantining all its events but the last, because the service accepted the last one alone.
     pub fn quarantined(&mut self, batch: Batch, failure: &Failure, now: &Stamp) -> Result<(), Error> {
         self.write("quarantine events in", |connection| {
             let (since, now_text) = (failure.wait.since.to_string(), now.to_string());
@@ -195,12 +193,12 @@ impl Queue {
 }
 
 impl Batch {
-    /// The events in it, in order; none if every event that was looked at was passed over.
+    /// The events in it, in order; none if the target wants none of those that were read.
     pub fn ids(&self) -> &[EventId] {
         &self.ids
     }
 
-    /// Keeps the first `count` events only, at least one; the others stay due.
+    /// Keeps only the first `count` events, but at least one; the others stay due.
     pub fn shorten(&mut self, count: usize) {
         if count < self.ids.len() {
             self.ids.truncate(count.max(1));
@@ -213,7 +211,7 @@ impl Batch {
         self.last
     }
 
-    /// Whether it isn't the target's turn but an event's own: sent again, or quarantined.
+    /// Whether the batch consists of exceptions: retries, or a quarantined event.
     pub fn is_exception(&self) -> bool {
         self.source == BatchSource::Exceptions
     }
@@ -222,7 +220,7 @@ impl Batch {
         self.last == EventId::default()
     }
 
-    /// Offers the events that `choice` selects, until the message is full.
+    /// Offers the events that `choice` selects to `take`, until the message is full.
     fn read(
         &mut self,
         connection: &Connection,
@@ -249,7 +247,7 @@ impl Batch {
         Ok(rest)
     }
 
-    /// Takes its events off the list of what is due.
+    /// Removes its events from what is due.
     fn settle(&self, connection: &Connection) -> SqlResult<()> {
         match self.source {
             BatchSource::Pending => advance(connection, &self.target, self.last),
@@ -261,7 +259,7 @@ impl Batch {
     }
 }
 
-/// Records that a target accepted something; it is left alone for `rest_ms` from `since` on.
+/// Records that a target accepted something, and leaves it alone for `rest_ms` from `since` on.
 fn succeeded(connection: &Connection, target: &str, rest_ms: i64, since: &str, now: &Stamp) -> SqlResult<()> {
     if rest_ms > 0 {
         set_asked(connection, target, since)?;

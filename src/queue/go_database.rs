@@ -1,4 +1,4 @@
-//! Imports the Go program's database: its waiting events become ours, in its order.
+//! Imports the Go program's database: its pending events become ours, in the same order.
 
 use std::ops::ControlFlow;
 
@@ -11,8 +11,8 @@ use crate::queue::sql::{SqlResult, each, value};
 use crate::text::Field;
 use crate::tz::days_from_civil;
 
-/// Moves every event, also those that a sender that died had locked, and drops the old tables. Does
-/// nothing in a database that was never the Go program's.
+/// Moves every event, even those that a killed sender had locked, and drops the old tables. Does nothing in a
+/// database that the Go program never used.
 pub fn import(connection: &mut Connection) -> SqlResult<()> {
     let sql = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'session_events')";
     if !value::<bool>(connection, sql, &[])? {
@@ -31,7 +31,7 @@ pub fn import(connection: &mut Connection) -> SqlResult<()> {
     Ok(transaction.commit()?)
 }
 
-/// Reads one row; a time that can't be read becomes 1970, which is shown as uncertain.
+/// Reads one row. A time that can't be parsed becomes 1970, which is shown as uncertain.
 fn read(row: &Row<'_>) -> rusqlite::Result<Option<Event>> {
     let action = match bytes(row, 0)? {
         b"open_session" => Action::Open,

@@ -1,4 +1,4 @@
-//! The history: what was recorded, from the newest event backwards, and how far each target has come.
+//! The history: recorded events, newest first, and how far each target has come.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,7 +10,7 @@ use crate::queue::sql::{every, value};
 use crate::queue::targets::LIMIT;
 use crate::queue::{EventId, Queue, Row, row};
 
-/// How far everything has come.
+/// How far the judge and the targets have come.
 #[derive(Clone, Debug, Default)]
 pub struct Progress {
     /// The oldest event; 0 if there is none.
@@ -19,23 +19,23 @@ pub struct Progress {
     pub judged: EventId,
     /// The last event that is settled, for each target by its name.
     pub cursors: HashMap<String, EventId>,
-    /// The services of which a login and a logout were found to belong together.
+    /// The services with at least one paired login and logout.
     pub paired: HashSet<String>,
 }
 
-/// How an event stands that a target did not get when its turn came.
+/// The state of an event that a target did not get in its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exceptional {
-    /// It is still to be delivered.
+    /// Still to be delivered.
     Waiting,
-    /// It is a dead letter.
+    /// A dead letter.
     Dead,
-    /// It was settled out of its turn.
+    /// Settled out of turn.
     Settled,
 }
 
 impl Queue {
-    /// How far everything has come.
+    /// How far the judge and the targets have come.
     pub fn progress(&self) -> Result<Progress, Error> {
         self.read(|connection| {
             let sql = format!("SELECT name, cursor FROM target LIMIT {LIMIT}");
@@ -49,14 +49,14 @@ impl Queue {
         })
     }
 
-    /// The newest events, or those before one, newest first: `most` at most.
+    /// The newest events, or the newest before one, latest first, at most `most`.
     pub fn newest_events(&self, before: Option<EventId>, most: usize) -> Result<Vec<Row>, Error> {
         let sql = format!("SELECT {} FROM event WHERE id < ? ORDER BY id DESC LIMIT ?", row::columns());
         let (before, most) = (before.map_or(i64::MAX, |id| id.0), i64::try_from(most).unwrap_or(i64::MAX));
         self.read(|connection| every(connection, &sql, params![before, most], row::read))
     }
 
-    /// Those events from `first` to `last` that a target did not get when their turn came.
+    /// The events from `first` to `last` that a target did not get in their turn.
     pub fn exceptions(
         &self,
         target: &str,

@@ -1,4 +1,4 @@
-//! Judging: each new event gets its verdict once, before it is delivered to anybody.
+//! Judging: each new event gets its verdict once, before it is delivered.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
@@ -16,11 +16,11 @@ use crate::queue::sql::{each, every, execute, value};
 use crate::queue::{Queue, Row, known, lately, repeats, row};
 use crate::rules::{New, Verdict};
 
-/// Events among which the first copy of one is looked for: a login that was late leaves one in the spool, and may
-/// still record its event in the queue, at most half a minute afterwards.
+/// How many earlier events are searched for a copy. A late login leaves one in the spool, and may still record its
+/// event in the queue up to half a minute later.
 const WINDOW: i64 = 1000;
 
-/// Events that are judged in one transaction.
+/// Events judged in one transaction.
 const BATCH: i64 = 2000;
 
 /// What is decided about an event.
@@ -38,9 +38,8 @@ impl From<Verdict> for Judgment {
 }
 
 impl Queue {
-    /// Judges every event that is beyond the judge's cursor, in order and in batches. `judge` gets each one with
-    /// what it is in the light of the earlier ones. Then it records the summaries of repeats that are due.
-    /// A copy in memory holds no repeats: nobody would know of them later.
+    /// Judges every event after the judge's cursor, in order and in batches. `judge` gets each event with its context.
+    /// Then records the summaries of repeats that are due. A copy in memory holds no repeats, because it is forgotten.
     pub fn judge(&mut self, now: &Stamp, judge: &mut dyn FnMut(&Row, Context) -> Judgment) -> Result<(), Error> {
         let mut seen = self.judged_uids(WINDOW)?;
         let is_copy = self.is_copy;
@@ -73,7 +72,7 @@ impl Queue {
                         verdict.is_held = repeats::hold(connection, row, milliseconds(time))?;
                     }
                     let verdict = verdict.to_string();
-                    // An empty verdict is what a new event has.
+                    // A new event's verdict is already empty.
                     if !verdict.is_empty() {
                         execute(connection, "UPDATE event SET judged = ? WHERE id = ?", params![verdict, row.id])?;
                     }

@@ -1,4 +1,4 @@
-//! Known sources: the addresses and keys that each user has logged in with, so that a new one stands out.
+//! Known sources: the addresses and keys that each user has logged in with, so that new ones stand out.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -12,41 +12,41 @@ use crate::queue::sql::{SqlResult, every, execute};
 use crate::queue::{EventId, row};
 use crate::rules::New;
 
-/// How many addresses, and how many keys, are remembered of one user.
+/// Addresses, and keys, that are remembered for each user.
 const LIMIT: i64 = 64;
 
-/// A queue that is younger than this knows too little to call anything new.
+/// A younger queue knows too little to call anything new.
 const LEARNING_MS: i64 = 7 * 24 * 60 * 60 * 1000;
 
-/// The service whose keys are learned. What other programs' users have in `SSH_AUTH_INFO_0` is their own invention.
+/// The service whose keys are learned. With other services the user can set `SSH_AUTH_INFO_0` to anything.
 const WITH_KEYS: &str = "sshd";
 
-/// Looks up what a proven login came with, and learns it. A user's first address and first key are not new, nor is
-/// anything before the queue has learned for a week.
+/// Looks up the source of a proven login, and learns it. A user's first address and first key are not new, and
+/// nothing is new in the queue's first week.
 pub fn learn(connection: &Connection, id: EventId, event: &Event) -> SqlResult<New> {
-    let is_ripe = is_ripe(connection, event)?;
+    let has_learned_enough = has_learned_enough(connection, event)?;
     let user = event.facts[USER].as_str();
     let address = event.facts[REMOTE_HOST].as_str().parse().map(network);
     let keys =
         if event.facts[SERVICE].as_str() == WITH_KEYS { authentication::fingerprints(&event.facts) } else { vec![] };
     let is_address = match address {
-        Ok(address) => see(connection, user, "address", &address, id)?,
+        Ok(address) => learn_value(connection, user, "address", &address, id)?,
         Err(_) => false,
     };
     let mut is_key = false;
     for key in keys {
-        is_key |= see(connection, user, "key", &key, id)?;
+        is_key |= learn_value(connection, user, "key", &key, id)?;
     }
-    Ok(New { is_address: is_address && is_ripe, is_key: is_key && is_ripe })
+    Ok(New { is_address: is_address && has_learned_enough, is_key: is_key && has_learned_enough })
 }
 
-/// Whether a queue is forgotten with the host's memory: then nothing is ever new.
+/// Whether the queue is lost at a reboot, so that nothing can be called new.
 pub fn is_in_memory(path: &Path) -> bool {
     path.parent().is_some_and(files::is_in_memory)
 }
 
-/// Remembers a value, and whether there were others and not this one.
-fn see(connection: &Connection, user: &str, kind: &str, value: &str, id: EventId) -> SqlResult<bool> {
+/// Remembers a value. Returns whether the user had others but not this one.
+fn learn_value(connection: &Connection, user: &str, kind: &str, value: &str, id: EventId) -> SqlResult<bool> {
     let sql = "SELECT value = ? FROM known WHERE user = ? AND kind = ? ORDER BY 1 DESC LIMIT 1";
     let is_known: Option<bool> = every(connection, sql, params![value, user, kind], |row| row.get(0))?.pop();
     let last = format!("{:020}", id.0);
@@ -59,8 +59,8 @@ fn see(connection: &Connection, user: &str, kind: &str, value: &str, id: EventId
     Ok(is_known == Some(false))
 }
 
-/// Whether the queue has learned for long enough; from the first login on, if the clock can be believed.
-fn is_ripe(connection: &Connection, event: &Event) -> SqlResult<bool> {
+/// Whether the queue has learned for long enough, counted from the first login with a plausible clock.
+fn has_learned_enough(connection: &Connection, event: &Event) -> SqlResult<bool> {
     if event.at.utc_ms < EARLIEST_MS {
         return Ok(false);
     }
@@ -71,7 +71,7 @@ fn is_ripe(connection: &Connection, event: &Event) -> SqlResult<bool> {
     Ok(event.at.utc_ms - since.utc_ms >= LEARNING_MS)
 }
 
-/// The address, or of IPv6 the network that one customer usually has.
+/// The IPv4 address, or the IPv6 network that one customer usually gets.
 fn network(address: IpAddr) -> String {
     match address.to_canonical() {
         IpAddr::V4(address) => address.to_string(),

@@ -1,7 +1,7 @@
-//! When the hook last recorded a session, by service: whether its lines in the PAM stacks still work.
+//! When the hook last recorded a session of each service, which shows whether its lines in the PAM stacks still work.
 //!
-//! The judge keeps that moment of each service in `meta`, because the events themselves go after `history_days`, and a
-//! quiet host would look like one whose hook is silent.
+//! The judge keeps these moments in `meta`, because events are deleted after `history_days`: a quiet host would look
+//! like one whose hook is broken.
 
 use std::ops::ControlFlow;
 
@@ -17,24 +17,25 @@ use crate::text::Field;
 /// Services that are remembered and returned; a host rarely hooks more than five.
 const SERVICE_LIMIT: usize = 16;
 
-/// Events that are looked at, newest first, so that a long history doesn't make this slow on a router.
+/// Events that are read, newest first, so that a long history doesn't make this slow on a router.
 const EVENT_LIMIT: i64 = 10_000;
 
 /// The names of the rows in `meta`, without the service.
 const NAME: &str = "recorded:";
 
-/// Those rows. A semicolon follows the colon in ASCII.
+/// Those rows. The semicolon follows the colon in ASCII.
 const ROWS: &str = "FROM meta WHERE name > 'recorded:' AND name < 'recorded;'";
 
 impl Queue {
-    /// The services, each with the moment of its last login or logout, newest first. Empty if none was ever recorded.
+    /// The services, each with the moment of its last login or logout, latest first. Empty if no session was ever
+    /// recorded.
     pub fn last_sessions(&self) -> Result<Vec<(Field, Stamp)>, Error> {
         self.read(|connection| {
             let sql = format!("SELECT {} FROM event ORDER BY id DESC LIMIT ?", row::columns());
             let mut last: Vec<(Field, Stamp)> = Vec::new();
             each(connection, &sql, params![EVENT_LIMIT], &mut |row| {
                 let event = row::read(row)?.event;
-                // Without an action it is a note of this program's own.
+                // An event without an action is the program's own notice.
                 if event.action().is_some() {
                     add(&mut last, event.facts[SERVICE].clone(), event.at);
                 }
@@ -58,8 +59,8 @@ fn add(last: &mut Vec<(Field, Stamp)>, service: Field, at: Stamp) {
     }
 }
 
-/// Remembers the last session of each service among these events, and forgets the services that were silent for
-/// longest if there are too many.
+/// Remembers the last session of each service among these events. If there are too many services, forgets those that
+/// have been silent longest.
 pub fn remember(connection: &Connection, events: &[Row]) -> SqlResult<()> {
     let mut last = Vec::new();
     for Row { event, .. } in events.iter().rev().filter(|row| row.event.action().is_some()) {

@@ -13,29 +13,28 @@ use crate::queue::sessions::IS_OPEN;
 use crate::queue::sql::{SqlResult, each, execute};
 use crate::queue::{Queue, Row, failed, open, row, schema};
 
-/// Pending events that are copied, the oldest first. The next run copies those that come after them.
+/// Pending events that are copied, oldest first. The next run copies later ones.
 const PENDING_LIMIT: usize = 10_000;
 
-/// The latest events are copied whether they are pending or not, because second copies are found by them.
+/// The latest events are copied even if they aren't pending, because second copies are recognized by them.
 const LATEST: i64 = 1000;
 
-/// The tables that are copied whole.
+/// Tables that are copied completely.
 const TABLES: [&str; 6] = ["target", "attempt", "delivery", "open", "known", "meta"];
 
 impl Queue {
-    /// An empty queue in memory, which takes the place of the one at `path`.
+    /// An empty queue in memory that stands in for the one at `path`.
     pub fn in_memory(path: &Path) -> Result<Self, Error> {
         let connection = schema::open_in_memory().map_err(failed("make a copy of", path))?;
         Ok(Self { connection, path: path.into(), is_wal_named: true, is_copy: true, open_lock: None })
     }
 
-    /// Copies what is left to deliver from the database, without what `is_done` says to leave out. Nothing on the
-    /// disk is changed.
+    /// Copies the undelivered events from the database, except those that are `is_done`. Changes nothing on the disk.
     pub fn copy(&mut self, is_done: &dyn Fn(Uid) -> bool) -> Result<(), Error> {
         let disk = match Self::open_to_read(&self.path) {
             Ok(Some(disk)) => disk,
             Ok(None) => return Ok(()),
-            // Better without a lock than not at all: nobody else writes for long.
+            // Reading without a lock is better than not at all, because other processes write only briefly.
             Err(why) => {
                 open::files(&self.path)?;
                 open::open_without_locks(&self.path).map_err(|_| why)?
@@ -54,7 +53,7 @@ impl Queue {
 }
 
 fn copy_table(disk: &Connection, memory: &Connection, table: &str) -> SqlResult<()> {
-    // By their names: somebody else may have added a column.
+    // By name, because somebody else may have added a column.
     let statement = memory.prepare(&format!("SELECT * FROM {table}"))?;
     let columns: Vec<&str> = statement.column_names().collect();
     let places = vec!["?"; columns.len()].join(", ");
@@ -78,7 +77,7 @@ fn copy_events(disk: &Connection, memory: &Connection, is_done: &dyn Fn(Uid) -> 
     each(disk, &sql, params![newest.0 - LATEST], &mut |found| {
         let is_pending: bool = found.get("pending")?;
         let Row { id, event, verdict } = row::read(found)?;
-        // The newest one tells how far the cursors may be.
+        // The newest event shows how far the cursors may be.
         let is_wanted = if is_pending { !is_done(event.uid) && count < PENDING_LIMIT } else { true };
         if is_wanted || id == newest {
             count += usize::from(is_pending);

@@ -1,9 +1,9 @@
-//! The queue: an `SQLite` database that a login appends to and the sender delivers from.
+//! The queue: an `SQLite` database. Logins append to it, and the sender delivers from it.
 //!
-//! Events are one table, in the order in which they were recorded. Each target has a cursor into it: what
-//! is behind the cursor is settled, what is beyond it is pending. Only the exceptions, events that one
-//! service refused, have rows of their own. So a login writes one page and a delivered message one more,
-//! however many events and targets there are: flash wears out by the page.
+//! Events are one table, in the order of recording. Each target has a cursor into it: events up to the cursor are
+//! settled, later ones are pending. Only exceptions, such as an event that one service refused, have rows of their
+//! own. So a login writes one page and a delivered message one more, however many events and targets there are. Flash
+//! wears out by the page.
 
 mod backlog;
 mod connection;
@@ -60,22 +60,22 @@ use crate::files;
 use crate::locks::Holder;
 use crate::queue::sql::{SqlResult, value};
 
-/// Pages in the write-ahead log at which a login moves them into the database. The next process to open
-/// the queue reads them all, so they must stay few even where no sender runs. `SQLite`'s own checkpoints
-/// won't do: their progress is lost when the last connection closes.
+/// Pages in the write-ahead log at which a login checkpoints it. The next process to open the queue reads them all,
+/// so they must stay few even where no sender runs. `SQLite`'s own checkpoints won't do: their progress is lost when
+/// the last connection closes.
 const HOOK_WAL_PAGES: i64 = 64;
 
-/// The same for the sender, for which nobody is waiting.
+/// The same for the sender, which nobody waits for.
 const SENDER_WAL_PAGES: i64 = 32;
 
-/// Bytes that the file of the write-ahead log may keep for later.
+/// Bytes of the write-ahead log's file that are kept for reuse.
 const WAL_BYTES: i64 = 256 * 1024;
 
 /// An open queue.
 pub struct Queue {
     connection: Connection,
     path: PathBuf,
-    /// Whether the name of the write-ahead log is known to be on the disk.
+    /// Whether the directory entry of the write-ahead log is known to be on the disk.
     is_wal_named: bool,
     /// Whether it is a copy in memory, of which nothing is kept.
     is_copy: bool,
@@ -84,10 +84,10 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// Opens the queue, creates it if it is missing, and brings its schema up to date. For the sender it
-    /// also imports the events of a Go program's database and of a repair that was cut off.
+    /// Opens the queue, creates it if it is missing, and brings its schema up to date. The sender also imports the
+    /// events of a Go program's database and of an interrupted repair.
     ///
-    /// An error of the kind [`Kind::Locked`] means that another process keeps this one out.
+    /// An error of the kind [`Kind::Locked`] means that another process holds a lock.
     pub fn open(path: &Path, role: Role) -> Result<Self, Error> {
         let lock = match role {
             Role::Hook => open::queue_for_lock(path),
@@ -95,7 +95,7 @@ impl Queue {
         };
         open::make_private(open::files(path)?);
         let mut queue = open::open(path, role).map_err(failed("open the queue", path))?;
-        // The sender stays for long, and writes between two logins.
+        // The sender runs for long, and other processes must be able to open the queue meanwhile.
         queue.open_lock = lock.filter(|_| role == Role::Hook);
         if role == Role::Sender {
             repair::restore(&mut queue)?;
@@ -103,7 +103,7 @@ impl Queue {
         Ok(queue)
     }
 
-    /// Opens the queue for a look, which creates and changes nothing; `None` if there is none yet.
+    /// Opens the queue read-only and creates nothing; `None` if there is no queue yet.
     pub fn open_to_read(path: &Path) -> Result<Option<Self>, Error> {
         if !path.try_exists().map_err(Error::file("examine", path))? {
             return Ok(None);
@@ -114,18 +114,18 @@ impl Queue {
         Ok(queue.map(|queue| Self { open_lock: lock, ..queue }))
     }
 
-    /// The process that keeps others out of the queue now, if it can be seen from here.
+    /// The process that holds a lock on the queue now, if it is visible from here.
     pub fn holder(path: &Path) -> Option<Holder> {
         open::holder(path)
     }
 
-    /// Whether a repair was cut off, and left events that the next `send` imports.
+    /// Whether an interrupted repair left events that the next `send` imports.
     pub fn is_being_repaired(path: &Path) -> bool {
         repair::is_unfinished(path)
     }
 
-    /// Ends a login's work. The closing is left to the end of the process, which comes at once: what was
-    /// committed is on the disk, and a login is spared two dozen system calls.
+    /// Ends a login's work without closing the database. Committed data is on the disk and the process exits at once,
+    /// so closing would only cost the login two dozen system calls.
     pub fn leave(self) {
         self.shorten_wal(HOOK_WAL_PAGES);
         std::mem::forget(self);
@@ -138,8 +138,8 @@ impl Queue {
         })
     }
 
-    /// Appends those events that aren't there yet: a login that was cut off may have left the same one in
-    /// the queue and in the spool.
+    /// Appends the events that aren't in the queue yet: a login that was killed may have left the same event in the
+    /// queue and in the spool.
     pub fn import(&mut self, events: &[Event]) -> Result<(), Error> {
         self.write("record in the queue", |connection| {
             let mut known: HashSet<Uid> = row::uids_at_the_moments_of(connection, events)?;
@@ -158,17 +158,17 @@ impl Queue {
         self.read(|connection| value(connection, "SELECT (SELECT utc_ms FROM event ORDER BY id DESC LIMIT 1)", &[]))
     }
 
-    /// Ends the sender's work: the next login finds a short log.
+    /// Ends the sender's work, and leaves a short log for the next login.
     pub fn close(self) {
         self.shorten_wal(SENDER_WAL_PAGES);
     }
 
-    /// Moves the write-ahead log into the database if it has become long, and begins it again. Nothing
-    /// depends on it: what can't be moved now is moved another time. A process that reads the old state (a
-    /// backup, perhaps) is not waited for, because waiting here would keep the others from writing.
+    /// Checkpoints the write-ahead log if it is long, and restarts it. Nothing depends on it: the next checkpoint
+    /// moves the pages that this one can't. It doesn't wait for a process that reads the old state, such as a backup,
+    /// because waiting here would block other writers.
     ///
-    /// The file keeps its length: a sync of blocks that are written over has no metadata to wait for,
-    /// and wears flash out less, than one of blocks that are new.
+    /// The file keeps its length: overwriting existing blocks changes no metadata, so a sync is faster and wears
+    /// flash out less.
     fn shorten_wal(&self, limit: i64) {
         let checkpoint = |mode: &str| {
             let sql = format!("PRAGMA wal_checkpoint({mode})");
@@ -179,15 +179,15 @@ impl Queue {
             return;
         }
         if checkpoint("RESTART").is_ok_and(|(is_busy, _)| !is_busy) {
-            // What was moved counts as moved for others only when the next page is in its place.
+            // Other processes see the restart only when the next page is written.
             let _ = self.connection.execute_batch(&format!("PRAGMA journal_size_limit = {WAL_BYTES}"));
             let _ = schema::write_version(&self.connection);
         }
     }
 
-    /// Runs `change` in one transaction. Syncs the directory before anything is written into an empty log, so
-    /// that a log that is in use has its name on the disk, even if the process that made it was killed. `SQLite`
-    /// would do so at every first write of a connection, and so at every login (see `.cargo/config.toml`).
+    /// Runs `change` in one transaction. Before the first write to an empty log it syncs the directory, so that the
+    /// log's name is on the disk even if the process that created the log was killed. `SQLite` would do so at the
+    /// first write of every connection, and so at every login (see `.cargo/config.toml`).
     fn write<T>(&mut self, doing: &'static str, change: impl FnOnce(&Connection) -> SqlResult<T>) -> Result<T, Error> {
         if !self.is_wal_named {
             files::sync_directory_of(&self.path);
@@ -202,13 +202,13 @@ impl Queue {
         run(&mut self.connection).map_err(failed(doing, &self.path))
     }
 
-    /// Runs `question`, which only reads.
+    /// Runs a read-only `question`.
     fn read<T>(&self, question: impl FnOnce(&Connection) -> SqlResult<T>) -> Result<T, Error> {
         question(&self.connection).map_err(failed("read the queue", &self.path))
     }
 }
 
-/// Attaches what was done to which database: `.map_err(failed("open", path))`.
+/// Adds the operation and the database to an error: `.map_err(failed("open", path))`.
 fn failed(doing: &'static str, path: &Path) -> impl Fn(Box<rusqlite::Error>) -> Error {
     move |why| {
         if repair::is_damage(&why) {

@@ -1,4 +1,4 @@
-//! Deliveries that were made while the queue could not record them, and were noted elsewhere.
+//! Deliveries that were noted in a file because the queue could not record them.
 
 use std::collections::HashSet;
 
@@ -13,24 +13,24 @@ use crate::queue::row;
 use crate::queue::sql::{every, execute};
 use crate::queue::{EventId, Queue, Row, Wait};
 
-/// Why an event is a dead letter whose rejection was noted; the note has no room for the service's words.
+/// The reason of a dead letter whose rejection was noted; a note has no room for the service's answer.
 const REJECTED: &str = "the service rejected it while the queue could not be written";
 
-/// What is noted of one target.
+/// The notes about one target.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Noted {
-    /// Events that it got.
+    /// Events that were delivered.
     pub delivered: HashSet<Uid>,
     /// Events that it rejected for good.
     pub rejected: HashSet<Uid>,
-    /// Events that it may have got: the sender was killed while it posted them.
+    /// Events that may have been delivered: the sender was killed while it posted them.
     pub unknown: HashSet<Uid>,
-    /// Failures in a row, and how long the target is left alone.
+    /// Failures in a row, and the target's back-off.
     pub waits: Option<(u32, Wait)>,
 }
 
 impl Noted {
-    /// Whether an event is done with for this target.
+    /// Whether an event is settled for this target.
     pub fn has(&self, uid: Uid) -> bool {
         self.delivered.contains(&uid) || self.rejected.contains(&uid)
     }
@@ -42,8 +42,8 @@ impl Noted {
 }
 
 impl Queue {
-    /// Settles what is noted of a target. Events are noted in any order, so those that come before a noted one and
-    /// aren't noted themselves get rows of their own, and are due at once. A second time, it changes nothing.
+    /// Settles a target's noted deliveries. Notes are in any order, so an earlier event without a note gets a row of
+    /// its own and is due at once. Repeating it changes nothing.
     pub fn settle_noted(&mut self, target: &str, noted: &Noted, now: &Stamp) -> Result<(), Error> {
         if noted.is_empty() {
             return Ok(());
@@ -79,7 +79,7 @@ impl Queue {
         })
     }
 
-    /// The events that some target has not got yet, dead letters too.
+    /// The events that aren't settled for every target, dead letters included.
     pub fn unsettled(&self) -> Result<HashSet<Uid>, Error> {
         self.read(|connection| {
             let sql = format!(

@@ -1,6 +1,6 @@
-//! Overflow: when too many events wait for a target, those who have the most lose some of theirs.
+//! Overflow: when too many events are pending for a target, the actors with the most lose their oldest.
 //!
-//! Taken from the oldest ones regardless, the events of one local user would push out everybody else's.
+//! If the oldest of all were given up, one local user's flood would push out everybody else's events.
 
 use std::hash::{BuildHasher, RandomState};
 use std::ops::ControlFlow;
@@ -11,21 +11,21 @@ use crate::queue::backlog::each_pending;
 use crate::queue::sql::SqlResult;
 use crate::queue::{EventId, Row};
 
-/// Actors are counted in this many groups, so that memory is bounded. Nobody can choose whose group he shares:
-/// the hash is another one in every process.
+/// Actors are counted in this many groups, so that memory is bounded. Nobody can choose a victim to share a group
+/// with, because the hash differs in every process.
 const GROUPS: usize = 4096;
 
-/// Rows that are changed in one transaction: a login must not wait for long.
+/// Rows changed in one transaction, because a login must not wait long.
 pub const BATCH: usize = 2000;
 
-/// What is to be given up.
+/// The events to give up for one target.
 pub struct Overflow<'a> {
     target: &'a str,
     wants: &'a dyn Fn(&Row) -> bool,
     hash: RandomState,
-    /// How many wanted events of each group wait.
+    /// How many wanted events of each group are pending.
     waiting: Vec<usize>,
-    /// How many of them a group may keep.
+    /// How many a group may keep.
     keep: usize,
     /// How many are still to be given up.
     excess: usize,
@@ -34,8 +34,8 @@ pub struct Overflow<'a> {
 }
 
 impl<'a> Overflow<'a> {
-    /// Counts what waits for `target` beyond `after`, its cursor. Notices don't count: one about what was given
-    /// up would push out the next event, about which there would be a notice, and so on.
+    /// Counts the events after `after`, the cursor of `target`. Notices don't count: a notice about a given-up event
+    /// would push out the next event, which would cause another notice, and so on.
     pub fn count(
         connection: &Connection,
         target: &'a str,
@@ -56,7 +56,7 @@ impl<'a> Overflow<'a> {
         Ok(all)
     }
 
-    /// The next events to give up, oldest first; none when few enough are left.
+    /// The next events to give up, oldest first; none once few enough are left.
     pub fn next(&mut self, connection: &Connection) -> SqlResult<Vec<EventId>> {
         let mut chosen = Vec::new();
         if self.excess == 0 {
@@ -83,7 +83,7 @@ impl<'a> Overflow<'a> {
     }
 }
 
-/// How many events a group may keep, if those that have more lose `excess` together, or a few more.
+/// How many events a group may keep so that the larger ones lose `excess` in all, or a few more.
 fn level(waiting: &[usize], excess: usize) -> usize {
     let beyond = |keep: usize| waiting.iter().map(|count| count.saturating_sub(keep)).sum::<usize>();
     let (mut low, mut high) = (0, waiting.iter().max().copied().unwrap_or(0));
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn those_who_have_the_most_lose_first() {
+    fn the_actors_with_the_most_events_lose_some_first() {
         for (waiting, excess, keep) in [
             (&[11, 1][..], 2, 9),
             (&[11, 9, 1], 2, 9),

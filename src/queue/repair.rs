@@ -1,7 +1,7 @@
-//! Repairs a damaged database: saves what can be read, moves the file aside, begins a new one.
+//! Repairs a damaged database: saves the readable events, moves the file aside, and starts a new one.
 //!
-//! What is saved goes into a file of its own first, and stays there until a new database has it: a
-//! repair that is cut off, or runs out of disk, is finished by the next run.
+//! The saved events go into a file of their own, and stay there until a new database has them. So the next run can
+//! finish a repair that was killed or ran out of disk.
 
 use std::fs;
 use std::ops::ControlFlow;
@@ -12,17 +12,17 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, params};
 use crate::clock::Stamp;
 use crate::error::{Error, Kind};
 use crate::event::Event;
-use crate::queue::schema::beside;
+use crate::queue::schema::with_suffix;
 use crate::queue::sql::{SqlResult, each, value};
 use crate::queue::{Queue, Role, Row, failed, open, row};
 use crate::text::visible;
 use crate::tz::Zone;
 
-/// Events that are saved at most: the bound of what may wait, with room for the history.
+/// Events that a repair saves at most: more than may be pending, with room for the history.
 const SAVED_LIMIT: usize = 100_000;
 
-/// Whether the file itself is at fault, and not a lock, the disk or the permissions. A value that can't be
-/// one of its column is damage too: flash has changed a bit of it.
+/// Whether the file itself is damaged, rather than locked, on a full disk or forbidden. A value of the wrong type
+/// counts as damage: flash may have flipped a bit.
 pub fn is_damage(why: &rusqlite::Error) -> bool {
     use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, Utf8Error};
     match why {
@@ -31,24 +31,24 @@ pub fn is_damage(why: &rusqlite::Error) -> bool {
     }
 }
 
-/// What the file of saved events is called, behind the name of the database.
+/// Suffix of the file of saved events.
 const SAVED: &str = ".saved";
 
-/// The files of a database, behind its name: the database itself comes last.
+/// Suffixes of a database's files; the database itself comes last.
 const FILES: [&str; 4] = ["-wal", "-shm", "-journal", ""];
 
 impl Queue {
-    /// Moves a damaged database aside (the error was [`Kind::Damaged`]), makes a new one with the events that wait
-    /// and can still be read, and returns that and what to report to the administrator. No login is let in
-    /// meanwhile: it would write into the file that is moved aside.
+    /// Moves a damaged database aside (the error was [`Kind::Damaged`]) and makes a new one with those unsettled
+    /// events that can still be read. Returns it with a report for the administrator. Keeps logins out meanwhile,
+    /// because they would write into the old file.
     pub fn repair(path: &Path, why: &str) -> Result<(Self, String), Error> {
         let not_locked = || Kind::Queue { doing: "repair", path: path.into(), why: "it can't be locked".into() };
         let _lock = open::wait_for_lock(path)?.ok_or_else(not_locked)?;
         let events = salvage(path).map_err(failed("save events of", path))?;
-        save(&beside(path, SAVED), &events)?;
+        save(&with_suffix(path, SAVED), &events)?;
         let aside = name_aside(path);
         for suffix in FILES {
-            let (from, to) = (beside(path, suffix), beside(&aside, suffix));
+            let (from, to) = (with_suffix(path, suffix), with_suffix(&aside, suffix));
             if from.exists() {
                 fs::rename(&from, &to).map_err(Error::file("move aside", &from))?;
             }
@@ -57,19 +57,20 @@ impl Queue {
         restore(&mut queue)?;
         let (path, aside, count) = (path.display(), aside.display(), events.len());
         let moved = format!("{path} was damaged ({why}); it was moved to {aside}");
-        let report = format!("{moved}, and {count} events of it were saved and will be sent, perhaps again");
+        let report =
+            format!("{moved}, and {count} of its events were saved and will be sent, some perhaps a second time");
         Ok((queue, visible(&report).into()))
     }
 }
 
-/// Whether a repair was cut off, and left events that are in no queue.
+/// Whether an interrupted repair left events that are in no queue.
 pub fn is_unfinished(path: &Path) -> bool {
-    beside(path, SAVED).exists()
+    with_suffix(path, SAVED).exists()
 }
 
-/// Imports what a repair has saved.
+/// Imports the events that a repair has saved.
 pub fn restore(queue: &mut Queue) -> Result<(), Error> {
-    let saved = beside(&queue.path, SAVED);
+    let saved = with_suffix(&queue.path, SAVED);
     if !saved.exists() {
         return Ok(());
     }
@@ -79,7 +80,7 @@ pub fn restore(queue: &mut Queue) -> Result<(), Error> {
     remove(&saved)
 }
 
-/// Adds events to those that a repair which was cut off has saved before.
+/// Adds events to those that an interrupted repair has saved.
 fn save(saved: &Path, events: &[Event]) -> Result<(), Error> {
     let save =
         |events: &[Event]| open::open(saved, Role::Sender).map_err(failed("save events in", saved))?.import(events);
@@ -95,7 +96,7 @@ fn save(saved: &Path, events: &[Event]) -> Result<(), Error> {
 }
 
 fn remove(database: &Path) -> Result<(), Error> {
-    for file in FILES.map(|suffix| beside(database, suffix)) {
+    for file in FILES.map(|suffix| with_suffix(database, suffix)) {
         if file.exists() {
             fs::remove_file(&file).map_err(Error::file("remove", &file))?;
         }
@@ -103,18 +104,18 @@ fn remove(database: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Reads the events that aren't settled for every target, dead letters too, from a file that may be damaged.
-/// Fails only if something else than damage is in the way (a full disk, another process).
+/// Reads all events that aren't settled for every target, dead letters included, from a file that may be damaged.
+/// Fails only for other reasons than damage, such as a full disk or another process.
 fn salvage(path: &Path) -> SqlResult<Vec<Event>> {
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    // Nobody else has it open, so the shared memory that a full disk may refuse isn't needed. And one table
-    // in the schema that can't be understood doesn't make the others unreadable then.
+    // Nobody else has the file open, so it needs no shared memory, which a full disk may refuse. `writable_schema`
+    // keeps the other tables readable if one table's schema is damaged.
     let settings = "PRAGMA locking_mode = EXCLUSIVE; PRAGMA writable_schema = ON";
     readable(connection.execute_batch(settings).map_err(Into::into))?;
-    // Everything, if the cursors can't be read, or one can't be right.
+    // Start at 0 if the cursors can't be read, or if one can't be right.
     let cursor = "SELECT ifnull(min(iif(cursor > (SELECT max(id) FROM event), 0, cursor)), 0) FROM target";
     let settled: i64 = readable(value(&connection, cursor, &[]))?.unwrap_or(0);
-    // A database of an older version lacks some columns.
+    // An older version's database lacks some columns.
     let has = |column: &&str| connection.prepare(&format!("SELECT {column} FROM event")).is_ok();
     let columns = row::columns();
     let columns = columns.split(", ").map(|column| if has(&column) { column } else { "''" });
@@ -122,7 +123,7 @@ fn salvage(path: &Path) -> SqlResult<Vec<Event>> {
     let mut found: Vec<Row> = Vec::new();
     for choice in [
         "id <= ? AND id IN (SELECT event FROM delivery) ORDER BY id",
-        // From both ends, until damage stops it.
+        // From both ends, as far as the damage allows.
         "id > ? ORDER BY id",
         "id > ? ORDER BY id DESC",
     ] {
@@ -138,8 +139,7 @@ fn salvage(path: &Path) -> SqlResult<Vec<Event>> {
     Ok(found.into_iter().map(|row| row.event).collect())
 }
 
-/// What could be read; `None` if it is damaged or missing. Fails if it may be whole, and another time is
-/// better.
+/// The value, or `None` if it is damaged or missing. Fails if the file may be sound and a later attempt may succeed.
 fn readable<T>(result: SqlResult<T>) -> SqlResult<Option<T>> {
     use ErrorCode::{CannotOpen, DatabaseBusy, DatabaseLocked, DiskFull, OutOfMemory, PermissionDenied, ReadOnly};
     let passing = [CannotOpen, DatabaseBusy, DatabaseLocked, DiskFull, OutOfMemory, PermissionDenied, ReadOnly];
@@ -149,14 +149,14 @@ fn readable<T>(result: SqlResult<T>) -> SqlResult<Option<T>> {
     }
 }
 
-/// `session_events.db.damaged-2026-04-25T100000Z`, and the second one within a second `…Z-2`.
+/// `session_events.db.damaged-2026-04-25T100000Z`, or `…Z-2` for a second one in the same second.
 fn name_aside(path: &Path) -> PathBuf {
     let now = Zone::utc().format(Stamp::now().utc_ms).replace(':', "").replace(' ', "T");
     let stem = now.split_once('+').map_or(now.as_str(), |(stem, _)| stem);
     let name = |number: u32| {
         let number = if number == 1 { String::new() } else { format!("-{number}") };
-        beside(path, &format!(".damaged-{stem}Z{number}"))
+        with_suffix(path, &format!(".damaged-{stem}Z{number}"))
     };
-    let is_free = |name: &PathBuf| FILES.iter().all(|suffix| !beside(name, suffix).exists());
+    let is_free = |name: &PathBuf| FILES.iter().all(|suffix| !with_suffix(name, suffix).exists());
     (1..=u32::MAX).map(name).find(is_free).unwrap_or_else(|| name(1))
 }

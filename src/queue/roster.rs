@@ -1,5 +1,5 @@
-//! The roster: which targets there are. One that leaves the configuration may come back; until it is given up, it
-//! keeps its place in the queue.
+//! The roster: the known targets. One that leaves the configuration keeps its place in the queue until it is given
+//! up, because it may come back.
 
 use rusqlite::{Connection, params};
 
@@ -13,21 +13,21 @@ use crate::queue::targets::{Counts, LIMIT, counts, state};
 use crate::queue::{EventId, Limits, Queue, row};
 use crate::text::visible;
 
-/// What is to be changed so that the known targets are those of the configuration.
+/// The changes that bring the known targets in line with the configuration.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// Not known yet.
+    /// In the configuration, but not known yet.
     added: Vec<String>,
     /// In the configuration again.
-    back: Vec<String>,
-    /// No longer in it, or nobody knows since when.
-    left: Vec<String>,
-    /// Not in it for so long that they are given up.
-    over: Vec<String>,
+    returned: Vec<String>,
+    /// No longer in the configuration, or since an unknown time.
+    missing: Vec<String>,
+    /// Missing for so long that they are given up.
+    expired: Vec<String>,
 }
 
 impl Changes {
-    /// Compares the targets of the queue with those of the configuration.
+    /// Compares the queue's targets with the configuration's.
     pub fn read(connection: &Connection, names: &[&str], limits: &Limits, now: &Stamp) -> SqlResult<Self> {
         let sql = format!("SELECT name, gone FROM target ORDER BY name LIMIT {LIMIT}");
         let known: Vec<(String, String)> = every(connection, &sql, &[], |row| Ok((row.get(0)?, row.get(1)?)))?;
@@ -38,10 +38,10 @@ impl Changes {
             let since = Stamp::parse(&gone);
             let is_lost = now.utc_ms >= EARLIEST_MS && since.until(now).is_none();
             match (names.contains(&name.as_str()), gone.is_empty()) {
-                (true, false) => changes.back.push(name),
-                (false, true) => changes.left.push(name),
-                (false, false) if is_lost => changes.left.push(name),
-                (false, false) if is_over(&since, limits.give_up, now) => changes.over.push(name),
+                (true, false) => changes.returned.push(name),
+                (false, true) => changes.missing.push(name),
+                (false, false) if is_lost => changes.missing.push(name),
+                (false, false) if is_over(&since, limits.give_up, now) => changes.expired.push(name),
                 (true, true) | (false, false) => {}
             }
         }
@@ -55,10 +55,11 @@ impl Changes {
 }
 
 impl Queue {
-    /// Makes the known targets those of the configuration. The first ones of all get every event that waits,
-    /// and one that is added later gets events from then on. One that is gone keeps its place until it is
-    /// given up, and goes on if it comes back. Then its deliveries are dropped: `notice` makes the event that
-    /// reports how many. Returns the names of those that are gone since now, and how many deliveries each has.
+    /// Brings the known targets in line with the configuration. The very first targets get every pending event; one
+    /// that is added later gets events from then on. A target that leaves the configuration keeps its place until it
+    /// is given up, and continues if it comes back. When it is given up, its deliveries are dropped, and `notice`
+    /// makes the event that reports how many. Returns the targets that have just left, each with its number of
+    /// deliveries.
     pub fn set_targets(
         &mut self,
         names: &[&str],
@@ -77,13 +78,13 @@ impl Queue {
                 execute(connection, "INSERT INTO target (name, cursor) VALUES (?, ?)", params![name, start])?;
             }
             let set_gone = "UPDATE target SET gone = ? WHERE name = ?";
-            changes.back.iter().try_for_each(|name| execute(connection, set_gone, params!["", name]).map(drop))?;
+            changes.returned.iter().try_for_each(|name| execute(connection, set_gone, params!["", name]).map(drop))?;
             let mut left = Vec::new();
-            for name in &changes.left {
+            for name in &changes.missing {
                 execute(connection, set_gone, params![now.to_string(), name])?;
                 left.push((visible(name).into(), deliveries(connection, name)?));
             }
-            for name in &changes.over {
+            for name in &changes.expired {
                 let count = deliveries(connection, name)?;
                 remove(connection, name)?;
                 if count > 0 {
@@ -94,7 +95,8 @@ impl Queue {
         })
     }
 
-    /// Forgets a target that is not in the configuration; how many deliveries it had. `None` if it isn't known.
+    /// Forgets a target that is not in the configuration, and returns how many deliveries it had. `None` if it isn't
+    /// known.
     pub fn drop_target(&mut self, name: &str) -> Result<Option<i64>, Error> {
         self.write("drop a target from", |connection| {
             let count = deliveries(connection, name)?;
@@ -103,14 +105,14 @@ impl Queue {
     }
 }
 
-/// How many events wait for a target or are its dead letters.
+/// Counts the pending events and dead letters of a target.
 fn deliveries(connection: &Connection, name: &str) -> SqlResult<i64> {
     let Some(state) = state(connection, name)? else { return Ok(0) };
     let Counts { waiting, dead, .. } = counts(connection, &state, &|_, _, _| true)?;
     Ok(waiting + dead)
 }
 
-/// Removes a target and whatever is kept for it; how many there were.
+/// Removes a target and everything kept for it; returns how many targets that were.
 fn remove(connection: &Connection, name: &str) -> SqlResult<usize> {
     for table in ["delivery", "attempt"] {
         execute(connection, &format!("DELETE FROM {table} WHERE target = ?"), params![name])?;

@@ -12,7 +12,7 @@ use crate::queue::sql::{SqlResult, every};
 use crate::rules::Verdict;
 use crate::text::Field;
 
-/// An event's place in the queue. It is never used again.
+/// An event's place in the queue. It is never reused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventId(pub i64);
 
@@ -23,7 +23,7 @@ pub struct Row {
     pub id: EventId,
     /// The event.
     pub event: Event,
-    /// What the sender decided about it.
+    /// The sender's verdict on it.
     pub verdict: Verdict,
 }
 
@@ -46,8 +46,7 @@ pub fn insert(connection: &Connection, event: &Event) -> SqlResult<()> {
     Ok(())
 }
 
-/// The uids of the events that were recorded at the moments of these: one look through the table,
-/// however many they are.
+/// The uids of the events recorded at the same moments as these, found in one pass over the table.
 pub fn uids_at_the_moments_of(connection: &Connection, events: &[Event]) -> SqlResult<HashSet<Uid>> {
     let moments = || events.iter().map(|event| event.at.utc_ms);
     let sql = format!("SELECT {} FROM event WHERE utc_ms BETWEEN ? AND ?", columns());
@@ -55,7 +54,7 @@ pub fn uids_at_the_moments_of(connection: &Connection, events: &[Event]) -> SqlR
     Ok(uids.into_iter().collect())
 }
 
-/// What decides whether a target wants an event, in the order that [`read_briefly`] expects.
+/// The columns that decide whether a target wants an event, in the order that [`read_briefly`] expects.
 pub const BRIEF_COLUMNS: &str = "kind, judged";
 
 /// Reads one row of [`BRIEF_COLUMNS`].
@@ -67,9 +66,8 @@ pub fn read_briefly(row: &rusqlite::Row<'_>) -> rusqlite::Result<(Option<Action>
     Ok((action, Verdict::parse(&String::from_utf8_lossy(bytes(row, 1)?))))
 }
 
-/// Reads one row of [`columns`]. Its texts are made safe again, and a value that isn't of its column's type
-/// counts as missing, because the file may have been edited, or flash have changed a bit of it: one bad row
-/// must not stop the others.
+/// Reads one row of [`columns`]. Texts are sanitized again, and a value of the wrong type counts as missing: the file
+/// may have been edited, or flash may have flipped a bit. One bad row must not stop the others.
 pub fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
     let text = |column| bytes(row, column).map(String::from_utf8_lossy);
     let number = |column: usize| row.get_ref(column).map(|value| value.as_i64().unwrap_or_default());
@@ -84,18 +82,18 @@ pub fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
     Ok(Row { id: row.get(0)?, event, verdict: Verdict::parse(&text(1)?) })
 }
 
-/// Reads a kind. A notice is the least that a row with an unknown one can be: its text is better than nothing.
+/// Reads a kind. An unknown one counts as a notice, whose text is better than nothing.
 fn kind(row: &rusqlite::Row<'_>, column: usize) -> Kind {
     let number = row.get_ref(column).ok().and_then(|kind| kind.as_i64().ok());
     Kind::ALL.into_iter().find(|(_, _, known)| Some(*known) == number).map_or(Kind::Notice, |(kind, ..)| kind)
 }
 
-/// Reads a text, or bytes; anything else counts as empty.
+/// Reads a text or a blob; anything else counts as empty.
 pub fn bytes<'row>(row: &'row rusqlite::Row<'_>, column: usize) -> rusqlite::Result<&'row [u8]> {
     Ok(row.get_ref(column)?.as_bytes_or_null().ok().flatten().unwrap_or_default())
 }
 
-/// The same as text, whatever its bytes are.
+/// The same as text, with invalid bytes replaced.
 pub fn text(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<String> {
     Ok(String::from_utf8_lossy(bytes(row, column)?).into_owned())
 }

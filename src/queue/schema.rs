@@ -1,5 +1,5 @@
-//! The tables, by a list of migrations, and the journal: a write-ahead log where the file system can have
-//! one.
+//! The tables, created by a list of migrations, and the journal mode: a write-ahead log where the file system
+//! supports one.
 
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions, Permissions};
@@ -13,14 +13,14 @@ use crate::queue::connection::{Role, Sharing, connect};
 use crate::queue::go_database;
 use crate::queue::sql::{SqlResult, value};
 
-/// The statements that lead from each version of the schema to the next one, from an empty database on.
+/// The statements that bring the schema from each version to the next, starting from an empty database.
 ///
-/// A login takes these steps too, so each must cost the same however many rows there are, as CREATE TABLE
-/// and ADD COLUMN do. What has to touch every row is the sender's.
+/// A login runs these too, so each must cost the same for any number of rows, as CREATE TABLE and ADD COLUMN do. Work
+/// that touches every row is left to the sender.
 ///
-/// A target's `cursor` is the last event that is settled for it: delivered, or in `delivery`. An event id
-/// is never used again (the newest row is never deleted), so that cursors stay right. `attempt` remembers
-/// that the events up to `upto` were first tried at `first`. Moments are `UTC_MS BOOT_MS BOOT_ID`.
+/// A target's `cursor` is the last event that is settled for it: delivered, or in `delivery`. Event ids are never
+/// reused (the newest row is never deleted), so cursors stay right. `attempt` records that the events up to `upto`
+/// were first tried at `first`. Moments are `UTC_MS BOOT_MS BOOT_ID`.
 const MIGRATIONS: [&str; 2] = [
     "CREATE TABLE event (
   id INTEGER PRIMARY KEY, kind INTEGER NOT NULL, user TEXT NOT NULL, remote_host TEXT NOT NULL,
@@ -36,8 +36,8 @@ CREATE TABLE delivery (
   target TEXT NOT NULL, event INTEGER NOT NULL, dead INTEGER NOT NULL, error TEXT NOT NULL,
   told INTEGER NOT NULL DEFAULT 0, failures INTEGER NOT NULL DEFAULT 0, wait_ms INTEGER NOT NULL DEFAULT 0,
   since TEXT NOT NULL DEFAULT '', first TEXT NOT NULL DEFAULT '', PRIMARY KEY (target, event)) WITHOUT ROWID;",
-    // `facts` has what the hook knows beyond the columns, `judged` the sender's verdict: both in lines of
-    // text. What was recorded before counts as judged.
+    // `facts` has the facts without a column, `judged` the sender's verdict, both as lines of text. Events of the
+    // first version count as judged.
     "ALTER TABLE event ADD COLUMN facts TEXT NOT NULL DEFAULT '';
 ALTER TABLE event ADD COLUMN judged TEXT NOT NULL DEFAULT '';
 ALTER TABLE target ADD COLUMN settings TEXT NOT NULL DEFAULT '';
@@ -60,54 +60,54 @@ INSERT INTO meta SELECT 'judged', ifnull(max(id), 0) FROM event;",
 #[expect(clippy::cast_possible_wrap, reason = "there is no checked conversion in a constant, and there are few")]
 const VERSION: i64 = MIGRATIONS.len() as i64;
 
-/// `PRAGMA application_id` of a database on a file system that can't have a write-ahead log (`SSNt`),
-/// so that no login tries it again.
+/// `PRAGMA application_id` of a database whose file system can't have a write-ahead log (`SSNt`), so that no login
+/// tries again.
 const WITHOUT_WAL: i64 = 0x5353_4e74;
 
-/// A rollback journal; emptying it costs flash less than creating and deleting a file each time.
+/// A rollback journal. Truncating it wears flash out less than creating and deleting a file each time.
 const ROLLBACK_JOURNAL: &str = "PRAGMA journal_mode = TRUNCATE";
 
-/// Finds the few deliveries that a look asks for among a thousand dead letters. A login writes nothing into it,
-/// and an older program uses it too: it is no step of the schema, because to make it reads every row.
+/// Finds the few exceptions that aren't reported dead letters among a thousand that are. Logins add nothing to it,
+/// and older programs maintain it too. It isn't a migration, because creating it reads every row.
 const EXCEPTIONS: &str =
     "CREATE INDEX IF NOT EXISTS exception ON delivery (dead, target, event) WHERE dead = 0 OR told = 0";
 
-/// Bytes of a page in a database that is created here. A login writes one page, and now and then two
-/// more: with 1 KiB that is a third of what it is with `SQLite`'s 4 KiB, and with 512 bytes, where
-/// hardly two events fit, it takes longer again.
+/// Page size of a new database. A login writes one page, and sometimes two more. With 1 KiB that is a third of the
+/// bytes that `SQLite`'s default of 4 KiB takes; with 512 bytes a page holds hardly two events, and a login takes
+/// longer.
 const PAGE_SIZE: i64 = 1024;
 
-/// Opens the database, creates it if it is missing, and makes our tables in it, whatever was in it before.
+/// Opens the database, creates it if it is missing, and creates or migrates our tables.
 pub fn open(path: &Path, role: Role, sharing: Sharing) -> SqlResult<Connection> {
     let mut connection = connect(path, "mode=rwc", sharing)?;
     if version(&connection)? < VERSION {
         make_journal(path);
-        // Also where it existed: the process that made it may have been killed before it got here.
+        // Even if the file existed: the process that created it may have been killed before it synced.
         sync_directory_of(path);
         migrate(&mut connection)?;
-        // A second process meets the lock of the first; the sender tries again, see below.
+        // Fails if another process holds the lock; the sender tries again, see below.
         let _ = begin_wal(&connection);
     }
     if !has_wal(&connection)? {
         if make_journal(path) {
             sync_directory_of(path);
         }
-        if role != Role::Sender || is_without_wal(&connection)? || !begin_wal(&connection)? {
+        if role != Role::Sender || is_marked_without_wal(&connection)? || !begin_wal(&connection)? {
             is_wal(&connection, ROLLBACK_JOURNAL)?;
         }
     }
     if role == Role::Sender {
-        keep_from_others(path);
+        make_private(path);
         go_database::import(&mut connection)?;
-        // What is slow without it still works, and the next sender tries again.
+        // Without the index everything is slower but works, and the next sender tries again.
         let _ = connection.execute_batch(EXCEPTIONS);
     }
     Ok(connection)
 }
 
-/// Lets nobody else read the database, whoever made it.
-fn keep_from_others(path: &Path) {
-    for file in ["", "-wal", "-shm", "-journal"].map(|suffix| beside(path, suffix)) {
+/// Makes the database private.
+fn make_private(path: &Path) {
+    for file in ["", "-wal", "-shm", "-journal"].map(|suffix| with_suffix(path, suffix)) {
         let is_open = file.symlink_metadata().is_ok_and(|file| file.is_file() && file.mode() & 0o077 != 0);
         if is_open {
             let _ = fs::set_permissions(file, Permissions::from_mode(0o600));
@@ -115,14 +115,14 @@ fn keep_from_others(path: &Path) {
     }
 }
 
-/// Makes our tables in memory.
+/// Creates our tables in memory.
 pub fn open_in_memory() -> SqlResult<Connection> {
     let mut connection = Connection::open_in_memory()?;
     migrate(&mut connection)?;
     Ok(connection)
 }
 
-/// Whether the database has our tables. An error for those of another version; `false` for none at all.
+/// Whether the database has our tables: `false` if it has none, an error if they are of another version.
 pub fn is_current(connection: &Connection) -> SqlResult<bool> {
     match version(connection)? {
         VERSION => Ok(true),
@@ -131,34 +131,34 @@ pub fn is_current(connection: &Connection) -> SqlResult<bool> {
     }
 }
 
-/// Whether a write-ahead log fails here for want of memory that processes can share.
-pub fn is_without_shared_memory(why: &rusqlite::Error) -> bool {
+/// Whether a write-ahead log fails here because processes can't share memory.
+pub fn lacks_shared_memory(why: &rusqlite::Error) -> bool {
     /// `SQLITE_IOERR_SHMOPEN`, `_SHMSIZE`, `_SHMLOCK`, `_SHMMAP` (sqlite.org/rescode.html)
     const SHARED_MEMORY: [i32; 4] = [4618, 4874, 5130, 5386];
     let Some(error) = why.sqlite_error() else { return false };
     error.code == ErrorCode::FileLockingProtocolFailed || SHARED_MEMORY.contains(&error.extended_code)
 }
 
-/// Opens a database whose file system can't share memory: with a rollback journal from now on.
-pub fn do_without_wal(path: &Path, role: Role) -> SqlResult<Connection> {
-    // A process that has the database for itself needs no shared memory to read its log.
+/// Reopens a database whose file system can't share memory, with a rollback journal from now on.
+pub fn switch_to_rollback_journal(path: &Path, role: Role) -> SqlResult<Connection> {
+    // A process that has the database to itself can read its log without shared memory.
     let exclusive = connect(path, "mode=rwc", Sharing::Exclusive)?;
     make_journal(path);
     is_wal(&exclusive, ROLLBACK_JOURNAL)?;
-    // The log's name is gone for good, and the journal's there, before anything is written.
+    // Before anything is written, the removal of the log and the journal's name are on the disk.
     sync_directory_of(path);
     mark_without_wal(&exclusive)?;
     drop(exclusive);
     open(path, role, Sharing::Shared(role))
 }
 
-/// Whether the database is marked as one that can't have a write-ahead log.
-pub fn is_without_wal(connection: &Connection) -> SqlResult<bool> {
+/// Whether the database is marked as unable to have a write-ahead log.
+pub fn is_marked_without_wal(connection: &Connection) -> SqlResult<bool> {
     Ok(value::<i64>(connection, "PRAGMA application_id", &[])? == WITHOUT_WAL)
 }
 
-/// The file with this suffix that `SQLite` keeps next to the database.
-pub fn beside(path: &Path, suffix: &str) -> PathBuf {
+/// The path of the database with this suffix appended, as `SQLite` names its other files.
+pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);
     name.into()
@@ -169,13 +169,13 @@ pub fn has_wal(connection: &Connection) -> SqlResult<bool> {
     is_wal(connection, "PRAGMA journal_mode")
 }
 
-/// Writes the version of the tables: the shortest transaction that writes a page.
+/// Rewrites the schema's version: the shortest transaction that writes a page.
 pub fn write_version(connection: &Connection) -> SqlResult<()> {
     Ok(connection.execute_batch(&format!("PRAGMA user_version = {VERSION}"))?)
 }
 
-/// Takes the steps that are missing, in one transaction: another process may have been faster. An older
-/// database keeps the page size that it has; to change it (VACUUM) is more than a login should risk.
+/// Runs the missing migrations in one transaction, because another process may run them too. An older database keeps
+/// its page size: changing it (VACUUM) is more than a login should risk.
 fn migrate(connection: &mut Connection) -> SqlResult<()> {
     connection.execute_batch(&format!("PRAGMA page_size = {PAGE_SIZE}"))?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Exclusive)?;
@@ -187,7 +187,7 @@ fn migrate(connection: &mut Connection) -> SqlResult<()> {
     Ok(transaction.commit()?)
 }
 
-/// The version of the schema; a newer one than ours is an error.
+/// The version of the schema; an error if it is newer than ours.
 fn version(connection: &Connection) -> SqlResult<i64> {
     match value(connection, "PRAGMA user_version", &[])? {
         version @ 0..=VERSION => Ok(version),
@@ -202,13 +202,13 @@ fn mismatch<T>(what: String) -> SqlResult<T> {
     Err(rusqlite::Error::SqliteFailure(why, Some(what)).into())
 }
 
-/// Makes an empty rollback journal if there is none; whether it did. One whose name is not on the
-/// disk can't roll anything back after a power cut.
+/// Creates an empty rollback journal if there is none; returns whether it did. After a power cut, a journal whose
+/// name isn't on the disk can't roll anything back.
 fn make_journal(path: &Path) -> bool {
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(beside(path, "-journal")).is_ok()
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(with_suffix(path, "-journal")).is_ok()
 }
 
-/// Turns the write-ahead log on. Whether that worked; where it can't, the database is marked.
+/// Turns the write-ahead log on, or marks the database if that is impossible. Returns whether it is on.
 fn begin_wal(connection: &Connection) -> SqlResult<bool> {
     let is_on = is_wal(connection, "PRAGMA journal_mode = WAL")?;
     // The log is opened by the first read.
@@ -220,7 +220,7 @@ fn mark_without_wal(connection: &Connection) -> SqlResult<()> {
     Ok(connection.execute_batch(&format!("PRAGMA application_id = {WITHOUT_WAL}"))?)
 }
 
-/// Asks for the journal's mode, or sets it. Whether it is a write-ahead log then.
+/// Reads or sets the journal mode. Returns whether it is then a write-ahead log.
 fn is_wal(connection: &Connection, pragma: &str) -> SqlResult<bool> {
     Ok(value::<String>(connection, pragma, &[])? == "wal")
 }

@@ -1,8 +1,7 @@
 //! Sessions: which are open, and which login a logout belongs to.
 //!
-//! A session is told from others by the process that opened it. The same process closes it; where another one
-//! does (a hook behind a script), login and logout are never found to belong together, and nothing is concluded
-//! from a missing one.
+//! The process that opens a session identifies it, because the same process closes it. Where another process closes
+//! it (a hook behind a script), no login and logout are ever paired, and a missing logout means nothing.
 
 use rusqlite::{Connection, params};
 
@@ -16,23 +15,23 @@ use crate::queue::row::{self, Row};
 use crate::queue::sql::{SqlResult, each, every, execute, value};
 use crate::rules::New;
 
-/// Services of which one process has one session. If such a process opens a second one at once, with all facts
-/// equal, the hook stands in its stack twice. A mail server's process may well have two.
+/// Services where one process has one session. If such a process opens two at once with equal facts, its stack has
+/// the hook twice. A mail server's process may really have two.
 const ONE_SESSION: [&str; 11] =
     ["sshd", "su", "su-l", "sudo", "sudo-i", "doas", "login", "remote", "runuser", "runuser-l", "pkexec"];
 
-/// Two calls of the hook by one stack are less apart than this, in milliseconds.
+/// Two calls of the hook by one stack are less than this apart, in milliseconds.
 const TWIN_MS: i64 = 5000;
 
-/// How long a session that was closed is remembered, in milliseconds; one whose logout was only noticed, for which
-/// a late one may still come, for longer.
+/// How long a closed session is remembered, in milliseconds. A session whose end was only noticed is remembered
+/// longer, because its logout may still come late.
 const CLOSED_MS: i64 = 10 * 60 * 1000;
 const NOTICED_MS: i64 = 24 * 60 * 60 * 1000;
 
-/// How many sessions are remembered.
+/// Sessions that are remembered.
 const LIMIT: i64 = 10_000;
 
-/// How a session stands in the table: with this word and the moment, or empty while it is open.
+/// States of a session in the table, each followed by a moment; an open session's state is empty.
 const CLOSED: &str = "closed";
 const NOTICED: &str = "noticed";
 const MISSING: &str = "missing";
@@ -40,39 +39,38 @@ const MISSING: &str = "missing";
 /// The sessions with the events that opened them.
 const OPEN: &str = "(SELECT session AS key, event AS opening, closed FROM open) JOIN event ON event.id = opening";
 
-/// What a session's event is in the light of the earlier ones.
+/// How an event relates to earlier ones.
 #[derive(Clone, Debug, Default)]
 pub struct Context {
-    /// The same event was recorded before: by the same call of the hook, or by a second one in one stack.
+    /// The same event was recorded before, by the same call of the hook or by a second one in the same stack.
     pub is_copy: bool,
     /// How long the session lasted, in milliseconds.
     pub after_ms: Option<i64>,
     /// What of a login is new for its user.
     pub new: New,
-    /// It ends, but its login was never recorded, though it should have been: its process started at this moment, in
-    /// UTC milliseconds.
+    /// Set if a session ends whose login should have been recorded but wasn't: when its process started, in UTC
+    /// milliseconds.
     pub unopened_ms: Option<i64>,
-    /// The login of the session that it ends, with the verdict on that.
+    /// The login of the session that this event ends, with its verdict.
     pub login: Option<Row>,
 }
 
-/// A session that is open, as far as is known.
+/// A session that seems to be open.
 #[derive(Clone, Debug)]
 pub struct OpenSession {
     /// The event that opened it.
     pub event: Event,
     /// Its process.
     pub process: Process,
-    /// Whether nobody was told of it.
+    /// Whether its login was silenced or held.
     pub is_untold: bool,
-    /// Since when the process has been missing.
+    /// When its process was first found missing.
     pub missing: Option<Stamp>,
     key: String,
 }
 
 impl Queue {
-    /// The sessions that are open, of services whose logouts are recorded too: those of which a login and a logout
-    /// were found to belong together.
+    /// The open sessions of services that record logouts too: those with at least one paired login and logout.
     pub fn open_sessions(&self) -> Result<Vec<OpenSession>, Error> {
         let sql = format!(
             "SELECT {}, key, closed FROM {OPEN} WHERE closed NOT LIKE '{CLOSED} %' AND closed NOT LIKE '{NOTICED} %'
@@ -80,7 +78,7 @@ impl Queue {
             row::columns()
         );
         let sessions = self.read(|connection| {
-            // Usually spares the look through the table.
+            // Usually avoids reading the table.
             let is_any = "SELECT EXISTS (SELECT 1 FROM meta WHERE name > 'paired:' AND name < 'paired;')";
             if !value::<bool>(connection, is_any, &[])? {
                 return Ok(Vec::new());
@@ -98,14 +96,13 @@ impl Queue {
         Ok(sessions.into_iter().filter_map(with_process).collect())
     }
 
-    /// Remembers that a session's process is missing, or that it isn't.
+    /// Remembers since when a session's process has been missing; `None` if it isn't.
     pub fn set_missing(&mut self, session: &OpenSession, since: Option<&Stamp>) -> Result<(), Error> {
         let state = since.map(|since| format!("{MISSING} {since}")).unwrap_or_default();
         self.write("remember a session in", |connection| set_state(connection, &session.key, &state))
     }
 
-    /// Records that sessions have ended of which no logout came: one notice for each of `ended`, or another one for
-    /// all.
+    /// Records that sessions ended without a logout, with one notice for each of `ended` or one for all.
     pub fn end_sessions(&mut self, ended: &[OpenSession], notices: &[Event], now: &Stamp) -> Result<(), Error> {
         self.write("record the end of sessions in", |connection| {
             for session in ended {
@@ -116,15 +113,14 @@ impl Queue {
     }
 }
 
-/// Finds out what an event is in the light of the earlier ones, and remembers it for the later ones. To be called
-/// once for each event, in their order.
+/// Relates an event to earlier ones, and remembers it for later ones. Must be called once for each event, in order.
 pub fn place(connection: &Connection, row: &Row) -> SqlResult<Context> {
     let facts = &row.event.facts;
     let process = Process::parse(facts[SESSION].as_str()).filter(|process| process.id > 1);
     let is_proven = facts[ORIGIN].as_str() == "pam" && !row.event.at.boot_id.is_empty();
     match (row.event.action(), process) {
         (Some(Action::Open), Some(_)) if is_proven => opened(connection, row),
-        // The sender has ended the session before it recorded this.
+        // `end_sessions` has already marked this session as ended.
         (Some(Action::Close), Some(_)) if is_proven && !facts[ENDED].is_empty() => {
             let login = newest(connection, &key(&row.event))?.map(|(_, _, login)| login);
             Ok(Context { login, ..Context::default() })
@@ -152,8 +148,8 @@ fn closed(connection: &Connection, event: &Event, process: Process) -> SqlResult
     let is_paired = format!("paired:{service}");
     let context = Context::default();
     let Some((key, state, open)) = newest(connection, &key(event))? else {
-        // Only where logins and logouts of this service are known to be recorded, and only if the process began
-        // when this queue was there.
+        // Only if this service is known to record logins and logouts, and if the process started after this queue was
+        // created.
         let sql = "SELECT value FROM meta WHERE name = 'created' AND EXISTS (SELECT 1 FROM meta WHERE name = ?)";
         let created: Vec<String> = every(connection, sql, params![is_paired], |row| row::text(row, 0))?;
         let started = event.at.utc_ms - (event.at.boot_ms - process.started_ms());
@@ -170,7 +166,7 @@ fn closed(connection: &Connection, event: &Event, process: Process) -> SqlResult
     let mut words = state.splitn(2, ' ');
     let (word, moment) = (words.next().unwrap_or_default(), Stamp::parse(words.next().unwrap_or_default()));
     match word {
-        // The sender has noticed its end, and told of it.
+        // The sender noticed the end of this session and reported it.
         NOTICED => Ok(Context { is_copy: true, ..context }),
         CLOSED => Ok(Context { is_copy: are_twins(service, &moment, &event.at), ..context }),
         _ => {
@@ -182,7 +178,7 @@ fn closed(connection: &Connection, event: &Event, process: Process) -> SqlResult
     }
 }
 
-/// Forgets the sessions that are over, and the oldest ones if there are too many.
+/// Forgets sessions that have ended, and the oldest ones if there are too many.
 pub fn forget(connection: &Connection, now: &Stamp) -> SqlResult<()> {
     for (word, kept) in [(CLOSED, CLOSED_MS), (NOTICED, NOTICED_MS)] {
         let sql =
@@ -197,19 +193,19 @@ pub fn forget(connection: &Connection, now: &Stamp) -> SqlResult<()> {
     Ok(())
 }
 
-/// Whether two opens are one that two lines of one stack recorded.
+/// Whether two logins are one login that a stack recorded twice.
 fn is_twin(event: &Event, before: &Event) -> bool {
     let is_same = |fact: Fact| event.facts[fact] == before.facts[fact];
     let service = event.facts[SERVICE].as_str();
     [USER, REMOTE_HOST, TTY, SERVICE, BY].into_iter().all(is_same) && are_twins(service, &before.at, &event.at)
 }
 
-/// Whether two logins, or two logouts, of one process can be one that two lines of one stack recorded.
+/// Whether two logins, or two logouts, of one process can be one that a stack recorded twice.
 pub fn are_twins(service: &str, first: &Stamp, second: &Stamp) -> bool {
     ONE_SESSION.contains(&service) && (0..TWIN_MS).contains(&(second.boot_ms - first.boot_ms))
 }
 
-/// What login and logout of one session have in common; `None` if the event doesn't tell its process.
+/// The key that a session's login and logout share; `None` if the event doesn't name its process.
 pub fn session_key(event: &Event) -> Option<String> {
     Process::parse(event.facts[SESSION].as_str()).filter(|process| process.id > 1).map(|_| key(event))
 }
@@ -219,8 +215,8 @@ fn key(event: &Event) -> String {
     format!("{} {} {} {} {}", fact(SESSION), fact(PIDNS), event.at.boot_id, fact(SERVICE), fact(USER))
 }
 
-/// The session with this key that is open and was opened last, else the one that was; with its whole key, its
-/// state and the row that opened it.
+/// The latest open session with this key, or else the latest one; with its full key, its state and the row that
+/// opened it.
 fn newest(connection: &Connection, key: &str) -> SqlResult<Option<(String, String, Row)>> {
     let sql = format!(
         "SELECT {}, key, closed FROM {OPEN} WHERE key > ?1 || '#' AND key < ?1 || '$'
@@ -245,10 +241,10 @@ fn set_state(connection: &Connection, key: &str, state: &str) -> SqlResult<()> {
     execute(connection, "UPDATE open SET closed = ? WHERE session = ?", params![state, key]).map(drop)
 }
 
-/// When the queue began to judge events: what happened before, it can't know.
+/// Records when the queue began to judge events: it knows nothing of earlier sessions.
 pub fn set_created(connection: &Connection, now: &Stamp) -> SqlResult<()> {
     execute(connection, "INSERT OR IGNORE INTO meta VALUES ('created', ?)", params![now.to_string()]).map(drop)
 }
 
-/// Whether an event is among those that are kept although they were delivered: it opened a session that still is.
+/// Selects events that are kept although they were delivered, because they opened sessions that are still open.
 pub const IS_OPEN: &str = "id IN (SELECT event FROM open WHERE closed = '' OR closed LIKE 'missing %')";

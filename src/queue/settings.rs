@@ -1,4 +1,4 @@
-//! The settings of the queue: where it is, how much it keeps and for how long.
+//! The settings of the queue: where it is, how much it keeps, and for how long.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,8 +11,8 @@ const DATABASE: &str = "/var/lib/ssh-session-notifier/session_events.db";
 /// The spool, unless `queue.spool` names another one.
 const SPOOL: &str = "/run/ssh-session-notifier";
 
-/// Where a login keeps its event while it can't know where the queue is, because the configuration can't be
-/// read or believed. The first place survives a reboot; the second is for a disk that can't be written.
+/// Where a login keeps its event if it can't know where the queue is, because the configuration can't be read or
+/// trusted. The first place survives a reboot; the second is for a disk that can't be written.
 pub const ORPHANS: [&str; 2] = ["/var/lib/ssh-session-notifier/orphans", "/run/ssh-session-notifier/orphans"];
 
 const DAY: Duration = Duration::from_hours(24);
@@ -29,11 +29,11 @@ pub struct Paths {
 /// How much is kept, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// How long delivered events stay.
+    /// How long delivered events are kept.
     pub history: Duration,
-    /// How long after its first attempt a delivery that still fails becomes a dead letter.
+    /// How long after its first attempt a failing delivery becomes a dead letter.
     pub give_up: Duration,
-    /// How many events may wait for one target.
+    /// How many events may be pending for one target.
     pub waiting: i64,
 }
 
@@ -44,7 +44,7 @@ impl Default for Paths {
 }
 
 impl Paths {
-    /// Reads `path` and `spool` of the section `queue`; the caller reads the rest of it.
+    /// Reads `path` and `spool` of the section `queue`; the caller reads the rest.
     pub fn configure(section: &mut Section<'_>) -> Self {
         let default = Self::default();
         Self {

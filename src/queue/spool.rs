@@ -1,7 +1,7 @@
-//! The spool: one small file an event, for when the database can't take it.
+//! The spool: one small file per event, for events that the database can't take.
 //!
-//! A file is written under a hidden name, synced and renamed, so that none is ever read half; a hidden
-//! one that stays was left by a login that was killed. It holds the event's text form.
+//! A file holds the event's text form. It is written under a hidden name, synced and renamed, so that nobody reads
+//! half a file. A hidden file that stays was left by a login that was killed.
 
 use std::fs::{self, DirEntry, File, OpenOptions};
 use std::io::{self, Write};
@@ -16,30 +16,30 @@ use crate::event::{Event, text_form};
 use crate::files::{self, Links};
 use crate::log::{self, Level};
 
-/// Bytes of one file: the largest event has about ten thousand.
+/// Bytes of one file; the largest event has about ten thousand.
 const FILE_LIMIT: u64 = 16 * 1024;
 
-/// Files that the spool holds, and bytes of them, because it is in memory as a rule. Ten logins a minute fill it
-/// in three hours; what comes after that is left to syslog.
+/// Files in the spool, and their bytes, because it is usually in memory. Ten logins a minute fill it in three hours;
+/// after that, events go to syslog.
 const COUNT_LIMIT: usize = 2000;
 const SIZE_LIMIT: u64 = 2 << 20;
 
-/// The file whose time says when it was last reported that the spool is full.
+/// The file whose time says when a full spool was last reported.
 const FULL: &str = ".full";
 
-/// How often that is reported.
+/// How often a full spool is reported.
 const FULL_AGAIN: Duration = Duration::from_mins(1);
 
-/// Events that one run imports; the next run goes on.
+/// Events that one run imports; the next run imports more.
 const RUN_LIMIT: usize = 10_000;
 
-/// What the files of events are called: `event-TIME-PID`, and while they are written `.event-TIME-PID`.
+/// Prefix of an event's file: `event-TIME-PID`, and `.event-TIME-PID` while it is being written.
 const PREFIX: &str = "event-";
 
-/// A login that writes a file has renamed it long before this, or was killed.
+/// After this time a login has renamed its file, or was killed.
 const LEFT_BEHIND: Duration = Duration::from_mins(1);
 
-/// Writes one event into `directory`, unless that is full.
+/// Writes one event into `directory`; fails if that is full.
 pub fn write(directory: &Path, event: &Event) -> Result<(), Error> {
     files::ensure_own_directory(directory)?;
     if is_full(directory) {
@@ -67,7 +67,7 @@ pub fn write(directory: &Path, event: &Event) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether the limits are reached. It looks at no more files than the spool may hold.
+/// Whether the limits are reached. Examines no more files than the spool may hold.
 fn is_full(directory: &Path) -> bool {
     let (mut count, mut size) = (0, 0);
     for entry in fs::read_dir(directory).into_iter().flatten().flatten().take(COUNT_LIMIT) {
@@ -77,13 +77,12 @@ fn is_full(directory: &Path) -> bool {
     count >= COUNT_LIMIT || size >= SIZE_LIMIT
 }
 
-/// How many events are in the spool; none where there is no spool.
+/// Counts the events in the spool; 0 if there is no spool.
 pub fn count(directory: &Path) -> Result<usize, Error> {
     paths(directory).map(|paths| paths.len())
 }
 
-/// When the oldest event in the spool happened, in UTC milliseconds, by the name of its file; `None` where no name
-/// tells.
+/// When the oldest event in the spool happened, in UTC milliseconds, from its file's name; `None` if there is none.
 pub fn oldest_ms(directory: &Path) -> Option<i64> {
     let moment = |path: &PathBuf| -> Option<i64> {
         let name = path.file_name()?.to_str()?;
@@ -92,8 +91,8 @@ pub fn oldest_ms(directory: &Path) -> Option<i64> {
     paths(directory).ok()?.iter().filter_map(moment).min()
 }
 
-/// The events in the spool, oldest first, each with its file, and what couldn't be read. A file that isn't
-/// one of ours is left alone; one that is but can't be read stays too.
+/// Reads the events in the spool, oldest first, each with its file, and the errors. Ignores other files, and leaves
+/// those that can't be read.
 pub fn read(directory: &Path) -> (Vec<(PathBuf, Event)>, Vec<Error>) {
     let (mut events, mut mistakes) = (Vec::new(), Vec::new());
     for path in paths(directory).unwrap_or_else(|why| {
@@ -103,7 +102,7 @@ pub fn read(directory: &Path) -> (Vec<(PathBuf, Event)>, Vec<Error>) {
         match read_one(&path) {
             Ok(event) => events.push((path, event)),
             Err(why) => {
-                // A login that was cut off while the file was hidden reported its event as not recorded.
+                // A login that was killed while the file was hidden reported its event as not recorded.
                 if path.file_name().is_some_and(|name| name.as_bytes().starts_with(b".")) {
                     let _ = fs::remove_file(&path);
                 }
@@ -140,7 +139,7 @@ fn is_event(entry: &DirEntry) -> bool {
 fn read_one(path: &Path) -> Result<Event, Error> {
     let (bytes, _) = files::read(path, FILE_LIMIT, Links::Refuse).map_err(Error::file("read", path))?;
     let not_an_event =
-        || Error::file("read", path)(io::Error::other("not a whole event; look into it, then delete it"));
+        || Error::file("read", path)(io::Error::other("not a complete event; look at it, then delete it"));
     text_form::parse(&String::from_utf8_lossy(&bytes)).ok_or_else(not_an_event)
 }
 
@@ -154,7 +153,7 @@ mod tests {
 
     /// P2
     #[test]
-    fn what_a_login_that_was_killed_left_behind_is_found_after_a_minute() {
+    fn the_file_of_a_killed_login_is_imported_after_a_minute() {
         let directory = std::env::temp_dir().join(format!("ssn-spool-{}", process::id()));
         fs::create_dir_all(&directory).expect("a temporary directory");
         let path = directory.join(".event-1-2");

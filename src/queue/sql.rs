@@ -1,25 +1,25 @@
 //! The few ways in which the queue runs a statement.
 //!
-//! What these have in common is compiled once. rusqlite's own are compiled again for every kind of
-//! parameters and every closure, which makes the binary larger.
+//! rusqlite's own methods are compiled again for every type of parameters and every closure, which makes the binary
+//! larger. These share their code.
 
 use std::ops::ControlFlow;
 
 use rusqlite::types::FromSql;
 use rusqlite::{Connection, Error, Row, ToSql};
 
-/// The result of a statement. rusqlite's error has 64 bytes, which every `?` would move.
+/// The result of a statement. The error is boxed because rusqlite's has 64 bytes, which every `?` would move.
 pub type SqlResult<T> = Result<T, Box<Error>>;
 
 /// The values for a statement's parameters: `params![…]`.
 pub type Values<'v> = &'v [&'v dyn ToSql];
 
-/// Runs a statement that changes something; returns how many rows it changed.
+/// Runs a statement that changes something; returns the number of rows that it changed.
 pub fn execute(connection: &Connection, sql: &str, values: Values<'_>) -> SqlResult<usize> {
     Ok(connection.prepare(sql)?.execute(values)?)
 }
 
-/// Calls `take` with each row, until it has enough.
+/// Calls `take` with each row until it breaks.
 pub fn each(
     connection: &Connection,
     sql: &str,
@@ -36,7 +36,7 @@ pub fn each(
     Ok(())
 }
 
-/// Collects what `read` makes of each row.
+/// Collects the values that `read` makes of the rows.
 pub fn every<T>(
     connection: &Connection,
     sql: &str,
@@ -51,7 +51,7 @@ pub fn every<T>(
     Ok(all)
 }
 
-/// The one value that a statement returns.
+/// The single value that a statement returns.
 pub fn value<T: FromSql>(connection: &Connection, sql: &str, values: Values<'_>) -> SqlResult<T> {
     Ok(connection.prepare(sql)?.query_row(values, |row| row.get(0))?)
 }

@@ -18,11 +18,11 @@ use crate::text::visible;
 pub struct Wait {
     /// When the waiting began.
     pub since: Stamp,
-    /// How long, in milliseconds; 0 when there is nothing to wait for.
+    /// How long, in milliseconds; 0 if there is no wait.
     pub ms: i64,
 }
 
-/// What is known of a target.
+/// The recorded state of a target.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TargetState {
     /// The name in the configuration.
@@ -31,38 +31,38 @@ pub struct TargetState {
     pub cursor: EventId,
     /// Failures in a row.
     pub failures: u32,
-    /// Not to be tried before this is over.
+    /// No attempt is made before this is over.
     pub wait: Wait,
     /// Why the last attempt failed, as one visible line; empty after a success.
     pub error: String,
     /// When the target last accepted something, in UTC milliseconds.
     pub success_ms: Option<i64>,
-    /// How many events in a row became dead letters because it rejected them.
+    /// How many events in a row it rejected.
     pub rejected: u32,
-    /// How it is reached, if not as usual; what that means is the service's business.
+    /// How it is reached, if not in the usual way; only its service understands this.
     pub hint: String,
-    /// Since when it is not in the configuration.
+    /// When it was first missing from the configuration.
     pub gone: Option<Stamp>,
 }
 
-/// Whether a target, by its name, wants an event.
+/// Whether the target with this name wants an event.
 pub type Wants<'w> = &'w dyn Fn(&str, Option<Action>, &Verdict) -> bool;
 
 /// How much is pending and how much was given up for a target.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Events that wait.
+    /// Pending events.
     pub waiting: i64,
     /// Dead letters.
     pub dead: i64,
-    /// When the oldest event that waits happened.
+    /// When the oldest pending event happened.
     pub oldest: Option<Stamp>,
 }
 
 impl Wait {
-    /// Milliseconds that are left. A clock that went backwards leaves nothing: better early than never.
+    /// Milliseconds that are left. None are left if the clock went backwards: early is better than never.
     pub fn left(&self, now: &Stamp) -> i64 {
-        // Neither boot may be known. In the same one, the clock since boot has gone on.
+        // Within one boot, the clock since boot has gone on, even if the boot's id is unknown.
         let in_one_boot = || {
             let passed = now.boot_ms - self.since.boot_ms;
             (self.since.boot_id == now.boot_id && passed >= 0).then_some(passed)
@@ -72,31 +72,30 @@ impl Wait {
     }
 }
 
-/// Targets that are read at a time. A configuration has fewer; somebody may have written more into the database.
+/// Targets that are read at a time. A configuration has fewer, but somebody may have written more into the database.
 pub const LIMIT: usize = 1000;
 
 /// The columns of a target's state.
 const STATE: &str = "name, cursor, failures, wait_ms, since, error, success_ms, rejected, hint, gone";
 
 impl Queue {
-    /// Every target's state, and how much that it `wants` is pending for it.
+    /// Every target's state, and how many of the events that it `wants` are pending.
     pub fn targets(&self, wants: Wants<'_>) -> Result<Vec<(TargetState, Counts)>, Error> {
         self.read(|connection| counted(connection, wants))
     }
 
-    /// How one target stands; as a new one, if there is none of this name.
+    /// A target's state; the default if it isn't known.
     pub fn target(&self, name: &str) -> Result<TargetState, Error> {
         Ok(self.read(|connection| state(connection, name))?.unwrap_or_default())
     }
 
-    /// Whether some target was configured otherwise when it was tried last.
+    /// Whether the settings have changed since the targets were last tried.
     pub fn has_other_settings(&self, settings: &str) -> Result<bool, Error> {
         let sql = "SELECT EXISTS (SELECT 1 FROM target WHERE gone = '' AND settings <> ?)";
         self.read(|connection| value(connection, sql, params![settings]))
     }
 
-    /// Notes how the targets are configured now. What was configured otherwise is due at once, and how it was reached
-    /// is forgotten.
+    /// Records the fingerprint of the settings. If it has changed, all back-offs end and all hints are forgotten.
     pub fn set_settings(&mut self, settings: &str) -> Result<(), Error> {
         if !self.has_other_settings(settings)? {
             return Ok(());
@@ -109,7 +108,7 @@ impl Queue {
         })
     }
 
-    /// Makes everything due that waits after a failure, but nothing for which the service asked to wait.
+    /// Ends every back-off after a failure, but no pause that a service asked for.
     pub fn end_back_off(&mut self) -> Result<(), Error> {
         self.write("end a back-off in", |connection| end_back_off(connection, "gone = ''", &[]))
     }
@@ -122,7 +121,7 @@ impl Queue {
     }
 }
 
-/// Ends the waits of targets after failures. What a service asked for stands in `meta`, with the moment.
+/// Ends the back-offs of some targets. The moment of a pause that a service asked for is in `meta`.
 fn end_back_off(connection: &Connection, choice: &str, values: Values<'_>) -> SqlResult<()> {
     let asked = "EXISTS (SELECT 1 FROM meta WHERE meta.name = 'asked:' || target.name AND meta.value = since)";
     let sql = format!(
@@ -133,20 +132,20 @@ fn end_back_off(connection: &Connection, choice: &str, values: Values<'_>) -> Sq
     execute(connection, &sql, values).map(drop)
 }
 
-/// Notes that a service asked to be left alone since this moment.
+/// Remembers that a service asked for the pause that began at this moment.
 pub fn set_asked(connection: &Connection, target: &str, since: &str) -> SqlResult<()> {
     let sql = "INSERT OR REPLACE INTO meta VALUES ('asked:' || ?, ?)";
     execute(connection, sql, params![target, since]).map(drop)
 }
 
-/// Reads every target's state and counts what is pending, which reads all of it, though little at a time.
+/// Reads every target's state and counts its pending events, which reads all of them, a few columns each.
 fn counted(connection: &Connection, wants: Wants<'_>) -> SqlResult<Vec<(TargetState, Counts)>> {
     let states = every(connection, &format!("SELECT {STATE} FROM target ORDER BY name LIMIT {LIMIT}"), &[], read)?;
     let count = |state| counts(connection, &state, wants).map(|counts| (state, counts));
     states.into_iter().map(count).collect()
 }
 
-/// Counts what is pending and what was given up for one target.
+/// Counts a target's pending events and dead letters.
 pub fn counts(connection: &Connection, state: &TargetState, wants: Wants<'_>) -> SqlResult<Counts> {
     let exceptions =
         "SELECT count(*) FROM delivery JOIN event ON event.id = delivery.event WHERE target = ? AND dead = ?";
@@ -218,7 +217,7 @@ mod tests {
             assert_eq!(wait.left(&now), left, "{now:?}");
         }
         assert_eq!(Wait::default().left(&stamp(0, 0, "b")), 0);
-        // Without /proc, and with a clock that was never set.
+        // Without /proc, on a host whose clock was never set.
         let wait = Wait { since: Stamp { utc_ms: 5, boot_ms: 9_000, boot_id: String::new() }, ms: 60_000 };
         for (boot_ms, left) in [(9_000, 60_000), (10_000, 59_000), (900_000, 0), (8_000, 0)] {
             assert_eq!(wait.left(&Stamp { utc_ms: 6, boot_ms, boot_id: String::new() }), left, "{boot_ms}");

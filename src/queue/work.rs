@@ -1,4 +1,4 @@
-//! What there is to do: one question, which `send`, `send --watch` and the heartbeat all ask.
+//! What is to be done: one question that `send`, `send --watch` and the heartbeat all ask.
 
 use crate::clock::Stamp;
 use crate::error::Error;
@@ -8,18 +8,18 @@ use crate::queue::dead_letters::{overdue, unreported};
 use crate::queue::roster::Changes;
 use crate::queue::{Limits, Queue, repair, repeats};
 
-/// What there is to do.
+/// Whether there is anything to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Work {
-    /// When.
+    /// When the next thing is due.
     pub due: Due,
     /// Whether something is pending because an attempt failed.
     pub is_failing: bool,
 }
 
 impl Queue {
-    /// What there is to do for these targets: deliveries that are due, events to judge, summaries to
-    /// record, dead letters to make or to report, targets that were added or removed, damage to mend.
+    /// Looks for anything to do for these targets: deliveries that are due, events to judge, summaries to record, dead
+    /// letters to make or report, targets that were added or removed, damage to repair.
     pub fn work(&self, targets: &[&str], limits: &Limits, now: &Stamp) -> Result<Work, Error> {
         let mut work = Work { due: Due::Never, is_failing: false };
         if repair::is_unfinished(&self.path) {
@@ -37,7 +37,7 @@ impl Queue {
                     work.due = Due::Now;
                     continue;
                 };
-                // Only `mend_cursors` can help a cursor beyond the newest event.
+                // Only `mend_cursors` can repair a cursor beyond the newest event.
                 let is_damaged = backlog.state.cursor > backlog.newest;
                 let is_at_once = is_damaged || !overdue(connection, &backlog, limits, now)?.is_empty();
                 work.due = work.due.min(if is_at_once { Due::Now } else { backlog.due(now) });
@@ -47,7 +47,7 @@ impl Queue {
         })
     }
 
-    /// When something is due for one target.
+    /// When one target has something due.
     pub fn due(&self, target: &str, now: &Stamp) -> Result<Due, Error> {
         let backlog = self.read(|connection| Backlog::read(connection, target))?;
         Ok(backlog.map_or(Due::Never, |backlog| backlog.due(now)))

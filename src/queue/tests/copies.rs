@@ -4,7 +4,7 @@ use super::*;
 use crate::queue::sql::every;
 
 #[test]
-fn the_same_event_out_of_the_spool_is_recorded_once() {
+fn an_event_in_the_queue_and_in_the_spool_is_recorded_once() {
     let home = Home::new();
     let mut queue = home.queue();
     let (amanda, bob) = (event("amanda", 1), event("bob", 1));
@@ -17,7 +17,7 @@ fn the_same_event_out_of_the_spool_is_recorded_once() {
 
 /// P2
 #[test]
-fn a_queue_of_the_first_schema_is_taken_over_whole_whoever_opens_it_first() {
+fn a_queue_of_the_first_schema_is_migrated_completely_by_a_login_or_by_the_sender() {
     for role in [Role::Hook, Role::Sender] {
         let home = first_schema();
         let mut queue = Queue::open(&home.path(), role).expect("a queue");
@@ -54,9 +54,9 @@ fn copies_of_an_event_of_the_first_version_are_one() {
     assert_eq!(queue.count().expect("readable"), 10);
 }
 
-/// P2: a login that is late leaves a copy in the spool, and may still record its event afterwards.
+/// P2: a late login leaves a copy in the spool, and may still record its event later.
 #[test]
-fn an_event_that_reaches_the_queue_behind_its_copy_keeps_its_uid() {
+fn an_event_that_reaches_the_queue_after_its_copy_keeps_its_uid() {
     let home = Home::new();
     let mut queue = home.queue();
     set_targets(&mut queue, &["a"]);

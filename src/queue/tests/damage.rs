@@ -14,7 +14,7 @@ fn spoil_middle(queue: Queue, path: &Path) {
 
 /// P2
 #[test]
-fn a_damaged_database_is_kept_aside_and_what_waits_in_it_is_saved() {
+fn a_damaged_database_is_moved_aside_and_its_pending_events_are_saved() {
     let home = Home::new();
     let path = home.0.join("q.db");
     let mut queue = home.queue();
@@ -38,10 +38,10 @@ fn a_damaged_database_is_kept_aside_and_what_waits_in_it_is_saved() {
 
 /// P2
 #[test]
-fn a_file_that_is_no_database_and_one_of_a_newer_version_are_told_apart() {
+fn a_file_that_is_not_a_database_is_damage_and_a_newer_version_is_not() {
     let home = Home::new();
     let path = home.0.join("q.db");
-    fs::write(&path, "this is no database at all, and long enough to be sure of it".repeat(100)).expect("a file");
+    fs::write(&path, "this is not a database, and it is long enough to be sure of that".repeat(100)).expect("a file");
     let opened = Queue::open(&path, Role::Hook);
     assert!(opened.is_err_and(|why| matches!(why.kind(), ErrorKind::Damaged { .. })));
     fs::write(&path, "").expect("a file");
@@ -74,7 +74,7 @@ fn the_smallest_and_largest_numbers_stop_no_target() {
 
 /// P2, P4
 #[test]
-fn one_row_that_flash_has_spoilt_stops_no_other() {
+fn one_corrupt_row_stops_no_other_row() {
     let home = Home::new();
     let mut queue = home.queue();
     fill(&mut queue, 3);
@@ -95,7 +95,7 @@ fn one_row_that_flash_has_spoilt_stops_no_other() {
 
 /// P2
 #[test]
-fn a_repair_saves_what_stands_apart_too() {
+fn a_repair_saves_exceptions_too() {
     let home = Home::new();
     let mut queue = home.queue();
     fill(&mut queue, 4);
@@ -115,7 +115,7 @@ fn a_repair_saves_what_stands_apart_too() {
 
 /// P2: after `DELETE FROM event`, or an older copy in the database's place.
 #[test]
-fn a_cursor_beyond_the_newest_event_is_damage_that_is_mended() {
+fn a_cursor_beyond_the_newest_event_is_damage_that_is_repaired() {
     let home = Home::new();
     let mut queue = home.queue();
     fill(&mut queue, 5);
@@ -139,9 +139,9 @@ fn a_cursor_beyond_the_newest_event_is_damage_that_is_mended() {
     assert_eq!(rows(&queue, "a", &now(0)).expect("due").1, ["u0"]);
 }
 
-/// P2: mending one target's cursor leaves what is new to the judge.
+/// P2: moving one target's cursor back leaves new events to the judge.
 #[test]
-fn what_is_not_judged_yet_is_judged_after_a_cursor_was_mended() {
+fn unjudged_events_are_judged_after_a_cursor_was_mended() {
     let home = Home::new();
     let mut queue = home.queue();
     fill(&mut queue, 2);
@@ -157,7 +157,7 @@ fn what_is_not_judged_yet_is_judged_after_a_cursor_was_mended() {
         })
         .expect("room");
     assert_eq!(judged, [3]);
-    // Behind a cursor of the judge that is too far, which ones are judged isn't known.
+    // If the judge's cursor is too far, nobody knows which events are judged.
     queue.connection.execute_batch("UPDATE meta SET value = '9'").expect("writable");
     queue.mend_cursors().expect("writable");
     assert!(queue.has_unjudged(&now(0)).expect("readable"));
@@ -179,7 +179,7 @@ fn an_event_with_an_older_time_is_delivered_when_a_cursor_is_mended() {
     set_targets(&mut queue, &["a"]);
     let set = format!("UPDATE target SET cursor = 9, success_ms = {}", EARLIEST_MS + 1);
     queue.connection.execute_batch(&set).expect("writable");
-    // What was quarantined beyond the new cursor is pending again, and once.
+    // An event that was quarantined beyond the new cursor is pending again, once.
     let row = "INSERT INTO delivery (target, event, dead, error) VALUES ('a', 2, 0, ''), ('a', 7, 0, '')";
     queue.connection.execute_batch(row).expect("writable");
     assert_eq!(queue.mend_cursors().expect("writable"), [("a".to_string(), EventId(1))]);
@@ -189,9 +189,9 @@ fn an_event_with_an_older_time_is_delivered_when_a_cursor_is_mended() {
     assert_eq!(queue.due("a", &now(0)).expect("readable"), Due::Never);
 }
 
-/// P2: flash changes a bit, and a number is no number any more.
+/// P2: a flipped bit makes a number something else.
 #[test]
-fn a_target_that_can_not_be_read_is_damage_that_a_repair_mends() {
+fn a_target_that_cannot_be_read_is_damage_that_a_repair_fixes() {
     let home = Home::new();
     let mut queue = home.queue();
     fill(&mut queue, 3);
@@ -207,9 +207,9 @@ fn a_target_that_can_not_be_read_is_damage_that_a_repair_mends() {
     }
 }
 
-/// P2: a cursor that is damaged too doesn't hide what waits.
+/// P2: a damaged cursor doesn't hide pending events.
 #[test]
-fn a_repair_does_not_believe_a_cursor_beyond_the_newest_event() {
+fn a_repair_ignores_a_cursor_beyond_the_newest_event() {
     let home = Home::new();
     let mut queue = home.queue();
     fill(&mut queue, 3);
@@ -220,11 +220,11 @@ fn a_repair_does_not_believe_a_cursor_beyond_the_newest_event() {
     assert_eq!(queue.count().expect("readable"), 3);
 }
 
-/// P2: a repair that was cut off left events, and then those were damaged too.
+/// P2: an interrupted repair left events, and then those were damaged too.
 #[test]
-fn what_an_earlier_repair_saved_is_salvaged_by_the_next_one() {
+fn the_next_repair_salvages_events_that_an_earlier_one_saved() {
     let home = Home::new();
-    let saved = schema::beside(&home.path(), ".saved");
+    let saved = schema::with_suffix(&home.path(), ".saved");
     let mut queue = Queue::open(&saved, Role::Sender).expect("a queue");
     fill(&mut queue, 400);
     spoil_middle(queue, &saved);

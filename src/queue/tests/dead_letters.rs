@@ -14,7 +14,7 @@ fn report(queue: &mut Queue, hours: i64) -> bool {
 
 /// P2
 #[test]
-fn a_rejected_event_is_a_dead_letter_that_is_told_of_once_and_can_be_sent_again_or_forgotten() {
+fn a_rejected_event_is_a_dead_letter_that_is_reported_once_and_can_be_retried_or_dropped() {
     let home = Home::new();
     let mut queue = home.queue();
     fill(&mut queue, 2);
@@ -83,7 +83,7 @@ fn a_clock_that_jumps_gives_nothing_up() {
 
 /// P2, P6
 #[test]
-fn what_stands_beyond_the_bound_is_set_aside_oldest_first() {
+fn the_oldest_events_beyond_the_limit_become_dead_letters() {
     let home = Home::new();
     let mut queue = home.queue();
     set_targets(&mut queue, &["a"]);
@@ -98,7 +98,7 @@ fn what_stands_beyond_the_bound_is_set_aside_oldest_first() {
 
 /// P2, P3
 #[test]
-fn whoever_has_the_most_events_waiting_loses_the_oldest_of_them() {
+fn the_actor_with_the_most_pending_events_loses_the_oldest() {
     let home = Home::new();
     let mut queue = home.queue();
     set_targets(&mut queue, &["a"]);
@@ -110,7 +110,7 @@ fn whoever_has_the_most_events_waiting_loses_the_oldest_of_them() {
     give_up(&mut queue, &now(0));
     assert_eq!(dead(&queue).len(), 5, "ten are left, and ten may wait");
     assert_eq!(queue.targets(&|_, _, _| true).expect("readable")[0].1.waiting, 10);
-    // One is sent again and one is dropped before their turn, the others stay dead letters.
+    // One is retried and one is dropped before their turn; the others stay dead letters.
     assert_eq!(queue.retry(Some(EventId(5))).expect("one"), 1);
     let again = batch(&queue, "a", 0);
     assert_eq!(ids(&again), [5]);
@@ -122,13 +122,13 @@ fn whoever_has_the_most_events_waiting_loses_the_oldest_of_them() {
     queue.delivered(rest, 0, &now(0)).expect("settled");
     assert_eq!((queue.due("a", &now(0)).expect("readable"), dead(&queue)), (Due::Never, vec![4, 7, 8]));
     let rows: i64 = queue.read(|connection| value(connection, "SELECT count(*) FROM delivery", &[])).expect("readable");
-    assert_eq!(rows, 3, "the cursor has taken the marks with it");
+    assert_eq!(rows, 3, "the cursor has removed the marks");
     assert_eq!(queue.drop_dead_letters(None).expect("three"), 3);
 }
 
-/// P2: what is pending is nothing but what was given up.
+/// P2: only given-up events are left before the end of the queue.
 #[test]
-fn a_target_for_which_everything_was_dropped_is_not_due_for_ever() {
+fn a_target_is_not_due_once_everything_for_it_was_dropped() {
     let home = Home::new();
     let mut queue = home.queue();
     set_targets(&mut queue, &["a"]);
@@ -167,7 +167,7 @@ fn the_newest_thousand_dead_letters_are_kept_for_ninety_days_and_the_others_are_
 
 /// P2, P6
 #[test]
-fn only_what_every_target_has_and_is_old_is_deleted() {
+fn only_old_events_that_every_target_has_are_deleted() {
     let home = Home::new();
     let mut queue = home.queue();
     fill(&mut queue, 4);
@@ -182,7 +182,7 @@ fn only_what_every_target_has_and_is_old_is_deleted() {
     queue.prune(&LIMITS, &now(25)).expect("three are old and delivered");
     assert_eq!(queue.count().expect("readable"), 1);
     assert_eq!(ids(&batch(&queue, "b", 25)), [4]);
-    // The newest row stays, so that no id is ever used again.
+    // The newest row stays, so that its id is never reused.
     let last = batch(&queue, "b", 25);
     queue.delivered(last, 0, &now(25)).expect("settled");
     queue.prune(&LIMITS, &now(99)).expect("the last one stays");
@@ -192,7 +192,7 @@ fn only_what_every_target_has_and_is_old_is_deleted() {
 
 /// P6
 #[test]
-fn a_quarantined_event_that_somebody_deleted_is_neither_due_nor_overdue() {
+fn a_deleted_event_that_was_quarantined_is_neither_due_nor_overdue() {
     let home = Home::new();
     let mut queue = home.queue();
     fill(&mut queue, 3);
@@ -216,7 +216,7 @@ fn a_quarantined_event_that_somebody_deleted_is_neither_due_nor_overdue() {
 
 /// P2: the second copy of an event may be half a minute late.
 #[test]
-fn without_a_history_an_event_still_stays_long_enough_to_know_its_copy() {
+fn without_a_history_an_event_still_stays_until_its_copy_has_come() {
     let home = Home::new();
     let mut queue = home.queue();
     fill(&mut queue, 2);

@@ -4,7 +4,7 @@ use super::*;
 
 /// P4
 #[test]
-fn each_target_gets_every_event_once_and_in_order_whatever_the_others_do() {
+fn each_target_gets_every_event_once_and_in_order_regardless_of_the_others() {
     let home = Home::new();
     let mut queue = home.queue();
     fill(&mut queue, 3);
@@ -43,7 +43,7 @@ fn a_target_added_later_gets_events_from_then_on_and_one_that_is_gone_keeps_its_
 
 /// P2, P6
 #[test]
-fn a_target_that_is_gone_is_given_up_after_a_time_that_is_certain() {
+fn a_missing_target_is_given_up_after_a_time_that_a_plausible_clock_measured() {
     let home = Home::new();
     let mut queue = home.queue();
     fill(&mut queue, 3);
@@ -59,7 +59,7 @@ fn a_target_that_is_gone_is_given_up_after_a_time_that_is_certain() {
         judge(&mut queue);
         (is_due, left.len(), queue.targets(&|_, _, _| true).expect("readable").len())
     };
-    // Nobody knows when that was, so the time begins with the first clock that can be believed.
+    // The clock was unset when it left, so the time begins with the first plausible clock.
     let unset = Stamp { utc_ms: 5_000, boot_ms: 5_000, boot_id: "a".into() };
     assert_eq!(set(&unset), (true, 1, 2));
     assert_eq!(set(&unset), (false, 0, 2));
@@ -91,7 +91,7 @@ fn an_event_that_breaks_the_service_is_quarantined_while_the_others_go_on() {
 
 /// P4
 #[test]
-fn what_a_target_does_not_want_is_passed_over_and_never_a_dead_letter() {
+fn an_event_that_a_target_does_not_want_is_skipped_and_never_a_dead_letter() {
     let home = Home::new();
     let mut queue = home.queue();
     fill(&mut queue, 20);
@@ -107,7 +107,7 @@ fn what_a_target_does_not_want_is_passed_over_and_never_a_dead_letter() {
     queue.delivered(nothing, 0, &now(0)).expect("settled");
     assert_eq!(queue.due("a", &now(0)).expect("readable"), Due::Never);
     assert_eq!(queue.targets(&|_, _, _| true).expect("readable")[0].0.success_ms, None, "nothing was delivered");
-    // Nor does one that was retried, or deleted by somebody, stay due for ever.
+    // An unwanted event that was retried, or that somebody deleted, doesn't stay due either.
     assert_eq!(queue.retry(None).expect("two"), 2);
     queue.connection.execute("DELETE FROM event WHERE id = 1", []).expect("writable");
     let passed = queue.batch("a", &now(0), &mut |_| Take::Passed).expect("readable").expect("due");
@@ -117,12 +117,12 @@ fn what_a_target_does_not_want_is_passed_over_and_never_a_dead_letter() {
 
 /// P4
 #[test]
-fn the_event_that_was_accepted_while_another_was_isolated_is_not_delivered_again() {
+fn an_event_accepted_while_another_was_isolated_is_not_delivered_again() {
     let home = Home::new();
     let mut queue = home.queue();
     fill(&mut queue, 3);
     set_targets(&mut queue, &["a"]);
-    // The third isn't wanted, and so is settled with the two that are.
+    // The third isn't wanted, so it is settled with the two others.
     let take = &mut |row: &Row| if row.id.0 < 3 { Take::Taken } else { Take::Passed };
     let pair = queue.batch("a", &now(0), take).expect("readable").expect("due");
     queue.quarantined(pair, &failure(0), &now(0)).expect("settled");

@@ -33,7 +33,7 @@ fn rows_made() -> u32 {
     COUNT.fetch_add(1, Ordering::Relaxed)
 }
 
-/// Records these and says what is new about each: A for its address, K for its key.
+/// Records these and returns what is new about each: A for its address, K for its key.
 fn news(queue: &mut Queue, events: &[Event]) -> Vec<String> {
     queue.append(events).expect("room");
     let mut news = Vec::new();
@@ -48,10 +48,10 @@ fn news(queue: &mut Queue, events: &[Event]) -> Vec<String> {
 }
 
 #[test]
-fn after_a_week_an_address_and_a_key_that_a_user_never_came_with_are_new_once() {
+fn after_a_week_a_users_unknown_address_or_key_is_new_once() {
     let home = Home::new();
     if crate::queue::known::is_in_memory(&home.path()) {
-        println!("SKIP: after_a_week_an_address_and_a_key_that_a_user_never_came_with_are_new_once: /tmp is in memory");
+        println!("SKIP: after_a_week_a_users_unknown_address_or_key_is_new_once: /tmp is in memory");
         return;
     }
     let mut queue = home.queue();
@@ -61,7 +61,7 @@ fn after_a_week_an_address_and_a_key_that_a_user_never_came_with_are_new_once() 
         login("amanda", "192.0.2.2", 2, early + 1),
         login("amanda", "2001:db8:0:1::5", 2, early + 2),
     ];
-    assert_eq!(news(&mut queue, &first), ["", "", ""], "within the first week nothing is new");
+    assert_eq!(news(&mut queue, &first), ["", "", ""], "nothing is new in the first week");
     let later = [
         login("bob", "192.0.2.9", 9, late),
         login("bob", "192.0.2.9", 9, late),
@@ -75,12 +75,12 @@ fn after_a_week_an_address_and_a_key_that_a_user_never_came_with_are_new_once() 
     let expected = ["", "", "A", "K", "", "", "A", "K"];
     assert_eq!(news(&mut queue, &later), expected);
     drop(queue);
-    assert_eq!(news(&mut home.queue(), &[login("bob", "192.0.2.7", 9, late)]), ["A"], "also after another start");
+    assert_eq!(news(&mut home.queue(), &[login("bob", "192.0.2.7", 9, late)]), ["A"], "after a restart too");
 }
 
-/// P3: whoever can log in as one user makes nothing of another one's new, and fills no disk.
+/// P3: one user can neither make another one's sources new nor fill the disk.
 #[test]
-fn ten_thousand_keys_of_one_user_change_nothing_for_another_one() {
+fn ten_thousand_keys_of_one_user_change_nothing_for_another() {
     let home = Home::new();
     let mut queue = home.queue();
     let late = EARLIEST_MS + WEEK_MS;
@@ -92,9 +92,9 @@ fn ten_thousand_keys_of_one_user_change_nothing_for_another_one() {
     assert_eq!(kept, 2 + 64 + 1);
 }
 
-/// P4: whoever can write the file may put anything into it; one bad row must not stop the others.
+/// P4: the file may hold anything; one bad row must not stop the others.
 #[test]
-fn bytes_in_the_place_of_texts_stop_nothing() {
+fn blobs_in_place_of_texts_stop_nothing() {
     let home = Home::new();
     let mut queue = home.queue();
     let first = login("amanda", "192.0.2.1", 1, EARLIEST_MS);

@@ -5,8 +5,8 @@ mod damage;
 mod dead_letters;
 mod deliveries;
 mod known;
-mod looks;
 mod noted;
+mod read_only;
 mod repeats;
 
 use std::fs;
@@ -65,14 +65,14 @@ fn now(hours: i64) -> Stamp {
     Stamp { utc_ms: EARLIEST_MS + hours * 3_600_000, boot_ms: hours * 3_600_000, boot_id: "b".into() }
 }
 
-/// Records so many events of users `u0`, `u1`, …, judged.
+/// Records and judges `count` events of users `u0`, `u1`, ….
 fn fill(queue: &mut Queue, count: i64) {
     let events: Vec<Event> = (0..count).map(|number| event(&format!("u{number}"), EARLIEST_MS + number)).collect();
     queue.append(&events).expect("room");
     judge(queue);
 }
 
-/// Makes these the targets; those that are gone since now, and how many deliveries each has.
+/// Makes these the targets; returns those that have just left, with their numbers of deliveries.
 fn set_targets(queue: &mut Queue, names: &[&str]) -> Vec<(String, i64)> {
     let notice = |name: &str, count| Event::notice(&format!("{name} {count} gone"));
     queue.set_targets(names, &LIMITS, &now(0), notice).expect("room")
@@ -120,7 +120,7 @@ fn first_schema() -> Home {
     let home = Home::new();
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/v1");
     for (name, suffix) in [("session_events.db", ""), ("session_events.db-wal", "-wal")] {
-        fs::copy(data.join(name), schema::beside(&home.path(), suffix)).expect("room");
+        fs::copy(data.join(name), schema::with_suffix(&home.path(), suffix)).expect("room");
     }
     home
 }

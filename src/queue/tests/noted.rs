@@ -1,4 +1,4 @@
-//! Deliveries that were noted while the queue could not be written, and the copy that they were made from.
+//! Deliveries noted while the queue could not be written, and the copy in memory that they were made from.
 
 use super::*;
 use crate::queue::Noted;
@@ -13,7 +13,7 @@ fn uids(queue: &Queue) -> Vec<Uid> {
     uids
 }
 
-/// A queue of five events for two targets, of which nobody has got any.
+/// A queue of five events, pending for two targets.
 fn five(home: &Home) -> (Queue, Vec<Uid>) {
     let mut queue = home.queue();
     set_targets(&mut queue, &["a", "b"]);
@@ -24,7 +24,7 @@ fn five(home: &Home) -> (Queue, Vec<Uid>) {
 
 /// P2
 #[test]
-fn what_is_noted_is_settled_in_any_order_and_the_rest_stays_due() {
+fn noted_deliveries_are_settled_in_any_order_and_the_rest_stays_due() {
     let home = Home::new();
     let (mut queue, uids) = five(&home);
     let noted = Noted {
@@ -33,7 +33,7 @@ fn what_is_noted_is_settled_in_any_order_and_the_rest_stays_due() {
         unknown: [uids[4]].into(),
         waits: None,
     };
-    // A second time, as after a kill before the notes were removed.
+    // The second time is as after a kill before the notes were removed.
     for time in 0..2 {
         queue.settle_noted("a", &noted, &now(0)).expect("room");
         let (first, users) = rows(&queue, "a", &now(0)).expect("due");
@@ -47,7 +47,7 @@ fn what_is_noted_is_settled_in_any_order_and_the_rest_stays_due() {
 }
 
 #[test]
-fn a_noted_wait_goes_on() {
+fn a_noted_back_off_continues() {
     let home = Home::new();
     let (mut queue, _) = five(&home);
     let waits = Some((3, Wait { since: now(0), ms: 60_000 }));
@@ -56,9 +56,9 @@ fn a_noted_wait_goes_on() {
     assert_eq!(queue.due("b", &now(0)).expect("readable"), Due::Now);
 }
 
-/// P2: also while another process has the database for itself.
+/// P2: even while another process has the database to itself.
 #[test]
-fn a_copy_in_memory_has_what_is_pending_and_leaves_the_disk_alone() {
+fn a_copy_in_memory_has_the_pending_events_and_leaves_the_disk_alone() {
     let home = Home::new();
     let (mut queue, uids) = five(&home);
     queue.settle_noted("a", &Noted { delivered: [uids[0]].into(), ..Noted::default() }, &now(0)).expect("room");
@@ -75,9 +75,9 @@ fn a_copy_in_memory_has_what_is_pending_and_leaves_the_disk_alone() {
     assert_eq!(fs::read(home.path()).expect("ours"), before);
 }
 
-/// P2, P6: the newest event is in every copy, because it says how far the cursors may be.
+/// P2, P6: the newest event is in every copy, because it shows how far the cursors may be.
 #[test]
-fn a_copy_is_bounded_and_the_next_one_goes_on_where_it_ended() {
+fn a_copy_is_bounded_and_the_next_one_continues_after_it() {
     let home = Home::new();
     let mut queue = home.queue();
     set_targets(&mut queue, &["a"]);

@@ -1,11 +1,11 @@
-//! Looks: nothing is created or changed.
+//! Read-only opening: nothing is created or changed.
 
 use super::*;
 
-/// What is there, how it is made, and how many events a look finds.
+/// A state of the files, how to make it, and how many events a reader finds.
 type State<'a> = (&'a str, &'a dyn Fn(&Home), Option<i64>);
 
-/// What is in the queue's directory: names and contents.
+/// The files in the queue's directory: names and contents.
 fn snapshot(home: &Home) -> Vec<(String, Vec<u8>)> {
     let mut files: Vec<_> = fs::read_dir(&home.0)
         .expect("ours")
@@ -21,18 +21,18 @@ fn recorded(home: &Home) {
     set_targets(&mut home.queue(), &["a"]);
 }
 
-/// `SQLite`'s own way to close a database moves the log into it, and deletes the log.
+/// When `SQLite` closes a database, it moves the log into it and deletes the log.
 fn without_wal_file(home: &Home) {
     recorded(home);
     let connection = Connection::open(home.path()).expect("a database");
     connection.query_row("SELECT count(*) FROM event", [], |_| Ok(())).expect("readable");
     drop(connection);
-    assert!(!schema::beside(&home.path(), "-wal").exists());
+    assert!(!schema::with_suffix(&home.path(), "-wal").exists());
 }
 
 fn empty_wal_file(home: &Home) {
     without_wal_file(home);
-    fs::write(schema::beside(&home.path(), "-wal"), "").expect("room");
+    fs::write(schema::with_suffix(&home.path(), "-wal"), "").expect("room");
 }
 
 fn rollback_journal(home: &Home) {
@@ -43,7 +43,7 @@ fn rollback_journal(home: &Home) {
 
 /// P6
 #[test]
-fn a_look_creates_and_changes_nothing_whatever_is_there() {
+fn a_read_only_open_creates_and_changes_nothing_in_any_state() {
     let states: [State<'_>; 6] = [
         ("no database", &|_| {}, None),
         ("an empty file", &|home| fs::write(home.path(), "").expect("room"), None),
@@ -70,7 +70,7 @@ fn a_look_creates_and_changes_nothing_whatever_is_there() {
 
 /// P6
 #[test]
-fn a_look_shares_the_database_with_a_sender_that_has_it_open() {
+fn a_reader_shares_the_database_with_a_sender_that_has_it_open() {
     let home = Home::new();
     let mut queue = home.queue();
     fill(&mut queue, 2);
@@ -82,7 +82,7 @@ fn a_look_shares_the_database_with_a_sender_that_has_it_open() {
 }
 
 #[test]
-fn a_look_at_a_queue_of_another_version_says_what_to_do() {
+fn the_error_about_an_older_queue_names_the_remedy() {
     let home = first_schema();
     let before = snapshot(&home);
     let Err(why) = Queue::open_to_read(&home.path()) else { panic!("an older schema was read") };
