@@ -11,7 +11,7 @@ use crate::error::{Error, Kind};
 use crate::queue::EventId;
 use crate::text::nearest;
 
-/// What `--help` prints: it fits a screen of 24 lines.
+/// The output of `--help`, which fits a screen of 24 lines.
 pub const USAGE: &str = "\
 ssh-session-notifier: tells you when somebody opens or closes a session on this host
 
@@ -20,14 +20,14 @@ Usage: ssh-session-notifier [--config FILE] COMMAND
   queue              record a session event; for pam_exec
   send               deliver the events that are due; for cron, a systemd timer, …
   send --watch       stay, and deliver each event as it comes
-  send --now         deliver without waiting for a back-off to end
-  check [--network]  say what is missing on this host, and how to mend it
+  send --now         deliver now, even during a back-off
+  check [--network]  report what is missing on this host, and how to fix it
   test [TARGET]      send a test notice to all targets, or to one
-  status [--json]    what is waiting, what failed and why, when everything last worked
-  log [-n N]         the last sessions, how long they were, and what was told of them
+  status [--json]    show what is pending, what failed and why, when each part last worked
+  log [-n N]         show the last sessions, how long they were, and their notices
   retry ID|--all     put dead letters back in the queue
-  drop ID|--all      discard dead letters; with --target NAME, forget a target
-  help [COMMAND]     say more about a command
+  drop ID|--all      discard dead letters; --target NAME: forget a removed target
+  help [COMMAND]     explain a command
 
   -c, --config FILE  (default /etc/ssh-session-notifier/config.toml)
   -h, --help
@@ -36,7 +36,7 @@ Usage: ssh-session-notifier [--config FILE] COMMAND
 First steps: edit the configuration, run `check`, then `test`, then log in.
 ";
 
-/// Every command, and what `help COMMAND` prints.
+/// The commands, each with the output of `help COMMAND`.
 const COMMANDS: [(&str, &str); 9] = [
     (
         "queue",
@@ -52,44 +52,44 @@ It reads PAM's environment, and never keeps anyone out: under PAM it always exit
         "send",
         "\
 send [--watch|--now]: delivers the events that are due to every target. A scheduler runs it every minute as the
-service user. With --watch it stays, and delivers each event within a second. With --now it doesn't wait for the end
-of a back-off; a pause that the service asked for is kept.
-Exits with 1 if something could not be delivered; that is tried again, and `status` shows it.
+service user. With --watch it stays, and delivers each event within a second. With --now it ignores back-offs, but
+not a pause that a service asked for.
+Exits with 1 if something could not be delivered. It will be tried again; `status` shows it.
 ",
     ),
     (
         "check",
         "\
-check [--network]: examines configuration, queue, PAM, sshd, scheduler and host; changes nothing. Run it as root:
-what the sender needs is then examined as the user that the sender runs as.
-Each line is `ok`, `warning` or `problem`; the line below it is the command that mends it.
---network also asks every target whether it can be reached and knows the token; nothing is sent.
+check [--network]: examines configuration, queue, PAM, sshd, scheduler and host; changes nothing. Run it as root: it
+then examines the sender's part as the user that the sender runs as.
+Each line is `ok`, `warning` or `problem`; the line below a problem is the command that fixes it.
+--network also asks every target whether it is reachable and accepts the token; it sends no notice.
 Exits with 1 if there is a problem.
 ",
     ),
     (
         "test",
         "\
-test [TARGET]: sends a notice that says it is a test to every target, or to TARGET, as `send` would, and prints the
-service's answer and what to do about it. Exits with 1 if a target did not accept it.
+test [TARGET]: sends a test notice to every target, or to TARGET, as `send` would, and prints the service's answer
+and what to do about it. Exits with 1 if a target did not accept it.
 ",
     ),
     (
         "status",
         "\
-status [--json]: shows for each target what is waiting, what failed and why, and when it last worked; when each
-service was last recorded, and when `send` last ran; and what needs attention, with what to do. Changes nothing.
+status [--json]: shows for each target what is pending, what failed and why, and when it last worked; when a session
+of each service was last recorded, and when `send` last ran; and each problem with its remedy. Changes nothing.
 --json prints the same for a program; docs/json.md describes it.
-Exits with 1 if something has waited for 10 minutes or is dead, or if `send` failed or does not run.
+Exits with 1 if something has been pending for 10 minutes or is dead, or if `send` failed or does not run.
 ",
     ),
     (
         "log",
         "\
 log [-n N] [--since WHEN] [--user NAME] [--json]: shows the last sessions, oldest first; changes nothing.
-  -n N          how many: 20 unless this says otherwise, 10000 at most
+  -n N          how many sessions: 20 by default, at most 10000
   --since WHEN  only those opened or closed since a date (2026-04-25), a date and a time (\"2026-04-25 10:00\"),
-                both by the host's zone, or an age (30m, 2h, 3d)
+                both in the configured time zone, or an age (30m, 2h, 3d)
   --user NAME   only those of this user, or of this user as another one (su, sudo)
   --json        for programs; docs/json.md describes it
 
@@ -110,7 +110,7 @@ retry ID|--all: puts one dead letter, or all of them, back in the queue. `status
         "drop",
         "\
 drop ID|--all: discards one dead letter, or all of them. `status` lists them.
-drop --target NAME: forgets a target that is no longer in the configuration, and what waits for it.
+drop --target NAME: forgets a target that is no longer in the configuration, with its pending events.
 ",
     ),
     ("help", USAGE),
@@ -121,7 +121,7 @@ drop --target NAME: forgets a target that is no longer in the configuration, and
 pub struct Args {
     /// The configuration file.
     pub config: PathBuf,
-    /// What to do.
+    /// The command.
     pub command: Command,
 }
 
@@ -132,32 +132,32 @@ pub enum Command {
     Queue,
     /// Deliver what is due, once.
     Send,
-    /// Deliver what is due, and stay to deliver each event as it comes.
+    /// Stay, and deliver each event as it comes.
     Watch,
-    /// Deliver once, also what waits after a failure.
+    /// Deliver once, ignoring back-offs.
     Now,
-    /// Examine the set-up; also the way to each target, if this is true.
+    /// Examine the set-up, and the way to each target if this is true.
     Check(bool),
     /// Send a test notice to one target, or to all.
     Test(Option<String>),
-    /// Report what is waiting and what failed; as JSON, if this is true.
+    /// Report what is pending and what failed, as JSON if this is true.
     Status(bool),
     /// Show the last sessions.
     Log(Choice),
-    /// Put one dead letter (`Some(id)`) or all back in the queue.
+    /// Put one dead letter (`Some(id)`) or all of them back in the queue.
     Retry(Option<EventId>),
-    /// Discard one dead letter (`Some(id)`) or all.
+    /// Discard one dead letter (`Some(id)`) or all of them.
     Drop(Option<EventId>),
     /// Forget a target that is not in the configuration.
     DropTarget(String),
-    /// Print this help.
+    /// Print this text.
     Help(&'static str),
     /// Print the version.
     Version,
 }
 
 impl Args {
-    /// Reads the arguments, the program's name first; a mistake is [`Kind::Usage`].
+    /// Parses the arguments, starting with the program's name; a mistake is [`Kind::Usage`].
     pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, Error> {
         let mut parser = lexopt::Parser::from_iter(arguments);
         let mut config = PathBuf::from(config::FILE);
@@ -194,14 +194,14 @@ impl Args {
     }
 }
 
-/// The help for a command, or all of it.
+/// Finds the help for a command, or the general one.
 fn help(topic: &[&str]) -> Result<Command, Error> {
     let Some(name) = topic.first() else { return Ok(Command::Help(USAGE)) };
     let found = COMMANDS.iter().find(|(command, _)| command == name);
     found.map(|(_, text)| Command::Help(text)).ok_or_else(|| unknown(name))
 }
 
-/// The command for these words and options; `target` is the value of `--target`.
+/// Finds the command for these words and options; `target` is the value of `--target`.
 fn command(words: &[&str], options: &[&str], target: Option<String>) -> Result<Command, Error> {
     match (words, options, target) {
         (["queue"], [], None) => Ok(Command::Queue),
@@ -225,7 +225,7 @@ fn command(words: &[&str], options: &[&str], target: Option<String>) -> Result<C
     }
 }
 
-/// The sessions that these options ask for.
+/// The sessions that `log` shall show.
 fn log(options: &[&str], values: &[(&str, OsString)]) -> Result<Command, Error> {
     match options {
         [] | ["json"] => Choice::parse(!options.is_empty(), values).map(Command::Log),
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn each_command_is_understood_and_nothing_else_is() {
+    fn every_command_is_accepted_and_nothing_else_is() {
         assert_eq!(parse("queue").ok(), Some(Command::Queue));
         assert_eq!(parse("-c /x send").ok(), Some(Command::Send));
         assert_eq!(parse("send --config=/x --watch").ok(), Some(Command::Watch));
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn help_is_there_in_every_form_and_fits_a_screen() {
+    fn every_form_of_help_works_and_fits_a_screen() {
         for line in ["-h", "--help", "help", "help help"] {
             assert_eq!(parse(line).ok(), Some(Command::Help(USAGE)), "{line}");
         }

@@ -49,10 +49,10 @@ use crate::log::Level;
 use crate::privileges::Missing;
 use crate::queue::Paths;
 
-/// What a command does with the configuration.
+/// Runs a command with the configuration.
 type Work<'w> = &'w dyn Fn(&Config) -> Result<Health, Error>;
 
-/// Exit status of a misused command line.
+/// Exit status after a wrong command line.
 const MISUSED: u8 = 2;
 
 fn main() -> ExitCode {
@@ -62,7 +62,7 @@ fn main() -> ExitCode {
         report(why, is_pam);
     }
     match result {
-        // No failure of ours keeps anyone out.
+        // No failure of ours may keep anyone out.
         _ if is_pam => ExitCode::SUCCESS,
         Ok(Health::Well) => ExitCode::SUCCESS,
         Err(why) if matches!(why.kind(), Kind::Usage(_)) => ExitCode::from(MISUSED),
@@ -70,7 +70,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Does what the arguments ask for.
+/// Runs the command that the arguments name.
 fn run(args: &Args) -> Result<Health, Error> {
     if args.command != Command::Queue {
         watchdog::begin();
@@ -81,8 +81,8 @@ fn run(args: &Args) -> Result<Health, Error> {
             hook::run(&args.config, &env::vars_os().collect::<Vec<_>>())?;
             Ok(Health::Well)
         }
-        Command::Send => with_config(Missing::Create, &|config| say_what_waits(config, send::once(config)?)),
-        Command::Now => with_config(Missing::Create, &|config| say_what_waits(config, send::now(config)?)),
+        Command::Send => with_config(Missing::Create, &|config| report_pending(config, send::once(config)?)),
+        Command::Now => with_config(Missing::Create, &|config| report_pending(config, send::now(config)?)),
         Command::Watch => with_config(Missing::Create, &send::watch),
         Command::Check(network) => print_all(check::report(&args.config, network)),
         Command::Test(ref target) => print_all(test::report(&args.config, target.as_deref())?),
@@ -103,7 +103,7 @@ fn run(args: &Args) -> Result<Health, Error> {
     }
 }
 
-/// Logs an error. A misused command line, or a missing configuration at a terminal, is of no use in syslog.
+/// Logs an error. A wrong command line, or a configuration missing at a terminal, goes to stderr only.
 fn report(why: &Error, is_pam: bool) {
     let is_personal = match why.kind() {
         Kind::Usage(_) => true,
@@ -119,7 +119,7 @@ fn report(why: &Error, is_pam: bool) {
     }
 }
 
-/// Reads the configuration, gives up root if it can be trusted, and only then looks at the files that it names.
+/// Reads the configuration, gives up root, and only then reads the files that the configuration names.
 fn with_config(file: &Path, missing: Missing, work: Work<'_>) -> Result<Health, Error> {
     let source = Source::read(file)?;
     let Paths { database, spool } = source.paths()?;
@@ -136,20 +136,20 @@ fn with_config(file: &Path, missing: Missing, work: Work<'_>) -> Result<Health, 
     work(&config)
 }
 
-/// Tells a person at a terminal what still waits, until when, and why.
-fn say_what_waits(config: &Config, health: Health) -> Result<Health, Error> {
+/// Reports to a terminal what is still pending, until when, and why.
+fn report_pending(config: &Config, health: Health) -> Result<Health, Error> {
     if io::stderr().is_terminal() {
         log::to_stderr(status::waiting(config)?.as_bytes());
     }
     Ok(health)
 }
 
-/// Prints what was found, whether all is well or not.
+/// Prints a report, and passes on its health.
 fn print_all((text, health): (String, Health)) -> Result<Health, Error> {
     print(&text).map(|printed| printed.and(health))
 }
 
-/// Writes data to stdout. A reader may take all the time he wants, and one that went away is no failure.
+/// Writes to stdout. The reader may take any time, and may close the pipe early.
 fn print(text: &str) -> Result<Health, Error> {
     watchdog::stop();
     let mut stdout = io::stdout().lock();

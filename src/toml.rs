@@ -1,4 +1,4 @@
-//! Walks a TOML document by sections and keys, and collects every mistake with file and line.
+//! Reads a TOML document by sections and keys, and collects every mistake with its file and line.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -17,7 +17,7 @@ use crate::tz::{Written, days_from_civil};
 /// Bytes of a file that holds a secret.
 const SECRET_LIMIT: u64 = 64 * 1024;
 
-/// A file, and the text in it, or why it couldn't be read: by root, before that was given up.
+/// A file that root read before it gave up its privileges: the text in it, or why it couldn't be read.
 pub type KnownSecret = (PathBuf, Result<Secret, Error>);
 
 /// The text of one configuration file, and the mistakes found in it so far.
@@ -31,7 +31,7 @@ pub struct Reader<'t> {
     named: RefCell<Vec<PathBuf>>,
 }
 
-/// A value and its line, for a mistake that is noticed later.
+/// A value and its line, for a mistake that is found later.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found<T> {
     /// The value.
@@ -42,15 +42,15 @@ pub struct Found<T> {
 /// What a path is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PathKind {
-    /// A file in a directory of its own.
+    /// A file that has a directory of its own.
     File,
     /// Any file or directory.
     Directory,
-    /// A file that is read, so that a change of it is one of the settings.
+    /// A file that we read; a change to it counts as a change of the settings.
     Named,
 }
 
-/// One table of the file. It remembers which keys were read: all others are mistakes.
+/// One table of the file. It remembers which keys were read, because all others are mistakes.
 pub struct Section<'t> {
     reader: &'t Reader<'t>,
     name: String,
@@ -60,21 +60,21 @@ pub struct Section<'t> {
 }
 
 impl<'t> Reader<'t> {
-    /// Reads a text that came from `file`. Where it names a file that others could have put there, root does not
-    /// read that.
+    /// A reader of the text of `file`. As root, it reads no other file that the text names, except a secret that only
+    /// root could have put there.
     pub fn new(file: &'t Path, text: &'t str) -> Self {
         let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at).collect();
         Self { file, text, ends, secrets: &[], mistakes: RefCell::default(), named: RefCell::default() }
     }
 
-    /// The same, with what root has read before.
+    /// The same, with the secrets that root has already read.
     pub fn with_secrets(file: &'t Path, text: &'t str, secrets: &'t [KnownSecret]) -> Self {
         Self { secrets, ..Self::new(file, text) }
     }
 
-    /// Parses the text. `None`: it is not TOML, which is noted as a mistake.
+    /// Parses the text. `None` if it isn't TOML, which is recorded as a mistake.
     pub fn parse(&self) -> Option<Document<&'t str>> {
-        // The error's own Display quotes the line, which may hold a token: use only message and line.
+        // The error's own Display quotes the line, which may hold a token: use only its message and line.
         Document::parse(self.text)
             .map_err(|why| {
                 let message = why.message().replace('\n', ", ");
@@ -88,17 +88,17 @@ impl<'t> Reader<'t> {
         Section { reader: self, name: String::new(), line: 1, table: Some(document.as_table()), known: Vec::new() }
     }
 
-    /// The other files that the text names, as far as it was read.
+    /// The other files that the text names, as far as they were read.
     pub fn named(&self) -> Vec<PathBuf> {
         self.named.take()
     }
 
-    /// Whether a mistake was noted so far.
+    /// Whether a mistake was found so far.
     pub fn has_mistakes(&self) -> bool {
         !self.mistakes.borrow().is_empty()
     }
 
-    /// Returns what was read, or [`Kind::Config`] with every mistake in the order of the lines.
+    /// Returns `value`, or [`Kind::Config`] with every mistake in order of lines.
     pub fn finish<T>(&self, value: Option<T>) -> Result<T, Error> {
         let mut mistakes = self.mistakes.take();
         mistakes.sort_by_key(|(line, _)| *line);
@@ -133,7 +133,7 @@ impl<'t> Reader<'t> {
 }
 
 impl<'t> Section<'t> {
-    /// The table `key` within this one; a missing table is an empty one.
+    /// The table `key` in this one; a missing table is empty.
     pub fn section(&mut self, key: &str) -> Section<'t> {
         let (line, item) = self.item(key).map_or((self.line, None), |(line, item)| (line, Some(item)));
         let table = item.and_then(Item::as_table_like);
@@ -144,7 +144,7 @@ impl<'t> Section<'t> {
         section
     }
 
-    /// The tables of an array (`[[rule]]`), at most `most`; none if it is missing.
+    /// The tables of an array (`[[rule]]`), at most `most`; none if the array is missing.
     pub fn sections(&mut self, key: &str, most: usize) -> Vec<Section<'t>> {
         let Some((line, item)) = self.item(key) else { return Vec::new() };
         let tables: Option<Vec<(_, &'t dyn TableLike)>> = match item.as_array_of_tables() {
@@ -159,7 +159,7 @@ impl<'t> Section<'t> {
             return Vec::new();
         };
         if let Some((span, _)) = tables.get(most) {
-            self.wrong::<()>(reader.line(span.clone()), key, format_args!("is one too many: {most} are read at most"));
+            self.wrong::<()>(reader.line(span.clone()), key, format_args!("is one too many; the limit is {most}"));
         }
         let section = |(span, table): (_, _)| {
             let line = reader.line(span);
@@ -168,12 +168,12 @@ impl<'t> Section<'t> {
         tables.into_iter().take(most).map(section).collect()
     }
 
-    /// The line that the section begins in.
+    /// The line where the section begins.
     pub fn line(&self) -> usize {
         self.line
     }
 
-    /// The names of the tables within this one, in the file's order.
+    /// The names of the tables in this one, in the file's order.
     pub fn tables(&self) -> Vec<&'t str> {
         let items = self.table.iter().flat_map(|table| table.iter());
         items.filter(|(_, item)| item.is_table_like()).map(|(key, _)| key).collect()
@@ -184,7 +184,7 @@ impl<'t> Section<'t> {
         self.table.is_some_and(|table| table.contains_key(key))
     }
 
-    /// A setting that may not be missing or empty: `section.required("name", Section::string)`
+    /// A setting that must be present and not empty: `section.required("name", Section::string)`
     pub fn required<T: Default + PartialEq>(
         &mut self,
         key: &str,
@@ -193,13 +193,13 @@ impl<'t> Section<'t> {
         let mistakes = self.reader.mistakes.borrow().len();
         match read(self, key) {
             Some(found) if found.value == T::default() => self.wrong(found.line, key, "must not be empty"),
-            // Not there, and not wrong either.
+            // Missing, rather than wrong.
             None if self.reader.mistakes.borrow().len() == mistakes => self.wrong(self.line, key, "is missing"),
             found => found,
         }
     }
 
-    /// A string; it may be empty.
+    /// A string, perhaps empty.
     pub fn string(&mut self, key: &str) -> Option<Found<String>> {
         self.read(key, "must be a string", |item| item.as_str().map(String::from))
     }
@@ -219,7 +219,7 @@ impl<'t> Section<'t> {
         self.read(key, "must be true or false", Item::as_bool).map(|found| found.value)
     }
 
-    /// A whole number within `range`.
+    /// An integer within `range`.
     pub fn integer(&mut self, key: &str, range: RangeInclusive<i64>) -> Option<i64> {
         let what = format!("must be a whole number from {} to {}", range.start(), range.end());
         let found = self.read(key, &what, |item| item.as_integer().filter(|number| range.contains(number)));
@@ -265,13 +265,13 @@ impl<'t> Section<'t> {
         })
     }
 
-    /// Makes a file that a value names one of the settings, so that a change of it is one.
+    /// Makes a file that a value names part of the settings, so that a change to it counts as a change of them.
     #[cfg(feature = "command")]
     pub fn names_file(&self, path: &str) {
         self.reader.named.borrow_mut().push(PathBuf::from(path));
     }
 
-    /// The absolute path of a program, or `true` for the usual one. `None`: there is none, or it is `false`.
+    /// The absolute path of a program, or `true` for the usual one. `None` if it is missing or `false`.
     #[cfg(feature = "email")]
     pub fn program(&mut self, key: &str, usual: &str) -> Option<PathBuf> {
         let what = "must be true, or the absolute path of a program";
@@ -317,7 +317,7 @@ impl<'t> Section<'t> {
         keys.into_iter().filter_map(member).collect()
     }
 
-    /// Turns a value into what it stands for, or notes why that cannot be done.
+    /// Converts a value, or records why that fails as a mistake.
     pub fn check<T, U, E: fmt::Display>(
         &self,
         key: &str,
@@ -330,12 +330,12 @@ impl<'t> Section<'t> {
         }
     }
 
-    /// Notes a mistake in the section itself.
+    /// Records a mistake in the section itself.
     pub fn refuse(&self, what: impl fmt::Display) {
         self.reader.push(self.line, &format!("{} {what}", self.name));
     }
 
-    /// Notes every key that was not read.
+    /// Records every key that was not read as a mistake.
     pub fn finish(self) {
         for (key, item) in self.table.iter().flat_map(|table| table.iter()) {
             if !self.known.iter().any(|known| known == key) {
@@ -352,7 +352,7 @@ impl<'t> Section<'t> {
             return inline.map(|Found { value, line }| Found { value: Secret::new(value), line });
         };
         if inline.is_some() {
-            return self.wrong(file.line, &key_file, format_args!("stands beside {key}: give one of them"));
+            return self.wrong(file.line, &key_file, format_args!("conflicts with {key}; set only one of them"));
         }
         self.text_in(&key_file, &file, part)
     }
@@ -384,7 +384,7 @@ impl<'t> Section<'t> {
         self.reader.line(key.or_else(|| item.span()))
     }
 
-    /// Notes a mistake in the value of `key`.
+    /// Records a mistake in the value of `key`.
     fn wrong<T>(&self, line: usize, key: &str, what: impl fmt::Display) -> Option<T> {
         self.reader.push(line, &format!("{} {what}", self.full_name(key)));
         None
@@ -396,8 +396,8 @@ impl<'t> Section<'t> {
     }
 }
 
-/// The texts of those files that are root's alone, if this is root: files that `x_file` names, whatever `x` is.
-/// Nothing is read of others: they may be links to root's files.
+/// Reads, as root, the texts of files that only root can have written: those that a key `x_file` names, for any `x`.
+/// Other files are not read, because they may be links to root's files.
 pub fn root_secrets(text: &str) -> Vec<KnownSecret> {
     let mut secrets = Vec::new();
     if let Ok(document) = Document::parse(text)
@@ -418,7 +418,7 @@ fn collect_secrets(table: &dyn TableLike, secrets: &mut Vec<KnownSecret>) {
     }
 }
 
-/// Reads a file that is root's alone. `None`: it isn't.
+/// Reads a file that only root can have written; `None` if others could have.
 fn root_secret(path: &Path) -> Option<Result<Secret, Error>> {
     match files::is_roots_alone(path) {
         Ok(true) => Some(text_of(path)),

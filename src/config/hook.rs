@@ -1,4 +1,4 @@
-//! The part of the configuration that a login needs, read whatever is wrong with the rest of the file.
+//! The part of the configuration that a login needs. It is read even if the rest of the file has mistakes.
 
 use std::path::Path;
 
@@ -11,14 +11,14 @@ use crate::rules::Allowlist;
 use crate::text::Field;
 use crate::toml::{Reader, Section};
 
-/// The part that the hook needs.
+/// The part of the configuration that a login needs.
 #[derive(Clone, Debug)]
 pub struct Hook {
-    /// Where the queue is. `None`: the file doesn't tell, and so the event is an orphan until it does.
+    /// Where the queue is. `None` if the file leaves that in doubt; then the event is an orphan.
     pub paths: Option<Paths>,
-    /// Whose sessions need no notice; empty if the hook found a mistake.
+    /// The sessions that aren't recorded; empty if the hook found a mistake.
     pub allowlist: Allowlist,
-    /// What the host is called in notices; `this host` where the file doesn't tell.
+    /// The host's name in notices; `this host` if the file has none.
     pub host: Field,
 }
 
@@ -29,8 +29,8 @@ impl Default for Hook {
 }
 
 impl Hook {
-    /// Reads what the hook needs, and returns the mistakes that it found on the way. It believes nothing in a
-    /// file that somebody else could have written.
+    /// Reads what the hook needs, and returns the mistakes in it. Trusts nothing in a file that somebody else could
+    /// have written.
     pub fn read(file: &Path) -> (Self, Option<Error>) {
         let bytes = read_file(file)
             .and_then(|(bytes, metadata)| check_owner(file, &metadata, geteuid().as_raw()).map(|_| bytes));
@@ -39,7 +39,7 @@ impl Hook {
         (hook, mistake)
     }
 
-    /// Takes what can be taken from a file's text.
+    /// Reads as much as possible from the file's text.
     fn parse(&mut self, file: &Path, bytes: &[u8]) -> Result<(), Error> {
         let text = text(file, bytes).inspect_err(|_| {
             self.paths = paths_in_broken(file, &String::from_utf8_lossy(bytes));
@@ -59,8 +59,8 @@ impl Hook {
     }
 }
 
-/// Reads where the queue is. `None`: a mistake leaves that in doubt. A wrong key may have been meant as
-/// `path`, and a section with a wrong name as `[queue]`.
+/// Reads where the queue is; `None` if a mistake leaves that in doubt. A wrong key may have been meant as `path`, and
+/// an unknown section as `[queue]`.
 fn paths(reader: &Reader<'_>, root: &mut Section<'_>) -> Option<Paths> {
     if !root.has("queue") {
         for name in root.tables().into_iter().filter(|name| !SECTIONS.contains(name)) {
@@ -71,8 +71,8 @@ fn paths(reader: &Reader<'_>, root: &mut Section<'_>) -> Option<Paths> {
     (!reader.has_mistakes()).then_some(paths)
 }
 
-/// The same for a text that is not TOML, from the lines of the section `[queue]` alone. `None`: they are
-/// broken too, or another line mentions the queue.
+/// The same for a text that isn't TOML, from the lines of the section `[queue]` alone. `None` if those are broken
+/// too, or if another line mentions the queue.
 fn paths_in_broken(file: &Path, text: &str) -> Option<Paths> {
     let code = |line: &str| line.split('#').next().unwrap_or_default().trim().to_owned();
     let mut is_inside = false;
@@ -120,22 +120,22 @@ mod tests {
         fs::remove_dir_all(file.parent().expect("a directory")).expect("it is ours");
     }
 
-    /// The database that the hook uses: `-` for an orphan.
+    /// The database that the hook uses; `-` for an orphan.
     fn database(hook: &Hook) -> String {
         hook.paths.as_ref().map_or("-".into(), |paths| paths.database.display().to_string())
     }
 
-    /// Whether the allowlist of [`ALLOWLIST`] is in force.
+    /// Whether the allowlist of [`ALLOWLIST`] applies.
     fn has_allowlist(hook: &Hook) -> bool {
         hook.allowlist.covers(Items { user: b"amanda", service: b"sshd", remote_host: b"10.0.0.2" })
     }
 
     #[test]
-    fn the_hook_finds_its_queue_in_a_file_with_mistakes_or_knows_that_it_does_not() {
+    fn the_hook_finds_its_queue_in_a_file_with_mistakes_or_makes_an_orphan() {
         let file = file("mistakes");
         let default = Paths::default().database.display().to_string();
         let (default, there) = (default.as_str(), "/x/q.db");
-        // Its text, the database, whether the allowlist holds, and whether a mistake is reported.
+        // The text, the database, whether the allowlist applies, and whether a mistake is reported.
         let rows: [(String, &str, bool, bool); 22] = [
             (format!("{QUEUE}{ALLOWLIST}"), there, true, false),
             (ALLOWLIST.into(), default, true, false),
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_that_is_not_utf_8_matters_only_in_the_section_of_the_queue() {
+    fn invalid_utf_8_matters_only_in_the_queue_section() {
         let file = file("bytes");
         for (text, expected) in [
             (&b"[host]\nname = 'K\xfcche'\n[queue]\npath = '/x/q.db'\n"[..], "/x/q.db"),
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_believed_in_a_file_that_is_missing_or_that_others_could_have_written() {
+    fn a_file_that_is_missing_or_that_others_could_have_written_is_not_trusted() {
         let file = file("owners");
         configure(&file, format!("{QUEUE}{ALLOWLIST}").as_bytes());
         let read = |expected: &str| {

@@ -1,8 +1,7 @@
 //! The configuration: TOML in, checked values out, every mistake with its file and line.
 //!
-//! It is read in two ways. [`Hook`] is the little that a login needs, whatever else is wrong in the file.
-//! [`Config`] is all of it, for the commands that an administrator or a scheduler runs: any mistake stops
-//! them.
+//! It is read in two ways. [`Hook`] is the little that a login needs, and tolerates mistakes elsewhere in the file.
+//! [`Config`] is the whole file, for all other commands, and any mistake is an error.
 
 mod hook;
 #[cfg(test)]
@@ -30,55 +29,53 @@ use crate::text::Field;
 use crate::toml::{KnownSecret, Reader, Section, root_secrets};
 use crate::tz::Zone;
 
-/// Where the configuration is unless `--config` names another place.
+/// The configuration file, unless `--config` names another.
 pub const FILE: &str = "/etc/ssh-session-notifier/config.toml";
 
-/// Bytes of the file. A thousand allowlisted networks take less than a tenth of it.
+/// Bytes of the file. A thousand allowlisted networks take less than a tenth of this.
 const FILE_LIMIT: u64 = 1 << 20;
 
-/// The file's sections.
 const SECTIONS: [&str; 7] = ["host", "notification", "allowlist", "rule", "hook", "queue", "network"];
 
-/// Everything.
+/// The whole configuration.
 #[derive(Debug)]
 pub struct Config {
     /// Where the queue is.
     pub paths: Paths,
     /// How much the queue keeps, and for how long.
     pub limits: Limits,
-    /// How requests are made.
+    /// The timeout, the proxy and the heartbeat's address.
     pub network: http::Settings,
-    /// What the host is called in notices.
+    /// The host's name in notices.
     pub host: Field,
-    /// The zone that times are shown in.
+    /// The time zone in notices.
     pub zone: Zone,
     /// Where notices go.
     pub targets: Vec<Notifier>,
-    /// Which sessions are not recorded; the hook sees to that.
+    /// Which sessions the hook doesn't record.
     pub allowlist: Allowlist,
-    /// What becomes of the others.
+    /// How urgent the notices of other sessions are.
     pub rules: Rules,
-    /// The file itself.
+    /// The file that it was read from.
     pub file: PathBuf,
-    /// When it was changed last, in UTC milliseconds.
+    /// When the file last changed, in UTC milliseconds.
     pub changed_ms: i64,
-    /// The other files that it names.
+    /// Other files that it names.
     named: Vec<PathBuf>,
 }
 
 impl Config {
-    /// The targets' names.
     pub fn target_names(&self) -> Vec<&str> {
         self.targets.iter().map(|target| target.name.as_str()).collect()
     }
 
-    /// Whether anything is reached over TLS.
+    /// Whether any request uses TLS.
     pub fn is_secure(&self) -> bool {
         self.targets.iter().any(Notifier::is_secure)
             || self.network.heartbeat_url.as_ref().is_some_and(http::Url::is_secure)
     }
 
-    /// Checks a text that came from `file`.
+    /// Checks the text of `file`.
     fn parse(file: &Path, text: &str, secrets: &[KnownSecret]) -> Result<Self, Error> {
         let reader = Reader::with_secrets(file, text, secrets);
         let document = reader.parse();
@@ -86,8 +83,8 @@ impl Config {
         Ok(Self { file: file.into(), named: reader.named(), ..config })
     }
 
-    /// What tells these settings from others: the present state of the file and of those that it names, by device,
-    /// inode, size and times. Nothing can be learned of a secret from it.
+    /// Identifies these settings by the device, inode, size and times of the file and of those that it names. It
+    /// reveals nothing about secrets.
     pub fn fingerprint(&self) -> String {
         let mut hasher = DefaultHasher::new();
         for path in iter::once(&self.file).chain(&self.named) {
@@ -106,7 +103,7 @@ impl Config {
         let allowlist = Allowlist::configure(root.section("allowlist"));
         let trust = Trust::configure(root.section("hook"));
         let rules = root.sections("rule", rules::LIMIT);
-        // Without a zone there is a mistake, and nothing of this is used.
+        // If there is no zone, that is a mistake, and these rules are never used.
         let rules = Rules::configure(rules, trust, zone.as_ref().unwrap_or(&Zone::utc()));
         let (paths, limits) = queue(root.section("queue"));
         let network = http::Settings::configure(root.section("network"));
@@ -116,7 +113,7 @@ impl Config {
     }
 }
 
-/// The file before it is checked: root reads it, and is given up before anything else is done with it.
+/// The file's text, not yet checked. Root reads it, and gives up its privileges before anything else is done with it.
 pub struct Source {
     file: PathBuf,
     text: String,
@@ -126,7 +123,7 @@ pub struct Source {
 }
 
 impl Source {
-    /// Reads the file, and if this is root, those with secrets that are root's alone.
+    /// Reads the file. As root, also reads those files with secrets that only root can have written.
     pub fn read(file: &Path) -> Result<Self, Error> {
         let (bytes, metadata) = read_file(file)?;
         let warning = check_owner(file, &metadata, geteuid().as_raw())?;
@@ -135,7 +132,7 @@ impl Source {
         Ok(Self { file: file.into(), secrets: root_secrets(&text), text, warning, changed_ms })
     }
 
-    /// Where the queue is. With a mistake in that, every mistake in the file is returned.
+    /// Where the queue is. If those settings have a mistake, returns every mistake in the file.
     pub fn paths(&self) -> Result<Paths, Error> {
         let reader = Reader::new(&self.file, &self.text);
         let paths = reader.parse().map(|document| queue(reader.root(&document).section("queue")).0);
@@ -145,19 +142,19 @@ impl Source {
         }
     }
 
-    /// Checks the whole file, reads the other files that it names, and returns a warning too, if any.
+    /// Checks the whole file and reads the other files that it names. May return a warning too.
     pub fn check(self) -> Result<(Config, Option<String>), Error> {
         let config = Config::parse(&self.file, &self.text, &self.secrets)?;
         Ok((Config { changed_ms: self.changed_ms, ..config }, self.warning))
     }
 }
 
-/// Reads the file, and what its descriptor says of it.
+/// Reads the file, and its metadata from the open descriptor.
 fn read_file(file: &Path) -> Result<(Vec<u8>, Metadata), Error> {
     files::read(file, FILE_LIMIT, Links::Follow).map_err(|why| match why.kind() {
-        // The next step, where nothing was installed yet.
+        // Usually, nothing was installed yet.
         io::ErrorKind::NotFound => {
-            let next = io::Error::new(why.kind(), format!("{why}; install.sh makes one, --config names another"));
+            let next = io::Error::new(why.kind(), format!("{why}; install.sh creates it, --config names another file"));
             Error::file("read", file)(next)
         }
         _ => Error::file("read", file)(why),
@@ -171,8 +168,8 @@ fn text<'b>(file: &Path, bytes: &'b [u8]) -> Result<&'b str, Error> {
     })
 }
 
-/// Refuses a configuration that somebody else could have written, as its open descriptor says. `user` reads
-/// it; root believes only its own files. The answer is a warning if everybody can read the secrets in it.
+/// Refuses a configuration that somebody else could have written, by the metadata of its open descriptor. `user`
+/// reads it; root trusts only its own files. Returns a warning if everybody can read the secrets in it.
 fn check_owner(file: &Path, metadata: &Metadata, user: u32) -> Result<Option<String>, Error> {
     let (owner, mode) = (metadata.uid(), metadata.mode() & 0o7777);
     let name = file.display();

@@ -169,7 +169,7 @@ fn without_tls_an_https_address_is_a_mistake_that_names_the_build_that_has_it() 
 
 #[test]
 fn a_secret_is_the_first_line_of_a_regular_file_of_bounded_size() {
-    // Root reads no secret in the directory for temporary files, which is everybody's.
+    // Root refuses secrets in the temporary directory, because everybody can write there.
     let parent = if geteuid().is_root() { "/run".into() } else { std::env::temp_dir() };
     let directory = parent.join(format!("ssn-secrets-{}", std::process::id()));
     fs::create_dir_all(&directory).expect("a temporary directory");

@@ -1,21 +1,21 @@
-//! The allowlist: whose sessions need no notice.
+//! The allowlist: sessions that need no notice.
 
 use crate::rules::Network;
 use crate::rules::network::{address, bits};
 use crate::toml::Section;
 
-/// Whose sessions need no notice.
+/// Sessions that need no notice.
 #[derive(Clone, Debug, Default)]
 pub struct Allowlist {
     networks: Vec<Network>,
-    /// Remote hosts that are compared as text. The empty one stands for a session without a remote host.
+    /// Remote hosts that are compared as text. The empty one matches a session without a remote host.
     hosts: Vec<String>,
     users: Vec<String>,
     services: Vec<String>,
 }
 
-/// What PAM said of a session, byte for byte; an item that it left out is empty. Facts would not do: they are made
-/// safe to show, which may make one of two names look like the other.
+/// PAM's items of a session, byte for byte; a missing item is empty. Facts would not do: they are sanitized, which
+/// may make two different names equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Items<'b> {
     /// `PAM_USER`
@@ -27,8 +27,8 @@ pub struct Items<'b> {
 }
 
 impl Allowlist {
-    /// Reads the section `allowlist`. What is neither an address nor a network in `ips` is compared as text, as
-    /// the first version did.
+    /// Reads the section `allowlist`. An entry of `ips` that is neither an address nor a network is compared as text,
+    /// as in the first version.
     pub fn configure(mut section: Section<'_>) -> Self {
         let mut allowlist = Self { users: names(&mut section, "users"), ..Self::default() };
         allowlist.services = names(&mut section, "services");
@@ -42,13 +42,12 @@ impl Allowlist {
         allowlist
     }
 
-    /// Whether it covers no session at all.
+    /// Whether it covers no session.
     pub fn is_empty(&self) -> bool {
         self.networks.is_empty() && self.hosts.is_empty() && self.users.is_empty() && self.services.is_empty()
     }
 
-    /// Whether a session needs no notice. Names are compared as they are; an address is one of a network whatever
-    /// form it is written in.
+    /// Whether a session needs no notice. Names are compared exactly; an address matches a network in any notation.
     pub fn covers(&self, items: Items<'_>) -> bool {
         let has = |list: &[String], wanted: &[u8]| list.iter().any(|name| name.as_bytes() == wanted);
         has(&self.users, items.user)
@@ -59,7 +58,7 @@ impl Allowlist {
     }
 }
 
-/// Reads a list of names, none of which is empty.
+/// Reads a list of names that may not be empty.
 fn names(section: &mut Section<'_>, key: &str) -> Vec<String> {
     let check = |name: &String| if name.is_empty() { Err("has an empty name") } else { Ok(name.clone()) };
     let found = section.strings(key);
@@ -121,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_in_a_network_is_allowed() {
+    fn an_address_inside_a_network_is_allowed() {
         let rows: [(&str, &str); 17] = [
             ("10.0.0.2", "10.0.0.2"),
             ("10.0.0.2", "::ffff:10.0.0.2"),
@@ -147,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_not() {
+    fn an_address_outside_the_networks_is_not_allowed() {
         let rows: [(&str, &str); 30] = [
             ("10.0.0.2", "10.0.0.2%evil"),
             ("10.0.0.2", "::ffff:10.0.0.2%evil"),

@@ -1,27 +1,28 @@
-//! Doubts: rules that can never do what they say.
+//! Doubts: rules that can never take effect.
 
 use crate::event::Action;
 use crate::rules::list::{Rules, Trust, WITH_KEYS};
 use crate::rules::rule::{Notify, Rule};
 use crate::rules::{Network, Urgency};
 
-/// Why a rule can never do what it says.
+/// Why a rule can never take effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Doubt {
     /// It expired at this moment, in UTC milliseconds.
     Expired(i64),
-    /// The rule at this place decides before it is asked.
+    /// The rule at this place always decides first.
     Shadowed(u16),
-    /// It is to silence by a key, which a user can forge.
+    /// It silences by a key, which a user can forge.
     ForgedKey,
-    /// It is to silence by a key, for services whose keys are not believed.
+    /// It silences by a key, for services whose keys are not trusted.
     KeyOfOther,
-    /// It is to silence by who became another user, and that is believed only without a remote host.
+    /// It silences by who became another user and by the remote host, but the former is trusted only without the
+    /// latter.
     ByAndFrom,
 }
 
 impl Rules {
-    /// The rules that can never do what they say, at a moment in UTC milliseconds.
+    /// The rules that can never take effect at a moment in UTC milliseconds.
     pub fn doubts(&self, now_ms: i64) -> Vec<(&Rule, Doubt)> {
         let doubt = |(place, rule): (usize, &Rule)| {
             let shadow = || self.list[..place].iter().find(|earlier| self.is_shadow(earlier, rule));
@@ -31,7 +32,7 @@ impl Rules {
         self.list.iter().enumerate().filter_map(|found| Some((found.1, doubt(found)?))).collect()
     }
 
-    /// Why a rule silences nobody, though it is there for that.
+    /// Why a rule with `never` can't silence anything.
     fn futile(&self, rule: &Rule) -> Option<Doubt> {
         let has_service =
             |name: &str| rule.services.as_ref().is_none_or(|names| names.iter().any(|known| known == name));
@@ -48,7 +49,7 @@ impl Rules {
         }
     }
 
-    /// Whether an earlier rule decides about every session that a later one is about.
+    /// Whether an earlier rule decides about every session that a later one matches.
     fn is_shadow(&self, earlier: &Rule, later: &Rule) -> bool {
         let decides = earlier.keys.is_none() || self.trust() == Trust::Environment;
         let is_longer = earlier.until.is_none_or(|until| later.until.is_some_and(|later| later <= until));
@@ -69,7 +70,7 @@ impl Rules {
     }
 }
 
-/// Whether one list of names has all of another one; a missing list is all names.
+/// Whether one list contains all names of another; a missing list contains all names.
 fn has_all(wider: Option<&Vec<String>>, narrower: Option<&Vec<String>>) -> bool {
     wider.is_none_or(|wider| narrower.is_some_and(|narrower| narrower.iter().all(|name| wider.contains(name))))
 }

@@ -7,11 +7,11 @@ use crate::toml::Section;
 /// Which notices a target wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Filter {
-    /// Sessions that were opened.
+    /// Logins.
     pub opens: bool,
-    /// Sessions that were closed.
+    /// Logouts.
     pub closes: bool,
-    /// Nothing less urgent than this.
+    /// The least urgent notice that it wants.
     pub least: Urgency,
 }
 
@@ -41,8 +41,8 @@ impl Filter {
         filter
     }
 
-    /// Whether a target with this filter gets an event with this verdict. `action` is `None` for what the
-    /// program reports of itself: every target gets that.
+    /// Whether a target with this filter gets an event with this verdict. `action` is `None` for the program's own
+    /// notices, which every target gets.
     pub fn wants(self, action: Option<Action>, verdict: &Verdict) -> bool {
         let wants_action = match action {
             Some(Action::Open) => self.opens,
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_target_gets_what_its_filter_wants_and_every_notice_of_the_programs_own() {
+    fn a_target_gets_the_notices_that_its_filter_wants_and_all_of_the_programs_own() {
         let all = Filter::default();
         let opens = Filter { closes: false, ..all };
         let urgent = Filter { least: Urgency::Urgent, ..all };

@@ -1,4 +1,4 @@
-//! The rules of the configuration, and what they make of a session together.
+//! The rules of the configuration, and their joint decision about a session.
 
 use std::time::Duration;
 
@@ -8,32 +8,32 @@ use crate::rules::{Urgency, Verdict};
 use crate::toml::Section;
 use crate::tz::Zone;
 
-/// Rules that are read at most.
+/// Rules in a configuration.
 pub const LIMIT: usize = 200;
 
-/// The service whose keys are believed. Other programs' users can invent what their environment says of keys.
+/// The service whose keys are trusted. With other services, the user may have set `SSH_AUTH_INFO_0`.
 pub const WITH_KEYS: &str = "sshd";
 
 /// The rules, in their order.
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
-    /// Each rule.
+    /// The rules.
     pub list: Vec<Rule>,
-    /// How far a session that PAM proves is believed.
+    /// How far a proven session is trusted.
     trust: Trust,
 }
 
-/// How far the PAM environment is believed.
+/// How far the PAM environment is trusted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Trust {
-    /// PAM's items alone.
+    /// Only PAM's items.
     #[default]
     Items,
     /// All of it: `hook.trust_environment`
     Environment,
 }
 
-/// What is decided about a notice, and by which rule.
+/// The decision about a notice, and the rule that made it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ruling {
     /// How urgent it is.
@@ -45,19 +45,19 @@ pub struct Ruling {
 }
 
 impl Rules {
-    /// Reads every `[[rule]]`. A time without an offset is of the zone.
+    /// Reads every `[[rule]]`. A time without an offset is in `zone`.
     pub fn configure(sections: Vec<Section<'_>>, trust: Trust, zone: &Zone) -> Self {
         let rules = (1..).zip(sections).map(|(place, section)| Rule::configure(section, place, zone));
         Self { list: rules.collect(), trust }
     }
 
-    /// How far the PAM environment is believed.
+    /// How far the PAM environment is trusted.
     pub fn trust(&self) -> Trust {
         self.trust
     }
 
-    /// Judges a session that is `base` without a rule. The first rule that decides counts, and before it those that
-    /// make the notice more urgent.
+    /// Judges a session; `base` is the decision without rules. The first deciding rule counts, unless a rule before
+    /// it makes the notice more urgent.
     pub fn judge(&self, session: &Session<'_>, base: Ruling) -> Ruling {
         let evidence = self.evidence(session);
         let (mut ruling, mut raised) = (base, None);
@@ -78,7 +78,7 @@ impl Rules {
     fn evidence(&self, session: &Session<'_>) -> Evidence {
         let is_by_key = self.list.iter().any(|rule| rule.keys.is_some());
         let found = if is_by_key { authentication::fingerprints(session.facts) } else { Vec::new() };
-        // `ED25519 SHA256:…`; of a certificate, more follows.
+        // `ED25519 SHA256:…`; a certificate's line continues.
         let fingerprints = found.iter().filter_map(|key| Some(key.split(' ').nth(1)?.to_owned())).collect();
         Evidence { proof: self.proof(session), fingerprints }
     }
@@ -103,13 +103,13 @@ impl Trust {
 }
 
 impl Ruling {
-    /// What was decided with a verdict.
+    /// The decision in a verdict.
     pub fn of(verdict: &Verdict) -> Self {
         let notify = if verdict.is_silenced { Notify::Never } else { Notify::At(verdict.urgency) };
         Self { notify, rule: verdict.rule, repeat: None }
     }
 
-    /// The verdict that says so, and nothing else.
+    /// A verdict with this decision and nothing else.
     pub fn verdict(self) -> Verdict {
         let (urgency, is_silenced) = match self.notify {
             Notify::Never => (Urgency::Quiet, true),

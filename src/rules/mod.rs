@@ -1,7 +1,7 @@
-//! Which sessions need a notice, how urgent it is, and which notices a target wants.
+//! Which sessions need a notice, how urgent the notice is, and which targets want it.
 //!
-//! The hook applies the allowlist, to exactly what PAM itself said: anything else is reported. The sender does the
-//! rest: it judges each event once by the [`Rules`], and the [`Verdict`] stays with the event.
+//! The hook applies the allowlist to PAM's own items only, and anything in doubt is reported. The sender does the
+//! rest: it judges each event once by the [`Rules`], and stores the [`Verdict`] with the event.
 
 mod allowlist;
 mod doubts;
@@ -21,5 +21,5 @@ pub use network::Network;
 pub use rule::{Notify, Part, Rule, Session};
 pub use verdict::{New, Urgency, Verdict};
 
-/// Services that open sessions all day long, for nobody who logs in; some of them run `send`.
+/// Services that open sessions all day although nobody logs in. Some of them run `send`.
 pub const SCHEDULERS: [&str; 3] = ["cron", "crond", "atd"];

@@ -1,25 +1,25 @@
-//! Networks, and the address that a remote host is.
+//! Networks, and the addresses of remote hosts.
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// An address and the number of leading bits that count (RFC 4632, RFC 4291 §2.3). One of IPv4 stands as its
-/// IPv4-mapped address (RFC 4291 §2.5.5.2).
+/// An address and the number of its leading bits that count (RFC 4632, RFC 4291 §2.3). An IPv4 address is stored as
+/// its IPv4-mapped address (RFC 4291 §2.5.5.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
     address: u128,
     prefix: u32,
 }
 
-/// Bits of an IPv4-mapped address that come before those of the IPv4 address, and what they are.
+/// The leading bits of an IPv4-mapped address: their number, and their value.
 const MAPPED_PREFIX: u32 = 96;
 const MAPPED: u128 = 0xffff;
 
-/// Bytes of the longest name of an interface (`IFNAMSIZ` less the NUL).
+/// Bytes of the longest interface name (`IFNAMSIZ` less the NUL).
 const ZONE_LIMIT: usize = 15;
 
 impl Network {
-    /// Parses `10.0.0.2`, `192.168.0.0/16`, `fd00::/8` or `::ffff:10.0.0.2`; white space around it
-    /// is ignored, and so are the bits behind the prefix.
+    /// Parses `10.0.0.2`, `192.168.0.0/16`, `fd00::/8` or `::ffff:10.0.0.2`. Ignores surrounding white space, and the
+    /// bits after the prefix.
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         let (address, prefix) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
@@ -35,20 +35,20 @@ impl Network {
         (prefix <= u128::BITS).then_some(Self { address: bits(address), prefix })
     }
 
-    /// Whether every address of another network is one of this.
+    /// Whether this network contains all of the other.
     pub fn covers(self, other: Self) -> bool {
         self.prefix <= other.prefix && self.contains(other.address)
     }
 
-    /// Whether the address with these [`bits`] is one of the network.
+    /// Whether the address with these [`bits`] is in the network.
     pub fn contains(self, address: u128) -> bool {
         let difference = (self.address ^ address).checked_shr(u128::BITS - self.prefix).unwrap_or(0);
-        // A network that spans more than the IPv4-mapped addresses is one of IPv6 alone.
+        // A network wider than the IPv4-mapped range is IPv6 only.
         difference == 0 && (self.prefix >= MAPPED_PREFIX || address >> (u128::BITS - MAPPED_PREFIX) != MAPPED)
     }
 }
 
-/// The address that a remote host is, if it is nothing else. Only a link-local one may have a zone behind it
+/// The address of a remote host, if that is an address. Only a link-local one may have a zone after it
 /// (`fe80::1%eth0`, RFC 4007 §11).
 pub fn address(remote_host: &[u8]) -> Option<IpAddr> {
     let text = str::from_utf8(remote_host).ok()?;
@@ -57,7 +57,7 @@ pub fn address(remote_host: &[u8]) -> Option<IpAddr> {
     address.parse().ok().filter(|address: &Ipv6Addr| is_zone && address.is_unicast_link_local()).map(IpAddr::V6)
 }
 
-/// The 128 bits of an address; those of IPv4 are its IPv4-mapped address.
+/// The 128 bits of an address; IPv4 addresses are IPv4-mapped.
 pub fn bits(address: IpAddr) -> u128 {
     match address {
         IpAddr::V4(address) => address.to_ipv6_mapped().into(),
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_network_is_a_mistake() {
+    fn anything_but_a_network_is_a_mistake() {
         for text in [
             "",
             "host",

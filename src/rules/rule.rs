@@ -1,4 +1,4 @@
-//! One rule: which sessions it is about, and how urgent their notices are.
+//! One rule: which sessions it matches, and how urgent their notices are.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::text::Field;
 use crate::toml::{Found, Section};
 use crate::tz::Zone;
 
-/// What a rule makes of a notice. The order is that of the urgency.
+/// What a rule does with a notice, in order of urgency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Notify {
     /// Nobody gets it.
@@ -18,14 +18,14 @@ pub enum Notify {
     At(Urgency),
 }
 
-/// One rule. A condition that is `None` holds for every session.
+/// One rule. A condition that is `None` matches every session.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rule {
-    /// Its place among the rules, from 1 on.
+    /// Its place among the rules, from 1.
     pub place: u16,
     /// Its line in the configuration.
     pub line: usize,
-    /// What it makes of a notice.
+    /// What it does with a notice.
     pub notify: Notify,
     pub users: Option<Vec<String>>,
     pub bys: Option<Vec<String>>,
@@ -41,20 +41,19 @@ pub struct Rule {
     pub repeat: Option<Duration>,
 }
 
-/// What is judged: a login, or a logout.
+/// The login or logout to judge.
 #[derive(Clone, Copy, Debug)]
 pub struct Session<'e> {
-    /// The facts of the login, also where its logout is judged.
+    /// The login's facts, even if its logout is judged.
     pub facts: &'e Facts,
-    /// Which of the two it is.
     pub part: Part,
-    /// What was new about the login.
+    /// What was new at the login.
     pub new: New,
-    /// When it happened, in UTC milliseconds; `None` while the clock is uncertain.
+    /// When it happened, in UTC milliseconds; `None` if the clock is uncertain.
     pub at_ms: Option<i64>,
 }
 
-/// What all rules need to know of a session, found out once.
+/// Findings about a session that every rule needs, computed once.
 #[derive(Clone, Debug)]
 pub struct Evidence {
     /// How far its facts are proven.
@@ -68,9 +67,9 @@ pub struct Evidence {
 pub enum Part {
     /// Its login.
     Login,
-    /// The logout of a login that is known.
+    /// The logout of a known login.
     Logout,
-    /// A logout alone.
+    /// A logout without a known login.
     LoneLogout,
 }
 
@@ -79,18 +78,19 @@ pub enum Part {
 pub enum Proof {
     /// They may all be forged.
     Nothing,
-    /// PAM's items are PAM's own.
+    /// PAM's items are proven.
     Items,
-    /// So is the rest of the environment.
+    /// The rest of the environment is proven too.
     Environment,
 }
 
-/// What a rule says of a session.
+/// What a rule may do to a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// Nothing.
+    /// It doesn't match.
     Nothing,
-    /// It can make the notice more urgent than the rules after it do, and not less: it rests on what can be forged.
+    /// It may make the notice more urgent than later rules do, but not less, because it relies on facts that can be
+    /// forged.
     Raises,
     /// It decides.
     Decides,
@@ -103,7 +103,7 @@ impl Default for Notify {
 }
 
 impl Notify {
-    /// What it is called in the configuration.
+    /// Its name in the configuration.
     pub fn name(self) -> &'static str {
         match self {
             Self::Never => "never",
@@ -119,7 +119,7 @@ impl Notify {
 }
 
 impl Rule {
-    /// Reads one `[[rule]]`. A time without an offset is of the zone.
+    /// Reads one `[[rule]]`. A time without an offset is in `zone`.
     pub fn configure(mut section: Section<'_>, place: u16, zone: &Zone) -> Self {
         let rule = Self {
             place,
@@ -144,7 +144,7 @@ impl Rule {
         rule
     }
 
-    /// What it says of a session.
+    /// What this rule may do to a session.
     pub fn reach(&self, session: &Session<'_>, evidence: &Evidence) -> Reach {
         let facts = session.facts;
         let remote_host = address(facts[REMOTE_HOST].as_str().as_bytes()).map(bits);
@@ -159,7 +159,7 @@ impl Rule {
             && self.new.is_none_or(|new| new == (session.new != New::default()))
             && self.until.is_none_or(|until| session.at_ms.is_some_and(|at| at < until));
         let needed = if self.keys.is_some() { Proof::Environment } else { Proof::Items };
-        // A remote host's own user names prove nothing.
+        // Other hosts' user names prove nothing.
         let is_by_remote = self.bys.is_some() && !facts[REMOTE_HOST].is_empty();
         match (holds, evidence.proof >= needed && !is_by_remote) {
             (false, _) => Reach::Nothing,
@@ -168,8 +168,7 @@ impl Rule {
         }
     }
 
-    /// Whether it is about this part of a session. A logout whose login is known is judged as that was, unless a rule
-    /// is about logouts.
+    /// Whether it matches this part of a session. Only a rule about logouts matches the logout of a known login.
     fn is_about(&self, part: Part) -> bool {
         match (self.event, part) {
             (Some(Action::Open) | None, Part::Login)
@@ -186,7 +185,7 @@ fn is_one_of(names: Option<&[String]>, facts: &Facts, fact: Fact) -> bool {
     names.is_none_or(|names| names.iter().any(|name| name == facts[fact].as_str()))
 }
 
-/// Reads a list that has at least one entry.
+/// Reads a list with at least one entry.
 fn list<T>(section: &mut Section<'_>, key: &str, parse: fn(&str) -> Result<T, String>) -> Option<Vec<T>> {
     if !section.has(key) {
         return None;
@@ -200,13 +199,13 @@ fn one<T>(section: &mut Section<'_>, key: &str, parse: impl Fn(&str) -> Result<T
     section.check(key, &found, |text| parse(text))
 }
 
-/// A name as an event has it.
+/// Checks a name as events have it.
 fn name(text: &str) -> Result<String, String> {
     let is_whole = Field::new(text.as_bytes()).as_str() == text && !text.contains(char::REPLACEMENT_CHARACTER);
     match text {
         "" => Err("has an empty name".into()),
         _ if is_whole => Ok(text.into()),
-        _ => Err(format!("has {text:?}, and no event has such a name: it must be one line of printable characters")),
+        _ => Err(format!("has {text:?}, which no event can have; a name is one line of printable characters")),
     }
 }
 

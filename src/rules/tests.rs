@@ -1,4 +1,4 @@
-//! What rules make of sessions.
+//! What rules decide about sessions.
 
 mod conditions;
 mod mistakes;
@@ -42,7 +42,7 @@ fn key() -> String {
     format!("ssh-ed25519 {}", base64(&blob))
 }
 
-/// Amanda's login by sshd, proven, with these facts instead of hers.
+/// Facts of Amanda's proven login by sshd, with these changes.
 fn facts(changes: &[(Fact, &str)]) -> Facts {
     let mut facts = Facts::default();
     let key = key();
@@ -68,8 +68,8 @@ fn ruling(notify: Notify, place: u16) -> Ruling {
     Ruling { notify, rule: Some(place), repeat: None }
 }
 
-/// What the rules say: `never by 1`, or `normal` without a rule.
-fn said(rules: &Rules, session: &Session<'_>) -> String {
+/// The decision: `never by 1`, or `normal` without a rule.
+fn decision(rules: &Rules, session: &Session<'_>) -> String {
     let Ruling { notify, rule, .. } = rules.judge(session, Ruling::default());
     rule.map_or_else(|| notify.name().into(), |rule| format!("{} by {rule}", notify.name()))
 }
@@ -78,9 +78,9 @@ fn said(rules: &Rules, session: &Session<'_>) -> String {
 fn the_first_rule_that_matches_decides_and_without_one_nothing_changes() {
     let two = rules("[[rule]]\nuser = 'amanda'\nnotify = 'quiet'\n[[rule]]\nnotify = 'never'", Trust::Items);
     let (amanda, eve) = (facts(&[]), facts(&[(USER, "eve")]));
-    assert_eq!(said(&two, &session(&amanda)), "quiet by 1");
-    assert_eq!(said(&two, &session(&eve)), "never by 2");
-    assert_eq!(said(&Rules::default(), &session(&amanda)), "normal");
+    assert_eq!(decision(&two, &session(&amanda)), "quiet by 1");
+    assert_eq!(decision(&two, &session(&eve)), "never by 2");
+    assert_eq!(decision(&Rules::default(), &session(&amanda)), "normal");
     let plain = rules("[[rule]]", Trust::Items);
     let base = Ruling { notify: URGENT, ..Ruling::default() };
     assert_eq!(plain.judge(&session(&amanda), base), ruling(NORMAL, 1), "normal unless it says");
@@ -90,14 +90,14 @@ fn the_first_rule_that_matches_decides_and_without_one_nothing_changes() {
 
 /// P3
 #[test]
-fn what_can_be_forged_makes_a_notice_more_urgent_and_never_less() {
+fn forgeable_facts_make_a_notice_more_urgent_and_never_less() {
     let with_key = format!("key = '{FINGERPRINT}'\n");
     let rest = "[[rule]]\nuser = 'amanda'\nnotify = 'REST'\n";
     let (by_su, by_remote) = (facts(&[(REMOTE_HOST, ""), (BY, "eve")]), facts(&[(BY, "eve")]));
     let (hers, reordered) = (facts(&[]), facts(&[(ORIGIN, "reordered")]));
     let without = facts(&[(ORIGIN, "")]);
     let (other, su) = (facts(&[(KEY, "")]), facts(&[(SERVICE, "su")]));
-    // Whether a rule with this condition decides about these facts, and not only raises.
+    // Whether a rule with this condition decides about these facts, rather than only raising the urgency.
     for (condition, trust, facts, decides) in [
         (with_key.as_str(), Trust::Items, &hers, false),
         (&with_key, Trust::Environment, &hers, true),
@@ -127,13 +127,13 @@ fn what_can_be_forged_makes_a_notice_more_urgent_and_never_less() {
         }
         let missing =
             format!("[[rule]]\n{condition}user = 'zoe'\nnotify = 'urgent'\n").replace("user = 'amanda'\n", "");
-        assert_eq!(said(&rules(&missing, trust), &session(&other)), "normal", "{missing}");
+        assert_eq!(decision(&rules(&missing, trust), &session(&other)), "normal", "{missing}");
     }
 }
 
 /// P3: at a logout everything can be forged.
 #[test]
-fn a_logout_is_judged_by_its_login_and_one_alone_is_never_silenced() {
+fn a_logout_is_judged_by_its_login_and_a_lone_one_is_never_silenced() {
     let text = "[[rule]]\nevent = 'close'\nuser = 'bob'\nnotify = 'CLOSE'\n[[rule]]\nnotify = 'ANY'\n";
     let (amanda, bob) = (facts(&[]), facts(&[(USER, "bob")]));
     let base = ruling(QUIET, 9);
@@ -178,7 +178,7 @@ fn only_a_rule_that_decides_holds_repeats() {
 }
 
 #[test]
-fn a_rule_that_can_never_do_what_it_says_is_found() {
+fn a_rule_that_can_never_take_effect_is_found() {
     let key = format!("key = '{FINGERPRINT}'");
     let long = "user = ['amanda', 'bob']\nfrom = '10.0.0.0/8'\nuntil = 2027-02-01";
     let rows: [(&str, &str, Trust, Option<Doubt>); 20] = [

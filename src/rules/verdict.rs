@@ -1,56 +1,55 @@
-//! The verdict: what the sender decided about one event.
+//! The verdict: the sender's decision about one event.
 
 use std::fmt;
 
-/// How urgent a notice is. The order is that of the variants.
+/// How urgent a notice is, in ascending order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Urgency {
     /// Delivered without a sound.
     Quiet,
-    /// The urgency of every notice, unless a rule says otherwise.
+    /// The urgency of a notice without a rule.
     #[default]
     Normal,
-    /// Delivered so that it is noticed at once.
+    /// Delivered so as to be noticed at once.
     Urgent,
 }
 
-/// Stands in an urgency's place if nobody gets the notice.
+/// Replaces the urgency in the text form if nobody gets the notice.
 const SILENCED: &str = "never";
 
-/// What of a login is new for its user.
+/// What is new about a login for its user.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct New {
-    /// The address; of IPv6, its first 64 bits.
+    /// The address, or the first 64 bits of an IPv6 address.
     pub is_address: bool,
     /// A public key.
     pub is_key: bool,
 }
 
-/// What the sender decided about one event. Its text form is the column `judged`: `name value` lines, empty
-/// for an event that is reported as it is.
+/// The sender's decision about one event. Its text form, in the column `judged`, is `name value` lines; it is empty
+/// for an ordinary notice.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a line of its own in the text, and they go together")]
 pub struct Verdict {
     /// How urgent the notice is.
     pub urgency: Urgency,
-    /// Whether a rule says that nobody gets it.
+    /// Whether a rule says `never`, so that nobody gets the notice.
     pub is_silenced: bool,
-    /// The place of the rule that decided this.
+    /// The place of the rule that decided.
     pub rule: Option<u16>,
-    /// Whether it repeats a session that was told: a summary will tell of it.
+    /// Whether it repeats a reported session, so that only a summary reports it.
     pub is_held: bool,
-    /// Whether this is the second copy of an event. Copies are not reported.
+    /// Whether this is a second copy of an event. Copies are not reported.
     pub is_copy: bool,
     /// What is new for the user.
     pub new: New,
-    /// How long the session that it ends lasted, in milliseconds.
+    /// How long the session that this event ends lasted, in milliseconds.
     pub after_ms: Option<i64>,
-    /// Whether it ends a session whose login should have been recorded, and wasn't.
+    /// Whether this event ends a session whose login should have been recorded but wasn't.
     pub is_unopened: bool,
 }
 
 impl Urgency {
-    /// Every urgency.
     pub const ALL: [Self; 3] = [Self::Quiet, Self::Normal, Self::Urgent];
 
     /// Finds an urgency by its name.
@@ -58,7 +57,7 @@ impl Urgency {
         Self::ALL.into_iter().find(|urgency| urgency.name() == text)
     }
 
-    /// What it is called in the configuration and in the queue.
+    /// Its name in the configuration and in the queue.
     pub fn name(self) -> &'static str {
         match self {
             Self::Quiet => "quiet",
@@ -69,12 +68,12 @@ impl Urgency {
 }
 
 impl Verdict {
-    /// Whether nobody is told of the event itself.
+    /// Whether the event itself is not reported.
     pub fn is_untold(&self) -> bool {
         self.is_silenced || self.is_held || self.is_copy
     }
 
-    /// Reads the column `judged`. Lines that this version doesn't know are skipped.
+    /// Reads the column `judged`. Skips lines that this version doesn't know.
     pub fn parse(text: &str) -> Self {
         let mut verdict = Self::default();
         for line in text.lines() {
@@ -95,7 +94,7 @@ impl Verdict {
     }
 }
 
-/// What the column `judged` holds.
+/// Writes the column `judged`.
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_silenced {
@@ -129,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_verdict_survives_being_text_and_an_empty_one_is_no_text() {
+    fn a_verdict_survives_its_text_form_and_an_empty_one_has_no_text() {
         assert_eq!(Verdict::default().to_string(), "");
         for urgency in Urgency::ALL {
             for is_copy in [false, true] {

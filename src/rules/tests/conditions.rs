@@ -1,15 +1,15 @@
-//! Each condition, with what it asks for present, absent and different.
+//! Each condition, with a session whose facts match, are missing or differ.
 
 use super::*;
 
-/// A condition, what a session has of it, and whether it holds.
+/// A condition, facts of a session, and whether the condition matches.
 type Row<'r> = (&'r str, &'r [(Fact, &'r str)], bool);
 
 fn assert_rows(rows: &[Row<'_>]) {
     for (condition, changes, holds) in rows {
         let rules = rules(&format!("[[rule]]\n{condition}\nnotify = 'never'"), Trust::Environment);
         let expected = if *holds { "never by 1" } else { "normal" };
-        assert_eq!(said(&rules, &session(&facts(changes))), expected, "{condition} {changes:?}");
+        assert_eq!(decision(&rules, &session(&facts(changes))), expected, "{condition} {changes:?}");
     }
 }
 
@@ -33,7 +33,7 @@ fn names_are_compared_as_they_are_and_a_missing_one_matches_nothing() {
 }
 
 #[test]
-fn an_address_is_that_of_the_remote_host_and_a_name_is_none() {
+fn only_a_remote_host_that_is_an_address_matches_from() {
     let address = Fact::find("address").expect("a fact");
     assert_rows(&[
         ("from = '10.1.0.0/16'", &[], true),
@@ -49,13 +49,13 @@ fn an_address_is_that_of_the_remote_host_and_a_name_is_none() {
         ("from = '0.0.0.0/0'", &[(REMOTE_HOST, "10.1.0.7 ")], true),
         ("from = '0.0.0.0/0'", &[(REMOTE_HOST, "010.1.0.7")], false),
         ("from = '::/0'", &[], false),
-        // The client's address beside a name can be forged.
+        // The client's address can be forged where the remote host is a name.
         ("from = '0.0.0.0/0'", &[(REMOTE_HOST, "gateway"), (address, "10.1.0.7")], false),
     ]);
 }
 
 #[test]
-fn a_key_is_any_of_those_that_were_used() {
+fn a_key_matches_any_of_those_that_were_used() {
     let key_of_ours = format!("key = '{FINGERPRINT}'");
     let other = FINGERPRINT.replace("SHA256:gNS", "SHA256:xyz");
     let two = format!("ssh-rsa AAAA,{}", key());
@@ -70,7 +70,7 @@ fn a_key_is_any_of_those_that_were_used() {
 }
 
 #[test]
-fn all_conditions_of_a_rule_must_hold() {
+fn all_conditions_of_a_rule_must_match() {
     let by_key = format!("key = '{FINGERPRINT}'");
     let conditions = ["user = 'amanda'", "service = 'sshd'", "from = '10.1.0.7'", by_key.as_str()];
     let wrong = [(USER, "eve"), (SERVICE, "su"), (REMOTE_HOST, "10.9.0.7"), (KEY, "")];
@@ -78,13 +78,13 @@ fn all_conditions_of_a_rule_must_hold() {
         let changes: Vec<(Fact, &str)> =
             (0..4).filter(|place| combination & (1 << place) != 0).map(|place| wrong[place]).collect();
         let rule = format!("[[rule]]\n{}\nnotify = 'never'", conditions.join("\n"));
-        let said = said(&rules(&rule, Trust::Environment), &session(&facts(&changes)));
+        let said = decision(&rules(&rule, Trust::Environment), &session(&facts(&changes)));
         assert_eq!(said == "never by 1", combination == 0, "{changes:?}");
     }
 }
 
 #[test]
-fn what_is_not_known_to_be_new_is_not_new() {
+fn a_source_is_not_new_unless_it_is_known_to_be() {
     let amanda = facts(&[]);
     let (nothing, address) = (New::default(), New { is_address: true, is_key: false });
     let key = New { is_address: false, is_key: true };
@@ -97,13 +97,13 @@ fn what_is_not_known_to_be_new_is_not_new() {
         ("new = false", key, false),
     ] {
         let rules = rules(&format!("[[rule]]\n{condition}\nnotify = 'never'"), Trust::Items);
-        let found = said(&rules, &Session { new, ..session(&amanda) });
+        let found = decision(&rules, &Session { new, ..session(&amanda) });
         assert_eq!(found == "never by 1", holds, "{condition} {new:?}");
     }
 }
 
 #[test]
-fn a_rule_expires_and_holds_for_nobody_while_the_clock_is_uncertain() {
+fn a_rule_expires_and_matches_nobody_while_the_clock_is_uncertain() {
     let amanda = facts(&[]);
     // 2026-11-01 00:00:00 in UTC.
     for (until, at_ms, holds) in [
@@ -117,7 +117,7 @@ fn a_rule_expires_and_holds_for_nobody_while_the_clock_is_uncertain() {
         ("9999-12-31", None, false),
     ] {
         let rules = rules(&format!("[[rule]]\nuntil = {until}\nnotify = 'never'"), Trust::Items);
-        let found = said(&rules, &Session { at_ms, ..session(&amanda) });
+        let found = decision(&rules, &Session { at_ms, ..session(&amanda) });
         assert_eq!(found == "never by 1", holds, "{until} {at_ms:?}");
     }
 }

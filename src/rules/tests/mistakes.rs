@@ -12,8 +12,8 @@ fn each_mistake_in_a_rule_is_named_with_its_line() {
         ("[[rule]]\nuser = []", "f:2: rule.user must not be empty"),
         ("[[rule]]\nuser = [\n'a',\n'']", "f:4: rule.user has an empty name"),
         ("[[rule]]\nuser = 7", "f:2: rule.user must be a string or an array of them"),
-        ("[[rule]]\nby = ' eve'", "f:2: rule.by has \" eve\", and no event has such a name"),
-        ("[[rule]]\nservice = \"a\\u200b\"", "f:2: rule.service has \"a\\u{200b}\", and no event has such a name"),
+        ("[[rule]]\nby = ' eve'", "f:2: rule.by has \" eve\", which no event can have"),
+        ("[[rule]]\nservice = \"a\\u200b\"", "f:2: rule.service has \"a\\u{200b}\", which no event can have"),
         ("[[rule]]\nfrom = 'gateway'", "f:2: rule.from has \"gateway\", which is neither an address nor a network"),
         ("[[rule]]\nfrom = '10.0.0.0/33'", "f:2: rule.from has \"10.0.0.0/33\", which is neither"),
         ("[[rule]]\nkey = 'MD5:16:27'", "f:2: rule.key must be a fingerprint such as SHA256:…"),
@@ -34,7 +34,7 @@ fn each_mistake_in_a_rule_is_named_with_its_line() {
     }
     let many = "[[rule]]\n".repeat(LIMIT + 1);
     let why = read(&many, Trust::Items).expect_err("201 rules");
-    assert!(why.contains("f:201: rule is one too many: 200 are read at most"), "{why}");
+    assert!(why.contains("f:201: rule is one too many; the limit is 200"), "{why}");
     assert_eq!(rules(&"[[rule]]\n".repeat(LIMIT), Trust::Items).list.len(), LIMIT);
 }
 
