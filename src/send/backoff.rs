@@ -1,4 +1,4 @@
-//! Back-off: how long to leave a target alone that has failed.
+//! Back-off: how long to wait after a target has failed.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
@@ -6,14 +6,14 @@ use std::time::Duration;
 /// After the first failure. Schedulers run every minute.
 const SHORTEST: Duration = Duration::from_mins(1);
 
-/// However often it has failed.
+/// After any number of failures.
 pub const LONGEST: Duration = Duration::from_hours(1);
 
-/// The wait after a failure that had `failures` before it in a row: a minute, doubling to an hour,
-/// less up to a fifth, so that many hosts that failed together don't come back together.
+/// The wait after a failure that followed `failures` others in a row. It doubles from a minute to an hour. Up to a
+/// fifth is taken off at random, so that many hosts don't retry at the same moment.
 pub fn wait(failures: u32) -> Duration {
     let whole = SHORTEST.saturating_mul(1 << failures.min(6)).min(LONGEST);
-    // The standard library seeds each RandomState at random; that is random enough for this.
+    // The standard library seeds each RandomState randomly, which is random enough for this.
     let chance = u32::try_from(RandomState::new().hash_one(failures) >> 32).unwrap_or(0);
     whole.saturating_sub(whole / 5 / (1 << 16) * (chance >> 16))
 }

@@ -1,4 +1,4 @@
-//! How long a run may go on: until its time is over, or until a signal asks for the end.
+//! The deadline of a run: its time limit, or the arrival of a signal.
 
 use std::os::fd::AsFd;
 use std::thread;
@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signalfd::SignalFd;
 
-/// A run begins nothing after this; the next one carries on. With what is settled after it, a run ends
-/// within fifty seconds, and so before the minute that cron repeats at.
+/// A run starts nothing after this; the next run goes on. Including the settlement of the last message, a run ends
+/// within fifty seconds, before cron's next minute.
 pub const RUN_LIMIT: Duration = Duration::from_secs(48);
 const _: () = assert!(RUN_LIMIT.as_secs() < 50);
 
-/// No request is begun with less time left; the library counts in whole seconds.
+/// No request starts with less time left, because the library counts in whole seconds.
 pub const SHORTEST_REQUEST: Duration = Duration::from_secs(1);
 
 /// The end of a run.
@@ -22,17 +22,17 @@ pub struct Deadline<'a> {
 }
 
 impl<'a> Deadline<'a> {
-    /// A run that may last so long. Where no `signals` are given, they end the process as usual.
+    /// A run with this time limit. Without `signals`, a signal ends the process as usual.
     pub fn new(limit: Duration, signals: Option<&'a SignalFd>) -> Self {
         Self { ends: Instant::now() + limit, signals }
     }
 
-    /// How much time is left: none once a signal has come.
+    /// The time that is left; none once a signal has come.
     pub fn left(&self) -> Duration {
         if self.is_signalled(Duration::ZERO) { Duration::ZERO } else { self.ends.duration_since(Instant::now()) }
     }
 
-    /// Sleeps, but not beyond a signal.
+    /// Sleeps, but wakes at a signal.
     pub fn sleep(&self, pause: Duration) {
         if self.signals.is_none() {
             thread::sleep(pause);

@@ -1,7 +1,7 @@
-//! Sessions that ended without a logout: their process was killed, or the host went down.
+//! Sessions that ended without a logout, because their process was killed or the host went down.
 //!
-//! A process that can't be seen isn't gone: /proc may be hidden, or the login may have been in another container.
-//! A logout may also still be on its way into the queue, and so it takes two looks.
+//! A process may be invisible rather than gone: /proc may be hidden, or the login may be from another container. A
+//! logout may also still be on its way into the queue. So a session has ended only if two checks miss its process.
 
 use std::time::Duration;
 
@@ -12,27 +12,27 @@ use crate::process;
 use crate::queue::{Due, OpenSession, Queue};
 use crate::text::{FIELD_LIMIT, Field};
 
-/// The second look comes so long after the first one.
+/// The second check comes this long after the first.
 const SECOND_LOOK: Duration = Duration::from_secs(10);
 
-/// What a look at one session's process finds.
+/// The result of checking one session's process.
 enum Found {
-    /// Nothing to do, or nothing that can be known.
+    /// It is there, or nothing can be known.
     Nothing,
-    /// It is there again, or is missing for the first time: that has to be remembered.
+    /// It is back, or missing for the first time; the queue must remember that.
     Changed { is_missing: bool },
-    /// It was missing before: look again in so many milliseconds.
+    /// It was missing before. Check again in this many milliseconds.
     Waiting(i64),
     /// It is gone.
     Gone,
-    /// The host was restarted since.
+    /// The host was restarted since the login.
     Restarted,
 }
 
-/// When there is something to do.
+/// When the next check is due.
 pub fn due(queue: &Queue, now: &Stamp) -> Result<Due, Error> {
     let sessions = queue.open_sessions()?;
-    let looker = Looker::new(now);
+    let looker = Checker::new(now);
     let due = |session: &OpenSession| match looker.look(session) {
         Found::Nothing => Due::Never,
         Found::Waiting(ms) => Due::After(ms),
@@ -41,10 +41,10 @@ pub fn due(queue: &Queue, now: &Stamp) -> Result<Due, Error> {
     Ok(sessions.iter().map(due).min().unwrap_or(Due::Never))
 }
 
-/// Looks at every open session's process, and records the end of those that are gone.
+/// Checks every open session's process, and records the end of those that are gone.
 pub fn run(queue: &mut Queue, now: &Stamp) -> Result<(), Error> {
     let (mut gone, mut restarted) = (Vec::new(), Vec::new());
-    let looker = Looker::new(now);
+    let looker = Checker::new(now);
     for session in queue.open_sessions()? {
         match looker.look(&session) {
             Found::Nothing | Found::Waiting(_) => {}
@@ -65,14 +65,14 @@ pub fn run(queue: &mut Queue, now: &Stamp) -> Result<(), Error> {
     Ok(())
 }
 
-/// What all looks of one moment have in common.
-struct Looker<'a> {
+/// What all checks of one moment share.
+struct Checker<'a> {
     now: &'a Stamp,
     namespace: String,
     can_see: bool,
 }
 
-impl<'a> Looker<'a> {
+impl<'a> Checker<'a> {
     fn new(now: &'a Stamp) -> Self {
         Self { now, namespace: process::namespace(), can_see: process::are_visible() }
     }
@@ -100,15 +100,15 @@ impl<'a> Looker<'a> {
     }
 }
 
-/// The logout that didn't come.
+/// The logout that was never recorded.
 fn end(open: &Event) -> Event {
     let mut facts = open.facts.clone();
     facts[ENDED] = Field::new(b"noticed");
     Event::session(Action::Close, facts)
 }
 
-/// `the host was restarted, which ended 2 sessions: 'amanda' (192.0.2.7, sshd), 'root' (su)`, as far as a notice
-/// goes.
+/// `the host was restarted, which ended 2 sessions: 'amanda' (192.0.2.7, sshd), 'root' (su)`, cut to the length of a
+/// notice.
 fn list(sessions: &[&OpenSession]) -> String {
     let count = if sessions.len() == 1 { "1 session".into() } else { format!("{} sessions", sessions.len()) };
     let mut text = format!("the host was restarted, which ended {count}:");

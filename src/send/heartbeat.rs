@@ -1,5 +1,5 @@
-//! The heartbeat: calls a monitor (healthchecks, Uptime Kuma, …) after each run that left nothing
-//! overdue, so that somebody notices when this host, its network or its sender is dead.
+//! The heartbeat: calls a monitor (healthchecks, Uptime Kuma, …) after each run that left nothing overdue, so that
+//! somebody notices if this host, its network or its sender dies.
 
 use crate::clock::Stamp;
 use crate::config::Config;
@@ -11,8 +11,8 @@ use crate::send::deadline::{Deadline, SHORTEST_REQUEST};
 use crate::send::limits;
 use crate::text::Field;
 
-/// Calls the monitor, if there is one and nothing is overdue; `None` if it was not called. The log says why that
-/// failed, but not the address, which lets anybody call.
+/// Calls the monitor if there is one and nothing is overdue; `None` if it was not called. A failure is logged without
+/// the address, because anyone who has it can call the monitor.
 pub fn ping(config: &Config, deadline: &Deadline<'_>) -> Result<Option<Health>, Error> {
     let Some(url) = &config.network.heartbeat_url else { return Ok(None) };
     if let Some(queue) = Queue::open_to_read(&config.paths.database)?
@@ -21,7 +21,7 @@ pub fn ping(config: &Config, deadline: &Deadline<'_>) -> Result<Option<Health>, 
         return Ok(None);
     }
     let timeout = config.network.timeout.min(deadline.left());
-    // With less time left, the next run calls.
+    // With less time left, the call is up to the next run.
     if timeout < SHORTEST_REQUEST {
         return Ok(None);
     }
@@ -40,7 +40,7 @@ pub fn ping(config: &Config, deadline: &Deadline<'_>) -> Result<Option<Health>, 
         is_direct: false,
     };
     let answer = match client.send(&request, timeout) {
-        // Some monitors, Uptime Kuma 1 for one, know only GET.
+        // Some monitors, such as Uptime Kuma 1, accept only GET.
         Ok(Response { status: 404 | 405 | 501, .. }) if deadline.left() >= SHORTEST_REQUEST => {
             let timeout = config.network.timeout.min(deadline.left());
             client.send(&Request { method: Method::Get, ..request }, timeout)

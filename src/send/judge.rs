@@ -1,4 +1,4 @@
-//! The judge: decides once about each new event, before anybody gets it.
+//! The judge: decides once about each new event, before any target gets it.
 
 use crate::clock::{Stamp, milliseconds};
 use crate::config::Config;
@@ -8,7 +8,7 @@ use crate::queue::{Context, Judgment, Queue, Row};
 use crate::rules::{Items, New, Notify, Part, Rules, Ruling, SCHEDULERS, Session, Urgency, Verdict};
 use crate::send::reminder::{DAY, daily};
 
-/// Judges what is new, and tells of repeats.
+/// Judges new events, and records summaries of repeats.
 pub fn run(queue: &mut Queue, config: &Config, now: &Stamp) -> Result<(), Error> {
     if !queue.has_unjudged(now)? {
         return Ok(());
@@ -24,7 +24,7 @@ pub fn run(queue: &mut Queue, config: &Config, now: &Stamp) -> Result<(), Error>
             is_copy: context.is_copy,
             new: context.new,
             after_ms: context.after_ms,
-            // The allowlist may have covered the login, before somebody changed the configuration.
+            // If the configuration has changed since, the allowlist may have covered the login.
             is_unopened: context.unopened_ms.is_some_and(|start| start > config.changed_ms),
             ..ruling.verdict()
         };
@@ -40,8 +40,8 @@ pub fn run(queue: &mut Queue, config: &Config, now: &Stamp) -> Result<(), Error>
     Ok(())
 }
 
-/// What the rules make of an event. What is new about a login is urgent unless one of them says otherwise, and a
-/// logout is judged as its login was: what it says of itself can be forged.
+/// The rules' decision about an event. Without a rule, a login from a new source is urgent. A logout is judged by the
+/// facts of its login, because its own can be forged.
 fn ruling(rules: &Rules, row: &Row, context: &Context, now: &Stamp) -> Ruling {
     let event = &row.event;
     let at = event.at.corrected(now);
@@ -65,12 +65,12 @@ fn ruling(rules: &Rules, row: &Row, context: &Context, now: &Stamp) -> Ruling {
     }
 }
 
-/// Whether a logout is held as its login was. One that a rule about logouts has decided isn't.
+/// Whether a logout is held because its login was. A rule about logouts that decided prevents that.
 fn is_held(context: &Context, ruling: Ruling) -> bool {
     context.login.as_ref().is_some_and(|login| login.verdict.is_held && Ruling::of(&login.verdict) == ruling)
 }
 
-/// What to do about a hook in the stack of a scheduler, which made so many sessions in a day.
+/// The remedy for a hook in a scheduler's PAM stack, which recorded this many sessions in a day.
 pub fn scheduled(count: i64) -> String {
     format!(
         "cron's sessions are told too, {count} in the last 24 hours: take the line out of /etc/pam.d/cron and of what \
@@ -78,7 +78,8 @@ pub fn scheduled(count: i64) -> String {
     )
 }
 
-/// Says why the allowlist doesn't cover a host that sshd gave by a name, which the address's owner chose.
+/// Explains why the allowlist doesn't cover a host that sshd reports by name: the owner of the address chose that
+/// name.
 fn unmatched_name(config: &Config, event: &Event) -> Option<String> {
     let (name, address) = (&event.facts[REMOTE_HOST], &event.facts[ADDRESS]);
     let items = Items { user: b"", service: b"", remote_host: address.as_str().as_bytes() };

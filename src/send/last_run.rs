@@ -3,14 +3,14 @@
 //! ```text
 //! at 1795758639470 2788352 295c187d-2d9e-4c59-a2a9-93d694b9557f
 //! by once
-//! failed discord: HTTP 503; everything is kept, and tried again in 2 min
+//! failed discord: HTTP 503; everything is kept and retried in 2 min
 //! heartbeat 1795758579470 2728352 295c187d-2d9e-4c59-a2a9-93d694b9557f
 //! heartbeat_failed HTTP 404: check the address
 //! end
 //! ```
 //!
-//! The file is replaced after every run, so it is kept only where that wears no flash out: in memory. It has a
-//! directory of its own, because `--watch` wakes at every change in the spool itself.
+//! The file is replaced after every run, so it exists only in memory, where that wears out no flash. It has its own
+//! directory, because `--watch` wakes at every change in the spool itself.
 
 use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -33,60 +33,60 @@ const FILE: &str = "last-run";
 /// The same file while it is written.
 const NEW_FILE: &str = "last-run.new";
 
-/// Where a directory counts as memory, whatever it is on: a container may have no file system of its own there.
+/// A directory below this counts as memory on any file system, because a container may have none of its own there.
 const MEMORY: &str = "/run";
 
-/// Bytes of the file: two reasons and three moments.
+/// Bytes of the file, for two reasons and three moments.
 const FILE_LIMIT: u64 = 4096;
 
 /// Characters of a reason.
 const REASON_LIMIT: usize = 500;
 
-/// How a run was started.
+/// How a run is started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
     /// By a scheduler or by hand.
     #[default]
     Once,
-    /// It is a round of `send --watch`.
+    /// As a round of `send --watch`.
     Watch,
 }
 
-/// What is known of the last run.
+/// The record of the last run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LastRun {
-    /// When it ended.
+    /// When the run ended.
     pub at: Stamp,
     /// How it was started.
     pub mode: Mode,
-    /// What failed first; empty if all went well.
+    /// The first failure; empty if there was none.
     pub failure: String,
-    /// The heartbeat, by then.
+    /// The state of the heartbeat.
     pub heartbeat: Heartbeat,
 }
 
-/// What is known of the heartbeat.
+/// The state of the heartbeat.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Heartbeat {
     /// When the monitor was last reached.
     pub success: Option<Stamp>,
-    /// Why the last call failed; empty if it did not.
+    /// Why the last call failed; empty if it succeeded.
     pub failure: String,
 }
 
-/// Whether the last run can be known.
+/// The last run, as far as it can be known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
-    /// No, and this is why.
+    /// Runs are not recorded, for this reason.
     NotKept(&'static str),
     /// There was no run since the host started.
     Nothing,
-    /// This was the last one.
+    /// The last run.
     Run(LastRun),
 }
 
-/// Records a run that ended now; `called` is what became of the call to the monitor, if there was one. Where it can't
-/// be recorded, nothing else fails.
+/// Records a run that has just ended; `called` is the result of the call to the monitor, if there was one. A failure
+/// to record is ignored.
 pub fn record(config: &Config, mode: Mode, health: &Health, called: Option<&Health>) {
     if is_in_memory(&config.paths.spool) {
         let mut heartbeat = Heartbeat::default();
@@ -109,14 +109,14 @@ pub fn record(config: &Config, mode: Mode, health: &Health, called: Option<&Heal
     }
 }
 
-/// Reads what the last run recorded. A file that isn't this user's own counts as none.
+/// Reads the last run's record. A file of another user counts as missing.
 pub fn read(config: &Config) -> Record {
     let spool = &config.paths.spool;
     if !is_in_memory(spool) {
         return Record::NotKept("queue.spool is not in memory");
     }
     if !spool.exists() {
-        return Record::NotKept("queue.spool is missing, which the next login makes");
+        return Record::NotKept("queue.spool is missing; the next login creates it");
     }
     let own = || {
         let directory = spool.join(DIRECTORY);
@@ -126,12 +126,12 @@ pub fn read(config: &Config) -> Record {
     own.and_then(|(bytes, _)| parse(&bytes)).map_or(Record::Nothing, Record::Run)
 }
 
-/// Whether what is written there wears no flash out.
+/// Whether writing there wears out no flash.
 fn is_in_memory(spool: &Path) -> bool {
     spool.starts_with(MEMORY) || files::is_in_memory(spool)
 }
 
-/// A real directory that belongs to this user.
+/// Whether it is a real directory of this user.
 fn is_own(directory: &Path) -> bool {
     fs::symlink_metadata(directory).is_ok_and(|found| found.is_dir() && found.uid() == geteuid().as_raw())
 }
@@ -145,7 +145,7 @@ fn write(spool: &Path, run: &LastRun) -> Result<(), Error> {
     let (path, new): (PathBuf, PathBuf) = (directory.join(FILE), directory.join(NEW_FILE));
     let create = || OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new);
     let file = create().or_else(|why| match why.kind() {
-        // A run that was killed left it.
+        // A run that was killed left it behind.
         io::ErrorKind::AlreadyExists => fs::remove_file(&new).and_then(|()| create()),
         _ => Err(why),
     });
@@ -153,7 +153,7 @@ fn write(spool: &Path, run: &LastRun) -> Result<(), Error> {
     file.and_then(put).inspect_err(|_| drop(fs::remove_file(&new))).map_err(Error::file("write", &path))
 }
 
-/// The first line, bounded.
+/// The first line of a message, cut to the limit.
 fn reason(why: &str) -> String {
     let line = why.lines().next().unwrap_or_default();
     Field::bounded(line.as_bytes(), REASON_LIMIT).as_str().into()
@@ -176,7 +176,7 @@ fn print(run: &LastRun) -> String {
     text + "end\n"
 }
 
-/// `None` for a text that isn't whole.
+/// Parses the file's text; `None` if it is incomplete.
 fn parse(bytes: &[u8]) -> Option<LastRun> {
     let text = String::from_utf8_lossy(bytes);
     let mut run = LastRun::default();
@@ -187,7 +187,7 @@ fn parse(bytes: &[u8]) -> Option<LastRun> {
             ("failed", why) => run.failure = reason(why),
             ("heartbeat", moment) => run.heartbeat.success = Some(Stamp::parse(moment)),
             ("heartbeat_failed", why) => run.heartbeat.failure = reason(why),
-            // A newer version's.
+            // A newer version wrote this line.
             _ => {}
         }
     }
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_recorded_is_read_again() {
+    fn a_record_is_read_as_it_was_written() {
         for run in [whole(), LastRun { at: whole().at, ..LastRun::default() }] {
             assert_eq!(parse(print(&run).as_bytes()), Some(run));
         }
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reason_is_one_visible_line_of_bounded_length() {
+    fn a_reason_is_one_printable_line_of_bounded_length() {
         assert_eq!(reason("a\x1b[2J\nb"), "a\u{fffd}[2J");
         assert!(reason(&"x".repeat(100_000)).chars().count() <= REASON_LIMIT + 1);
         let long = LastRun { failure: reason(&"王".repeat(9999)), ..whole() };

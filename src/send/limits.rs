@@ -1,16 +1,16 @@
-//! Limits of this process: a second wall behind those of `http`.
+//! This process's limits: a second line of defence behind those of `http`.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// Bytes of memory for everything but the requests; a run needs a tenth of it.
+/// Bytes of memory for everything but requests; a run needs a tenth of this.
 const MEMORY: u64 = 32 << 20;
 
-/// Bytes for one target: the stacks of its threads, and what a request needs.
+/// Bytes for each target: its threads' stacks and its requests.
 const PER_TARGET: u64 = 12 << 20;
 
-/// Bounds what this process can take of a small host's memory while it talks to so many servers. minreq 3.0.0 can be
-/// made to read headers without end, by a line that is one byte short of their limit and ends with LF alone; the relay
-/// ends that, but minreq may have to go by itself. The hard limit stays, for programs that are started.
+/// Limits the memory that this process may take from a small host while it talks to this many servers. A header line
+/// one byte short of minreq 3.0.0's limit that ends in LF alone makes minreq read headers without end. The relay
+/// stops that, but minreq may run without the relay. The hard limit stays, for programs that this one starts.
 pub fn memory(targets: usize) {
     let limit = MEMORY + PER_TARGET * targets as u64;
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_DATA) {

@@ -1,7 +1,8 @@
-//! One sender at a time, by a lock on the file beside the database: a crash frees it.
+//! Lets only one sender run at a time, by a lock on a file next to the database. The kernel releases it after a
+//! crash.
 //!
-//! A sender that stays holds a second lock on the same file, of the other kind (fcntl(2), not flock(2)), by
-//! which others can tell that it may hold the first one for long.
+//! A resident sender (`--watch`) also holds a lock of the other kind (fcntl(2), not flock(2)) on the same file, which
+//! shows other senders that it may hold the first one for long.
 
 use std::fs::{File, Metadata, TryLockError};
 use std::io;
@@ -17,31 +18,30 @@ use crate::error::{Error, Kind};
 use crate::locks::{self, Holder};
 use crate::queue::Paths;
 
-/// A sender that has run for longer than this is stuck: a run ends within a minute.
+/// A sender that has run for longer is stuck, because a run ends within a minute.
 const LONGEST_RUN: Duration = Duration::from_mins(2);
 
-/// The one process that sends, for as long as this lives.
+/// The lock of the only sender. Dropping it releases it.
 pub struct Lock {
     file: File,
     paths: Paths,
 }
 
 impl Lock {
-    /// Whether the file is still the one that others would lock: its directory may have been replaced.
+    /// Whether others would still lock the same file: its directory may have been replaced.
     pub fn is_current(&self) -> bool {
         let place = |file: &File| file.metadata().map(|file: Metadata| (file.dev(), file.ino()));
         let there = open(&self.paths, locks::open).ok().and_then(|(file, _)| place(&file).ok());
         there.is_some_and(|there| place(&self.file).is_ok_and(|here| here == there))
     }
 
-    /// Tells others that this sender stays. Without it, they only complain.
+    /// Shows others that this sender is resident. If this fails, they merely complain about it.
     pub fn stay(&self) {
         let _ = fcntl(&self.file, FcntlArg::F_OFD_SETLK(&whole_file(F_RDLCK)));
     }
 }
 
-/// Locks out every other sender. `None`: there is one, and it does the work. If that one is stuck, this is an
-/// error.
+/// Locks out other senders. `None` if another one is at work, an error if that one is stuck.
 pub fn take(config: &Config) -> Result<Option<Lock>, Error> {
     let (file, path) = open(&config.paths, locks::open)?;
     match file.try_lock() {
@@ -52,12 +52,12 @@ pub fn take(config: &Config) -> Result<Option<Lock>, Error> {
     }
 }
 
-/// Whether a sender that stays is at work. Creates nothing.
+/// Whether a resident sender is at work. Creates nothing.
 pub fn is_watching(config: &Config) -> bool {
     open(&config.paths, locks::open_existing).is_ok_and(|(file, _)| is_resident(&file))
 }
 
-/// Opens what senders lock: a file; the directory of the database where there can be none; or the spool where that
+/// Opens what senders lock: a file, or the database's directory if the file can't be created, or the spool if that
 /// directory is missing.
 fn open(paths: &Paths, file: fn(&Path) -> io::Result<File>) -> Result<(File, PathBuf), Error> {
     let mut name = paths.database.clone().into_os_string();
@@ -72,19 +72,19 @@ fn open(paths: &Paths, file: fn(&Path) -> io::Result<File>) -> Result<(File, Pat
     opened.ok_or_else(|| Error::file("open", &path)(why))
 }
 
-/// Whether the sender that holds the lock stays.
+/// Whether the sender with the lock is resident.
 fn is_resident(file: &File) -> bool {
     let mut found = whole_file(F_WRLCK);
     fcntl(file, FcntlArg::F_OFD_GETLK(&mut found)).is_ok() && c_int::from(found.l_type) != F_UNLCK
 }
 
-/// A lock on all of a file. (The constants' types differ between systems.)
+/// A lock on a whole file. (The constants' types differ between systems.)
 fn whole_file(kind: c_int) -> flock {
     let narrow = |value: c_int| value.try_into().unwrap_or_default();
     flock { l_type: narrow(kind), l_whence: narrow(SEEK_SET), l_start: 0, l_len: 0, l_pid: 0 }
 }
 
-/// Says what is wrong with another sender, if anything is.
+/// Reports another sender if it is stuck or can't be seen.
 fn complaint(path: &Path, other: Option<(i32, Duration)>) -> Result<Option<Lock>, Error> {
     let why = match other {
         Some((_, age)) if age < LONGEST_RUN => return Ok(None),
@@ -103,7 +103,7 @@ mod tests {
 
     /// P8
     #[test]
-    fn another_sender_is_left_alone_for_two_minutes_and_reported_from_then_on() {
+    fn another_sender_is_tolerated_for_two_minutes_and_then_reported() {
         let said = |other| complaint(Path::new("/q.db.lock"), other).err().map(|why| why.to_string());
         assert_eq!(said(Some((7, Duration::from_secs(119)))), None);
         assert_eq!(

@@ -1,5 +1,5 @@
-//! A run while the queue can't be written (its disk is full or read-only, perhaps): everything is delivered from a
-//! copy in memory, and notes in the spool directory are the only record of it.
+//! A run while the queue can't be written, perhaps because its disk is full or read-only. It delivers from a copy in
+//! memory, and the notes in the spool directory are its only record.
 
 use std::fs;
 use std::time::Duration;
@@ -14,10 +14,11 @@ use crate::send::deadline::Deadline;
 use crate::send::notes::{self, Need};
 use crate::send::{delivery, import, judge};
 
-/// Longer than any target is gone.
+/// Longer than any target is missing.
 const FOREVER: Duration = Duration::from_hours(24 * 365 * 100);
 
-/// Delivers what is due, as far as it can be noted. Always fails, with `why` the queue can't be written.
+/// Delivers what is due, as far as it can be noted. Always returns an error: `why`, the reason that the queue can't
+/// be written.
 pub fn run(config: &Config, why: Error, deadline: &Deadline<'_>) -> Result<Health, Error> {
     if let Err(also) = deliver(config, deadline) {
         let _ = log::failed(&also);
@@ -28,13 +29,13 @@ pub fn run(config: &Config, why: Error, deadline: &Deadline<'_>) -> Result<Healt
 fn deliver(config: &Config, deadline: &Deadline<'_>) -> Result<(), Error> {
     let noted = notes::read_all(config);
     let mut queue = Queue::in_memory(&config.paths.database)?;
-    // The spool is delivered even if the database can't be read.
+    // Spooled events are delivered even if the database can't be read.
     if let Err(why) = queue.copy(&|uid| noted.iter().all(|noted| noted.has(uid))) {
         let _ = log::failed(&why);
     }
     let (spooled, _) = import::copy(config, &mut queue)?;
     let now = Stamp::now();
-    // Whether a target is given up is for the queue to record.
+    // Giving up a target is left to the queue, which can record it.
     let patient = Limits { give_up: FOREVER, ..config.limits };
     queue.set_targets(&config.target_names(), &patient, &now, |gone, _| Event::notice(gone))?;
     judge::run(&mut queue, config, &now)?;
@@ -43,7 +44,7 @@ fn deliver(config: &Config, deadline: &Deadline<'_>) -> Result<(), Error> {
     }
     let before = states(config, &queue)?;
     let (queue, result) = delivery::run(config, queue, Need::Required, deadline);
-    // What may be over at the next run is no reason to leave an event out of the queue's history.
+    // If the trouble has passed, the files stay, so that the next run imports them into the queue's history.
     if queue::trouble(&config.paths.database).is_some() {
         let unsettled = queue.unsettled()?;
         for (path, _) in spooled.iter().filter(|(_, event)| !unsettled.contains(&event.uid)) {
@@ -54,7 +55,7 @@ fn deliver(config: &Config, deadline: &Deadline<'_>) -> Result<(), Error> {
     result.map(drop)
 }
 
-/// Notes how long each target is to be left alone, where that has changed.
+/// Notes each back-off that has changed.
 fn note_waits(config: &Config, before: &[TargetState], now: &[TargetState]) -> Result<(), Error> {
     for (now, before) in now.iter().zip(before) {
         let has_changed = (now.failures, &now.wait) != (before.failures, &before.wait);

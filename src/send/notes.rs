@@ -1,7 +1,7 @@
-//! Notes: what became of each message, in the spool directory, in case the queue can't record it.
+//! Notes: the outcome of each message, kept in the spool directory in case the queue can't record it.
 //!
-//! Each target has one file, `notes-TARGET`. A line is noted before a message is posted, and its first word is
-//! overwritten in place afterwards, which needs no room on a disk that has become full meanwhile:
+//! Each target has one file, `notes-TARGET`. A line is written before its message is posted. Afterwards its first
+//! word is overwritten in place, which needs no room even if the disk has filled up meanwhile:
 //!
 //! ```text
 //! delivered 00f3a8b2c4d5e6f7 8c1d2e3f40516273
@@ -10,8 +10,8 @@
 //! waits     3 240000 1795758639470 2788352 295c187d-2d9e-4c59-a2a9-93d694b9557f
 //! ```
 //!
-//! The numbers are the events' uids. `begun` is left by a sender that was killed: nobody knows whether the message
-//! arrived, and it is sent once more. Usually the queue records everything, and the files are gone after the run.
+//! The numbers are the events' uids. A line with `begun` is from a sender that was killed: nobody knows whether the
+//! message arrived, so it is sent once more. Usually the queue records everything, and a run removes the files.
 
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
@@ -31,30 +31,30 @@ use crate::log;
 use crate::notifier::{Name, Notifier};
 use crate::queue::{Noted, TargetState, Wait};
 
-/// Bytes of one target's file: sixty thousand events. What doesn't fit is not posted.
+/// Bytes of one target's file, enough for sixty thousand events. A message whose note doesn't fit is not posted.
 const FILE_LIMIT: u64 = 1 << 20;
 
-/// Whether a message may go without its note.
+/// Whether a message may be posted without a note.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
-    /// Yes: the queue will record what becomes of it, as far as anybody can tell.
+    /// Yes: the queue seems able to record the outcome.
     Optional,
-    /// No: there is no other record.
+    /// No: the note is the only record.
     Required,
 }
 
-/// What a line is about. All have the same length, so that one can take another's place.
+/// The first word of a line. All have the same length, so that one can overwrite another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Word {
     /// The message is being posted.
     Begun,
     /// The service accepted it.
     Delivered,
-    /// The service did not accept it, for now.
+    /// The service did not accept it, so it stays due.
     Kept,
     /// The service will never accept this event.
     Rejected,
-    /// The target is left alone for some time.
+    /// The target's back-off.
     Waits,
 }
 
@@ -79,14 +79,14 @@ impl Word {
 }
 
 impl Note {
-    /// Notes what became of the message.
+    /// Notes the outcome of the message.
     pub fn end(&self, word: Word) -> io::Result<()> {
         self.file.write_all_at(word.text().as_bytes(), self.start)
     }
 }
 
-/// Notes that a message with these events is about to be posted to `target`. `None` if that can't be noted, and
-/// need not be.
+/// Notes that a message with these events is about to be posted to `target`. `None` if an optional note can't be
+/// written.
 pub fn begin(config: &Config, target: &Name, need: Need, uids: &[Uid]) -> Result<Option<Note>, Error> {
     let uids: Vec<String> = uids.iter().map(Uid::to_string).collect();
     match append(config, target, need, Word::Begun, &uids.join(" ")) {
@@ -101,18 +101,18 @@ pub fn reject(config: &Config, target: &Name, uid: Uid) -> Result<(), Error> {
     append(config, target, Need::Required, Word::Rejected, &uid.to_string()).map(drop)
 }
 
-/// Notes how long the target is left alone.
+/// Notes a target's back-off.
 pub fn wait(config: &Config, target: &Name, state: &TargetState) -> Result<(), Error> {
     let text = format!("{} {} {}", state.failures, state.wait.ms, state.wait.since);
     append(config, target, Need::Required, Word::Waits, &text).map(drop)
 }
 
-/// Whether there are any.
+/// Whether there are any notes.
 pub fn exist(config: &Config) -> bool {
     config.targets.iter().any(|target| path(config, &target.name).symlink_metadata().is_ok())
 }
 
-/// Reads what is noted for a target. Lines that aren't whole are skipped.
+/// Reads a target's notes. Skips incomplete lines.
 pub fn read(config: &Config, target: &Name) -> Result<Noted, Error> {
     let path = path(config, target);
     match files::read(&path, FILE_LIMIT, Links::Refuse) {
@@ -122,8 +122,8 @@ pub fn read(config: &Config, target: &Name) -> Result<Noted, Error> {
     }
 }
 
-/// Reads what is noted for each target, in their order. What can't be read is logged, and counts as nothing; what
-/// can't be read can't be written either, and so nothing is posted that needs a note.
+/// Reads the notes of all targets, in their order. Unreadable notes are logged and count as empty. They can't be
+/// written either, so nothing is posted that needs a note.
 pub fn read_all(config: &Config) -> Vec<Noted> {
     let read = |target: &Notifier| {
         read(config, &target.name).unwrap_or_else(|why| {
@@ -134,7 +134,7 @@ pub fn read_all(config: &Config) -> Vec<Noted> {
     config.targets.iter().map(read).collect()
 }
 
-/// Removes all, because the queue has recorded everything.
+/// Removes all notes, because the queue has recorded everything.
 pub fn remove(config: &Config) -> Health {
     let remove = |target: &Notifier| {
         let path = path(config, &target.name);
@@ -156,7 +156,7 @@ fn append(config: &Config, target: &Name, need: Need, word: Word, rest: &str) ->
     write(&path, need, &format!("{} {rest}\n", word.text())).map_err(Error::file("write", &path))
 }
 
-/// Writes one line. An optional note takes the place of those before it: the queue has recorded them.
+/// Writes one line. An optional note replaces earlier ones, which the queue has recorded.
 fn write(path: &Path, need: Need, line: &str) -> io::Result<Note> {
     let file = open(path)?;
     if need == Need::Optional {
@@ -164,9 +164,9 @@ fn write(path: &Path, need: Need, line: &str) -> io::Result<Note> {
     }
     let end = file.metadata()?.len();
     if end + line.len() as u64 >= FILE_LIMIT {
-        return Err(io::Error::other(format!("it has {FILE_LIMIT} bytes, which is the limit")));
+        return Err(io::Error::other(format!("it has reached the limit of {FILE_LIMIT} bytes")));
     }
-    // A line that was cut off is ended first, so that it doesn't swallow this one.
+    // An incomplete last line is ended first, so that this line is not appended to it.
     let mut last = [b'\n'];
     file.read_exact_at(&mut last, end.saturating_sub(1)).or_else(|why| if end == 0 { Ok(()) } else { Err(why) })?;
     let gap = if last == *b"\n" { "" } else { "\n" };
@@ -178,7 +178,7 @@ fn write(path: &Path, need: Need, line: &str) -> io::Result<Note> {
     Ok(Note { file, start: end + gap.len() as u64 })
 }
 
-/// Opens or makes the file. The directory is the service user's, and so must the file be.
+/// Opens or creates the file. It must belong to the service user, as the directory does.
 fn open(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(O_NOFOLLOW | O_NONBLOCK);
@@ -187,7 +187,7 @@ fn open(path: &Path) -> io::Result<File> {
     if metadata.is_file() && metadata.uid() == geteuid().as_raw() && metadata.nlink() == 1 {
         Ok(file)
     } else {
-        Err(io::Error::other("not a regular file of this user's own"))
+        Err(io::Error::other("not a regular file that this user owns"))
     }
 }
 
@@ -243,7 +243,7 @@ begun     8c1d2e3f40516273
         assert_eq!(noted.waits, Some((3, Wait { since, ms: 240_000 })));
     }
 
-    /// P2: a note that is cut off or damaged can't settle what was not delivered.
+    /// P2: a truncated or damaged note can't settle an event that was not delivered.
     #[test]
     fn no_truncated_note_counts_and_no_flipped_bit_panics() {
         for length in 0..TEXT.find('\n').expect("a line") {
@@ -261,9 +261,9 @@ begun     8c1d2e3f40516273
         }
     }
 
-    /// P3, P5: what is planted in a note's place is neither followed nor waited for.
+    /// P3, P5: a planted link is not followed, and a planted pipe is not waited for.
     #[test]
-    fn a_note_is_written_to_a_file_of_its_own_only_and_what_was_cut_off_swallows_none() {
+    fn a_note_goes_only_to_our_own_regular_file_and_never_onto_an_incomplete_line() {
         let directory = std::env::temp_dir().join(format!("ssn-notes-{}", std::process::id()));
         fs::create_dir_all(&directory).expect("a temporary directory");
         let (path, other) = (directory.join("notes-a"), directory.join("other"));

@@ -17,13 +17,13 @@ use crate::send::notes::{self, Need};
 use crate::send::reminder::daily;
 use crate::send::{delivery, ended, heartbeat, import, judge, memory};
 
-/// Nobody needs the queue for so long: a login ends after a second, and a command takes less.
+/// Nobody needs the queue for this long: a login ends after a second, and a command sooner.
 const HOLD_LIMIT: Duration = Duration::from_secs(10);
 
-/// How often the sender looks whether it is still the same process that has the queue.
+/// How often the sender checks which process holds the queue.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
-/// Delivers what is due, once, calls the monitor, and records the run. Does nothing while another sender works.
+/// Delivers what is due, calls the monitor, and records the run. Does nothing while another sender is at work.
 pub fn once(config: &Config) -> Result<Health, Error> {
     let deadline = Deadline::new(RUN_LIMIT, None);
     let Some(result) = try_once(config, &deadline).transpose() else { return Ok(Health::Well) };
@@ -35,10 +35,10 @@ pub fn once(config: &Config) -> Result<Health, Error> {
     Ok(result?.and(called?.unwrap_or(Health::Well)))
 }
 
-/// `None`: another sender works.
+/// The same; `None` if another sender is at work.
 fn try_once(config: &Config, deadline: &Deadline<'_>) -> Result<Option<Health>, Error> {
     if config.targets.is_empty() {
-        let text = format!("no service is configured yet, so nobody is told: edit {}", config.file.display());
+        let text = format!("no service is configured yet, so no notice is sent: edit {}", config.file.display());
         daily(config, ".said-no-service", &text);
         return Ok(Some(Health::Well));
     }
@@ -48,12 +48,12 @@ fn try_once(config: &Config, deadline: &Deadline<'_>) -> Result<Option<Health>, 
     lock::take(config)?.map(|lock| run(config, &lock, deadline)).transpose()
 }
 
-/// The same, but waits for nothing but what a service asked for.
+/// The same, but ignores back-offs. Pauses that a service asked for still count.
 pub fn now(config: &Config) -> Result<Health, Error> {
     if !has_nothing(config)
         && let Some(lock) = lock::take(config)?
     {
-        // On a disk that can't be written, what is due is delivered all the same.
+        // If the disk can't be written, due events are delivered all the same.
         if let Err(why) = open(&config.paths.database).and_then(|mut queue| queue.end_back_off()) {
             let _ = log::failed(&why);
         }
@@ -62,15 +62,15 @@ pub fn now(config: &Config) -> Result<Health, Error> {
     once(config)
 }
 
-/// Whether there is neither a queue nor a directory for one, nor anything in the spool: nobody has logged in since
-/// the boot of a host that keeps all this in memory.
+/// Whether neither the queue's directory nor any spooled event exists: on a host that keeps both in memory, nobody
+/// has logged in since boot.
 pub fn has_nothing(config: &Config) -> bool {
     let home = config.paths.database.parent().unwrap_or(Path::new("/"));
     home.try_exists().is_ok_and(|exists| !exists) && import::is_empty(config)
 }
 
-/// Delivers what is due, with the lock held. With nothing due it writes nothing at all. An error says that the queue
-/// could not be written; what is due was delivered all the same, as far as it can be noted.
+/// Delivers what is due, with the lock held. Writes nothing if nothing is due. An error means that the queue could
+/// not be written; due events were still delivered as far as they could be noted.
 pub fn run(config: &Config, _lock: &Lock, deadline: &Deadline<'_>) -> Result<Health, Error> {
     if is_idle(config) {
         return Ok(Health::Well);
@@ -86,7 +86,7 @@ pub fn run(config: &Config, _lock: &Lock, deadline: &Deadline<'_>) -> Result<Hea
     }
 }
 
-/// Whether the queue can't be used for now, though it may be whole.
+/// Whether the queue can't be used for now, although it may be sound.
 fn is_unusable(why: &Error) -> bool {
     matches!(why.kind(), Kind::Unwritable { .. } | Kind::Locked { .. })
 }
@@ -104,7 +104,7 @@ fn on_disk(config: &Config, deadline: &Deadline<'_>) -> Result<Health, Error> {
     }
 }
 
-/// Whether a short look finds nothing to do. Any trouble is something to do.
+/// Whether there is nothing to do, found without writing. Any error counts as something to do.
 fn is_idle(config: &Config) -> bool {
     let look = || match Queue::open_to_read(&config.paths.database)? {
         Some(queue) => Ok::<_, Error>(due(config, &queue)? != Due::Now),
@@ -113,7 +113,7 @@ fn is_idle(config: &Config) -> bool {
     import::is_empty(config) && !notes::exist(config) && look().unwrap_or(false)
 }
 
-/// When there is something to do, unless something comes.
+/// When there is next something to do, if no event comes.
 pub fn due(config: &Config, queue: &Queue) -> Result<Due, Error> {
     let now = Stamp::now();
     if queue.has_other_settings(&config.fingerprint())? {
@@ -123,8 +123,8 @@ pub fn due(config: &Config, queue: &Queue) -> Result<Due, Error> {
     Ok(work.min(ended::due(queue, &now)?))
 }
 
-/// Opens the queue. A process that keeps it locked is ended, if it is this user's and has it for ten seconds: a
-/// login ends by itself in less, but the user who logs in can freeze his own (cgroups(7)).
+/// Opens the queue. Ends a process of this user that has kept it locked for ten seconds: a login ends sooner, but the
+/// user who logs in can freeze the hook (cgroups(7)).
 fn open(database: &Path) -> Result<Queue, Error> {
     match Queue::open(database, Role::Sender) {
         Err(why) if matches!(why.kind(), Kind::Locked { .. }) => {
@@ -138,7 +138,7 @@ fn open(database: &Path) -> Result<Queue, Error> {
                 if !holder.end(current) {
                     return Err(why);
                 }
-                let text = format!("process {} kept the queue locked; it was ended", holder.pid);
+                let text = format!("process {} kept the queue locked and was ended", holder.pid);
                 log::write(Level::Warning, &text);
             }
             Queue::open(database, Role::Sender)
@@ -152,7 +152,8 @@ fn deliver(config: &Config, queue: Result<Queue, Error>, deadline: &Deadline<'_>
     let health = import::run(config, &mut queue)?;
     let days = config.limits.give_up.as_secs() / 86_400;
     let notice = |gone: &str, count| {
-        let text = format!("{gone} has not been a target for {days} days; {count} deliveries to it are dropped");
+        let text =
+            format!("{gone} has not been in the configuration for {days} days; {count} deliveries to it are dropped");
         log::write(Level::Warning, &text);
         Event::notice(&text)
     };
@@ -165,10 +166,10 @@ fn deliver(config: &Config, queue: Result<Queue, Error>, deadline: &Deadline<'_>
     }
     queue.set_settings(&config.fingerprint())?;
     for (target, id) in queue.mend_cursors()? {
-        let text = format!("events are missing from the queue; {target} goes on after event {id}");
+        let text = format!("events are missing from the queue; {target} continues after event {id}");
         log::write(Level::Error, &text);
     }
-    // Every logout that is recorded is known before a missing one is looked for.
+    // A missing logout is looked for only after every recorded one is judged.
     let now = Stamp::now();
     judge::run(&mut queue, config, &now)?;
     ended::run(&mut queue, &now)?;
@@ -179,7 +180,7 @@ fn deliver(config: &Config, queue: Result<Queue, Error>, deadline: &Deadline<'_>
     Ok(health.and(delivered).and(notes::remove(config)))
 }
 
-/// Records what was delivered while the queue couldn't be written, or by a sender that was killed.
+/// Records deliveries that were made while the queue couldn't be written, or by a sender that was killed.
 fn settle_noted(config: &Config, queue: &mut Queue) -> Result<Health, Error> {
     if !notes::exist(config) {
         return Ok(Health::Well);

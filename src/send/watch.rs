@@ -1,4 +1,4 @@
-//! `send --watch`: stays, and wakes when the kernel reports a change, or at the next retry.
+//! `send --watch`: stays, and wakes when the kernel reports a change or the next retry is due.
 
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -19,33 +19,32 @@ use crate::send::lock::{self, Lock};
 use crate::send::{heartbeat, import, run};
 use crate::watchdog;
 
-/// Without any event, look again after this: for the heartbeat, and because a directory may have
-/// been replaced meanwhile.
+/// Without any event, work again after this: for the heartbeat, and because a directory may have been replaced.
 const LONGEST_SLEEP: Duration = Duration::from_mins(1);
 
-/// At least this, so that a queue that can't be settled isn't tried without a rest.
+/// The minimum, so that a queue that can't be settled isn't tried without pause.
 const SHORTEST_SLEEP: Duration = Duration::from_secs(1);
 
-/// After an event, wait for those that come with it (a log-in is often followed by a log-out).
+/// After an event, wait for those that come with it (a login is often followed by a logout).
 const GATHER: Duration = Duration::from_millis(100);
 
-/// After a run that failed, also wait so long: what a run writes wakes this process again.
+/// After a failed run, wait this long as well, because the run's own writes wake this process again.
 const REST: Duration = Duration::from_secs(5);
 
-/// Calls the monitor no more often than a scheduler would.
+/// The monitor is called no more often than a scheduler would call it.
 const HEARTBEAT: Duration = Duration::from_secs(55);
 const _: () = assert!(HEARTBEAT.as_secs() < LONGEST_SLEEP.as_secs());
 
-/// What ended a wait.
+/// Why a wait ended.
 #[derive(PartialEq, Eq)]
 enum Woken {
-    /// A change, or the time is over.
+    /// Something changed, or the time is over.
     ToWork,
-    /// A signal that asks for the end.
+    /// A signal asks for the end.
     ToEnd,
 }
 
-/// Delivers until SIGTERM or SIGINT comes. The configuration is read again when it, or a file that it names, changes.
+/// Delivers until SIGTERM or SIGINT. Rereads the configuration when it changes, or a file that it names.
 pub fn run(first: &Config) -> Result<Health, Error> {
     let (mut newer, mut known) = (None, first.fingerprint());
     let signals = end_signals().map_err(Error::system("watch for signals"))?;
@@ -56,10 +55,13 @@ pub fn run(first: &Config) -> Result<Health, Error> {
             known = newer.as_ref().unwrap_or(first).fingerprint();
         }
         let config = newer.as_ref().unwrap_or(first);
-        // Watches are set before the look at the queue, so that nothing slips in between.
+        // Watches are set before the queue is read, so that no event is missed in between.
         let changes = watches(config);
         if changes.is_none() && !is_warned {
-            log::write(Level::Warning, "changes can't be watched (inotify): new events are looked for each minute");
+            log::write(
+                Level::Warning,
+                "changes can't be watched (inotify); looking for new events every minute instead",
+            );
             is_warned = true;
         }
         watchdog::start();
@@ -70,7 +72,7 @@ pub fn run(first: &Config) -> Result<Health, Error> {
             Err(why) if matches!(why.kind(), Kind::Impossible(_)) => return Err(why),
             Err(why) => Err(why),
         };
-        // What could not be done will not be possible a second later either.
+        // A failed operation will not succeed a second later.
         let longest = if result.is_ok() { sleep(config) } else { LONGEST_SLEEP };
         let health = result.unwrap_or_else(|why| log::failed(&why));
         let mut called = None;
@@ -87,11 +89,12 @@ pub fn run(first: &Config) -> Result<Health, Error> {
     }
 }
 
-/// Reads the configuration again. With a mistake in it, which is logged, the old one stays.
+/// Rereads the configuration. If it has a mistake, that is logged and the old one stays.
 fn reload(first: &Config) -> Result<Option<Config>, Error> {
     match Source::read(&first.file).and_then(Source::check) {
         Ok((config, _)) if config.paths != first.paths || config.network.ca_file != first.network.ca_file => {
-            Err(Kind::Impossible("queue.path, queue.spool or network.ca_file has changed: start `send` again").into())
+            Err(Kind::Impossible("queue.path, queue.spool or network.ca_file has changed; restart `send --watch`")
+                .into())
         }
         Ok((config, _)) => Ok(Some(config)),
         Err(why) => {
@@ -101,13 +104,13 @@ fn reload(first: &Config) -> Result<Option<Config>, Error> {
     }
 }
 
-/// Takes the lock, unless it is held already. `None` where there is nothing to do until a directory for the queue
-/// appears. [`Kind::Impossible`] if another process has it.
+/// Takes the lock, unless it is held already. `None` if there is nothing to do until a directory for the queue
+/// appears. [`Kind::Impossible`] if another process holds it.
 fn keep(lock: Option<Lock>, config: &Config) -> Result<Option<Lock>, Error> {
     if run::has_nothing(config) {
         return Ok(None);
     }
-    // One that isn't current is dropped first, or it would be in the way of the new one.
+    // A stale lock is dropped first, because it would block the new one.
     match lock.filter(Lock::is_current) {
         Some(lock) => Ok(Some(lock)),
         None => match lock::take(config)? {
@@ -131,7 +134,7 @@ fn wait(signals: &SignalFd, changes: Option<&Inotify>, longest: Duration) -> Res
     }
 }
 
-/// SIGTERM and SIGINT as something to poll.
+/// SIGTERM and SIGINT as a descriptor to poll.
 fn end_signals() -> nix::Result<SignalFd> {
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGTERM);
@@ -140,7 +143,7 @@ fn end_signals() -> nix::Result<SignalFd> {
     SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
 }
 
-/// Watches the directory of the queue, and those that logins leave events in, as they are now.
+/// Watches the directories of the queue and of spooled events, as they are now.
 fn watches(config: &Config) -> Option<Inotify> {
     let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).ok()?;
     let changes = AddWatchFlags::IN_MODIFY
@@ -149,9 +152,9 @@ fn watches(config: &Config) -> Option<Inotify> {
         | AddWatchFlags::IN_MOVE_SELF
         | AddWatchFlags::IN_DELETE_SELF;
     let home = config.paths.database.parent().unwrap_or(Path::new("/"));
-    // Where it is missing, the directory in which it will appear.
+    // If it is missing, watch the directory where it will appear.
     home.ancestors().find(|directory| inotify.add_watch(*directory, changes).is_ok())?;
-    // Editors put a new file in the place of the old one.
+    // Editors replace the old file with a new one.
     let _ = inotify.add_watch(config.file.parent().unwrap_or(Path::new("/")), changes);
     for directory in import::directories(config) {
         let _ = inotify.add_watch(directory, changes);
@@ -159,7 +162,7 @@ fn watches(config: &Config) -> Option<Inotify> {
     Some(inotify)
 }
 
-/// How long nothing will be due unless something comes.
+/// How long nothing will be due if no event comes.
 fn sleep(config: &Config) -> Duration {
     let look = || match Queue::open_to_read(&config.paths.database)? {
         Some(queue) => run::due(config, &queue),

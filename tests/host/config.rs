@@ -157,7 +157,7 @@ fn orphans_that_cannot_be_read_are_an_error() {
     fs::write(home.at("lib/ssh-session-notifier/orphans/event-1-1"), "half an ev").expect("it is ours");
     let own = format!("mount --bind {}/lib /var/lib", home.0.display());
     let send = || home.command_in_own_dev(&own, &["send"]).output().expect("it starts");
-    send().fails().says("cannot read /var/lib/ssh-session-notifier/orphans/event-1-1: not a whole event");
+    send().fails().says("cannot read /var/lib/ssh-session-notifier/orphans/event-1-1: not a complete event");
     chown(home.at("lib/ssh-session-notifier/orphans"), Some(1), Some(1)).expect("root may");
     fs::set_permissions(home.at("lib/ssh-session-notifier/orphans"), Permissions::from_mode(0o700)).expect("ours");
     send().fails().says("cannot read /var/lib/ssh-session-notifier/orphans: Permission denied");

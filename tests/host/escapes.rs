@@ -78,9 +78,9 @@ fn the_name_of_a_file_in_the_spool_is_one_visible_line() {
     fs::write(home.at("spool/event-\n\x1b[2J"), "no event").expect("any name will do");
     let syslog = Syslog::listen(&home);
     let (output, logged) = send(&home, &syslog);
-    output.fails().says("/spool/event-\u{fffd}\u{fffd}[2J: not a whole event");
+    output.fails().says("/spool/event-\u{fffd}\u{fffd}[2J: not a complete event");
     assert_eq!((lines(&output.stderr()).len(), lines(&logged).len()), (1, 1), "{logged}");
-    assert!(logged.contains("/spool/event-\u{fffd}\u{fffd}[2J: not a whole event"), "{logged}");
+    assert!(logged.contains("/spool/event-\u{fffd}\u{fffd}[2J: not a complete event"), "{logged}");
 }
 
 /// P3

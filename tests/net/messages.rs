@@ -82,7 +82,7 @@ fn rows(upstream: u16, silent: u16) -> Vec<Row> {
         },
         row("http", "location / { return 404; }", "HTTP 404 (POST http://HOST/…); nothing is there: check the address"),
         row("http", "root ROOT;", "HTTP 405 (POST http://HOST/…); that address does not accept messages: check it"),
-        row("http", "location / { return 429; }", "HTTP 429; everything is kept, and tried again in 1 min"),
+        row("http", "location / { return 429; }", "HTTP 429; everything is kept and retried in 1 min"),
         row(
             "http",
             "location / { return 444; }",
@@ -138,7 +138,7 @@ fn errors_from_a_real_nginx_are_reported_with_request_cause_and_remedy() {
         let output = home.send();
         home.queue().forget_failures();
         output.fails().says(&expected.replace("HOST", &format!("localhost:{port}")));
-        output.says("; everything is kept, and tried again in ");
+        output.says("; everything is kept and retried in ");
         assert!(!["wr0ng", "mytopic"].iter().any(|secret| output.stderr().contains(secret)), "{output:?}");
         let status = home.status();
         assert!(status.starts_with("ntfy: 1 waiting, 0 dead"), "{expected}: {status}");

@@ -38,7 +38,7 @@ pub fn scene(settings: &str) -> (Home, Authority, Server, Nginx) {
 /// P2
 pub fn assert_kept(home: &Home, output: &Output, expected: &str) {
     let errors =
-        output.fails().says(&format!("ntfy: {expected}")).says("; everything is kept, and tried again in 1 min");
+        output.fails().says(&format!("ntfy: {expected}")).says("; everything is kept and retried in 1 min");
     // The request.
     let errors = errors.says(" (POST https://localhost:").stderr();
     assert!(!errors.contains("s3cret") && !errors.contains("mytopic"), "{errors}");

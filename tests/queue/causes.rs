@@ -95,7 +95,9 @@ fn status_reports_an_interrupted_change_and_send_undoes_it() {
     home.sent();
     home.queue().do_without_wal();
     home.queue().cut_a_change_off();
-    home.run(&["status"]).fails().says("a change to it was cut off, perhaps by a power cut; the next `send` undoes it");
+    home.run(&["status"])
+        .fails()
+        .says("a change to it was interrupted, perhaps by a power cut; the next `send` undoes it");
     home.send().succeeds();
     home.run(&["status"]).succeeds();
     assert_eq!(home.queue().count_events_of("bob"), 1);

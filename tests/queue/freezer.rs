@@ -66,7 +66,7 @@ fn a_frozen_hook_that_has_the_lock_is_killed_and_its_event_is_sent_once() {
         run(&home, arguments).fails().says(&format!("is locked by process {worker}"));
     }
     let sent = run(&home, &["send"]);
-    sent.exits(0).says(&format!("process {worker} kept the queue locked; it was ended")).prints("'bob'");
+    sent.exits(0).says(&format!("process {worker} kept the queue locked and was ended")).prints("'bob'");
     home.login("zoe");
     freeze(false);
     assert!(wait_for(|| !hook.is_alive()), "the frozen hook ends");

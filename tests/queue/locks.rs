@@ -132,7 +132,7 @@ fn assert_ended(user: u32, how: &str, is_ended: bool) {
     let sent = run(&home, &["send"]);
     let sent = sent.when(&case);
     if is_ended {
-        sent.exits(0).says("kept the queue locked; it was ended").prints("'amanda'");
+        sent.exits(0).says("kept the queue locked and was ended").prints("'amanda'");
         assert!(!holder.is_alive(), "{case}");
     } else {
         sent.fails().says(&named).prints("'amanda'");

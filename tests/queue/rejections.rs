@@ -48,7 +48,7 @@ fn a_lone_rejected_event_becomes_a_dead_letter_only_after_another_is_accepted() 
     for _ in 0..7 {
         home.send()
             .fails()
-            .says("it rejects an event, and has accepted no other one since: HTTP 400: it does not please");
+            .says("it rejects an event, and has accepted no other since: HTTP 400: it does not please");
         home.queue().end_waits();
     }
     assert_eq!(home.queue().dead_letters(), [], "the target has never worked");

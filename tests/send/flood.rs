@@ -102,7 +102,7 @@ fn a_flood_pushes_nobody_elses_login_out_of_the_queue() {
         "'amanda' (192.0.2.7) logged in",
         "'rene' ",
         "ntfy did not get 3951 events, kept as dead letters (see `status`): more than 50 events were waiting",
-        "ntfy did not get 2951 events, whose dead letters are now discarded: too many, or 90 days old",
+        "ntfy did not get 2951 events; their dead letters were too many or 90 days old, and are now discarded",
     ] {
         assert!(last.contains(note), "{note}: {last}");
     }

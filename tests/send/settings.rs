@@ -87,7 +87,7 @@ fn without_a_service_send_succeeds_and_reports_it_once() {
     let home = Home::new("");
     home.login("amanda");
     let expected =
-        format!("no service is configured yet, so nobody is told: edit {}", home.at("config.toml").display());
+        format!("no service is configured yet, so no notice is sent: edit {}", home.at("config.toml").display());
     home.send().exits(0).says(&expected);
     home.send().exits(0).says_only("");
     home.configure(STDOUT);

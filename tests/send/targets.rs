@@ -142,7 +142,7 @@ fn a_removed_target_is_forgotten_after_seven_days_or_when_it_is_dropped() {
     home.queue().let_targets_be_gone_for(6);
     home.send().succeeds();
     home.queue().let_targets_be_gone_for(1);
-    let ended = "discord has not been a target for 7 days; 1 deliveries to it are dropped";
+    let ended = "discord has not been in the configuration for 7 days; 1 deliveries to it are dropped";
     home.send().exits(0).says(ended);
     home.send().succeeds();
     assert!(!home.status().contains("discord"), "{}", home.status());

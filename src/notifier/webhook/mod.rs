@@ -89,7 +89,7 @@ fn form(section: &mut Section<'_>, secrets: &mut Vec<Secret>) -> Option<(Form, O
     let limit = length(section)?;
     let form = if has_body {
         let parse = |body: &Secret| match format {
-            Some(_) => Err("stands beside format: give one of them".into()),
+            Some(_) => Err("conflicts with format; set only one of them".into()),
             None => Template::parse(body.reveal(), limit),
         };
         let template = section.check("body", &body?, parse)?;

@@ -22,12 +22,12 @@ use crate::send::delivery::Run;
 use crate::send::delivery::course::Course;
 use crate::send::notes::{self, Word};
 
-/// Bytes that a pipe accepts without waiting, once it accepts any (POSIX.1-2024, `<limits.h>`).
+/// Bytes that a pipe accepts without blocking, once it accepts any (POSIX.1-2024, `<limits.h>`).
 const PIPE_BUF: usize = 4096;
 
 impl Run<'_> {
-    /// Sends one message, with a note before and after, and judges the answer. If that says how else the target is
-    /// reached, it is sent that way at once.
+    /// Sends one message, with a note before and after, and judges the answer. If the answer shows another way to
+    /// reach the target, sends it that way at once.
     pub fn attempt(
         &self,
         target: &Notifier,
@@ -38,7 +38,7 @@ impl Run<'_> {
         let note = notes::begin(self.config, &target.name, self.need, uids)?;
         let outcome = self.find(target, notices, course);
         let word = if matches!(outcome, Outcome::Delivered { .. }) { Word::Delivered } else { Word::Kept };
-        // If that fails, the note says that nobody knows.
+        // If that fails, the note stays at `begun`.
         let _ = note.map(|note| note.end(word));
         Ok(outcome)
     }
@@ -48,13 +48,13 @@ impl Run<'_> {
         let Outcome::Moved { hint, why } = first else { return first };
         let second = self.send(target, notices, &hint);
         match second {
-            // The last way's answer has a remedy.
+            // The second answer has the remedy.
             Outcome::Failed { .. } | Outcome::Refused { .. } => return second,
             Outcome::Moved { .. } => return Outcome::Refused { why },
             Outcome::Delivered { .. } | Outcome::Throttled { .. } | Outcome::Rejected { .. } => {}
         }
         log::write(Level::Warning, &format!("{}: {}; reached {hint}", target.name, target.conceal(&why)));
-        // Where it can't be remembered, it is found out again.
+        // If it can't be remembered, the next run finds it again.
         let _ = self.queue().set_hint(target.name.as_str(), &hint);
         course.hint = hint;
         second
@@ -80,7 +80,7 @@ impl Run<'_> {
     }
 }
 
-/// Writes to stdout, but waits for nobody who doesn't read.
+/// Writes to stdout, but doesn't wait for a reader that doesn't read.
 fn print(text: &str, timeout: Duration) -> io::Result<()> {
     let stdout = io::stdout();
     for part in text.as_bytes().chunks(PIPE_BUF) {

@@ -1,4 +1,4 @@
-//! What a run learns about one target, and what follows from the outcome of an attempt.
+//! What a run learns about one target, and its decision after each attempt.
 
 use std::time::Duration;
 
@@ -7,33 +7,33 @@ use crate::notifier::Outcome;
 use crate::queue::{Batch, Cause, EventId, TargetState};
 use crate::send::backoff;
 
-/// After this many dead letters in a row, with nothing delivered in between, the target is at fault.
+/// After this many dead letters in a row without a delivery, the target is at fault.
 const REJECTED_LIMIT: u32 = 5;
 
-/// What is known about one target in the course of a run.
+/// What a run knows about one target.
 pub struct Course {
-    /// How the target is reached, if not as usual.
+    /// How the target is reached, if not in the usual way.
     pub hint: String,
-    /// Whether one event alone was rejected, and nothing shows yet that another one would be accepted.
+    /// Whether an event was rejected alone, and it is not yet clear that others would be accepted.
     pub is_in_doubt: bool,
     /// Whether anything failed.
     pub health: Health,
-    /// Events in a row that were rejected by themselves, also in earlier runs.
+    /// Events in a row that were rejected alone, including earlier runs.
     rejected: u32,
     /// Whether it has accepted something in this run.
     has_accepted: bool,
     /// When it last accepted something in an earlier run, in UTC milliseconds.
     success_ms: Option<i64>,
-    /// The last event of the smallest message that was rejected: one of the events up to here is a poison message.
+    /// The last event of the smallest rejected message: an event up to this one is a poison message.
     bisect_end: Option<EventId>,
 }
 
 /// What to do with a batch after an attempt.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// It is delivered. The service wants a rest of `pause` before the next message.
+    /// Settle it as delivered. The service wants a rest of `pause` before the next message.
     Delivered { pause: Duration },
-    /// The service wants a rest of `pause` before this message is sent again.
+    /// Send it again after the rest of `pause` that the service wants.
     Throttled { pause: Duration, why: String },
     /// Send it again at once, in smaller messages or one event at a time.
     Divide,
@@ -44,21 +44,21 @@ pub enum Decision {
 }
 
 impl Course {
-    /// What earlier runs have left.
+    /// Starts from the state that earlier runs left.
     pub fn new(state: TargetState) -> Self {
         let TargetState { rejected, hint, success_ms, .. } = state;
         let health = Health::Well;
         Self { hint, is_in_doubt: false, health, rejected, has_accepted: false, success_ms, bisect_end: None }
     }
 
-    /// Remembers what was logged. What failed first stays.
+    /// Remembers a logged failure. The first one stays.
     pub fn note(&mut self, failed: Health) {
         if self.health == Health::Well {
             self.health = failed;
         }
     }
 
-    /// Decides what becomes of a batch, and remembers what its outcome shows.
+    /// Decides about a batch, and remembers what its outcome shows.
     pub fn decide(&mut self, batch: &Batch, outcome: Outcome) -> Decision {
         match outcome {
             Outcome::Delivered { pause } => {
@@ -76,7 +76,7 @@ impl Course {
         }
     }
 
-    /// The service rejects the message. Only if it is sure to accept other events is this one at fault.
+    /// The service rejects the message. Its event is at fault only if the service surely accepts others.
     fn decide_rejected(&mut self, batch: &Batch, why: String) -> Decision {
         if batch.ids().len() > 1 {
             self.bisect_end = Some(batch.last());
@@ -87,7 +87,7 @@ impl Course {
                 self.is_in_doubt = true;
                 return Decision::Divide;
             }
-            let why = format!("it rejects an event, and has accepted no other one since: {why}");
+            let why = format!("it rejects an event, and has accepted no other since: {why}");
             let cause = if batch.is_exception() { Cause::Event } else { Cause::Target };
             return Decision::Postpone { pause: backoff::wait(batch.failures), why, cause };
         }
@@ -95,11 +95,11 @@ impl Course {
             self.rejected += 1;
             return Decision::MoveToDeadLetters { why };
         }
-        let why = format!("it rejects one event after the other: {why}");
+        let why = format!("it rejects one event after another: {why}");
         Decision::Postpone { pause: backoff::LONGEST, why, cause: Cause::Target }
     }
 
-    /// Whether the target is sure to accept other events, now that it rejects this one.
+    /// Whether the target surely accepts other events, although it rejects this one.
     fn accepts_others(&self, batch: &Batch) -> bool {
         let since = |tried: i64| self.success_ms.is_some_and(|success| success >= tried);
         self.has_accepted || batch.tried_ms.is_some_and(since)
@@ -110,8 +110,8 @@ impl Course {
         (self.has_accepted, self.is_in_doubt, self.rejected) = (true, false, 0);
     }
 
-    /// How many of these events to put into the next message: half of those among which there must be a poison
-    /// message, so that it is alone after log2(n) messages; otherwise all.
+    /// How many of these events to put into the next message. If one of them is a poison message, half of them, so
+    /// that it is alone after log2(n) messages; otherwise all.
     pub fn bisect(&mut self, ids: &[EventId]) -> usize {
         let Some(end) = self.bisect_end else { return ids.len() };
         match ids.iter().filter(|id| **id <= end).count() {

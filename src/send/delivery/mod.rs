@@ -1,4 +1,4 @@
-//! Delivery: due → digest → render → note → post → judge → settle, for every target by itself.
+//! Delivery: due → digest → render → note → post → judge → settle, independently for each target.
 
 mod attempt;
 mod course;
@@ -24,19 +24,19 @@ use crate::send::{backoff, judge, limits};
 use crate::text::{Field, visible};
 use crate::threads;
 
-/// How often a target that is done looks for more while others are at work.
+/// How often a finished target looks for new events while others are at work.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
-/// After so many failures in a row, the first event is tried alone: it may be a poison message.
+/// After this many failures in a row, the first event is tried alone, because it may be a poison message.
 const ISOLATE_AFTER: u32 = 2;
 
-/// How many events behind a suspected poison message are tried in turn as the other one.
+/// How many events after a suspected poison message take turns as the other event.
 const OTHERS: u32 = 8;
 
-/// Events that one message covers: by default no more wait. Their ids are in memory.
+/// Events in one message. By default no more can be pending. Their ids are in memory.
 const MESSAGE_EVENTS: usize = 10_000;
 
-/// One run over one queue.
+/// One run with one queue.
 struct Run<'a> {
     config: &'a Config,
     client: http::Client<'a>,
@@ -46,29 +46,29 @@ struct Run<'a> {
     need: Need,
     deadline: &'a Deadline<'a>,
     now: Stamp,
-    /// How many targets are at work, and the news that one is done.
+    /// How many targets are at work, and the signal that one is done.
     busy: Mutex<usize>,
     done: Condvar,
 }
 
-/// What one message carries.
+/// The content of one message.
 struct Parcel {
     batch: Batch,
     /// Its lines.
     notices: Vec<Notice>,
-    /// The events that they report, in their order.
+    /// The events that they report, in order.
     uids: Vec<Uid>,
 }
 
-/// What to do next with a target.
+/// What to do next for a target.
 #[derive(PartialEq, Eq)]
 enum Next {
     Go,
     Stop,
 }
 
-/// Judges what is new and delivers what is due to every target. `need` says whether the queue records it, or notes
-/// alone. Gives the queue back.
+/// Judges new events and delivers what is due to every target. `need` says whether notes are the only record. Returns
+/// the queue.
 pub fn run(config: &Config, queue: Queue, need: Need, deadline: &Deadline<'_>) -> (Queue, Result<Health, Error>) {
     let run = Run {
         config,
@@ -89,15 +89,15 @@ pub fn run(config: &Config, queue: Queue, need: Need, deadline: &Deadline<'_>) -
 impl Run<'_> {
     fn whole(&self) -> Result<Health, Error> {
         let health = self.every_target()?;
-        // A notice about what was given up is an event like others, and need not wait for the next run. One that
-        // only memory holds would be made again by each run.
+        // The notice about a given-up delivery is an event too, and needn't wait for the next run. If it existed only
+        // in memory, each run would make it again.
         if self.need == Need::Optional && self.queue().report_dead_letters(&self.now, dead_letter_notice)? {
             return Ok(health.and(self.every_target()?));
         }
         Ok(health)
     }
 
-    /// Every target at the same time, if any has something to do: a slow one delays only itself.
+    /// Serves every target at the same time, if any has something to do: a slow one delays only itself.
     fn every_target(&self) -> Result<Health, Error> {
         judge::run(&mut self.queue(), self.config, &Stamp::now())?;
         let mut is_anything_due = false;
@@ -109,7 +109,7 @@ impl Run<'_> {
         if !is_anything_due {
             return Ok(Health::Well);
         }
-        // Before the first thread, whichever target needs it: see `http::trust`.
+        // Before the first thread starts, because TLS settings are shared: see `http::trust`.
         let trusting = if self.config.is_secure() { self.trust() } else { Health::Well };
         let is_reachable = |target: &&Notifier| trusting == Health::Well || !target.is_secure();
         let targets: Vec<&Notifier> = self.config.targets.iter().filter(is_reachable).collect();
@@ -123,7 +123,7 @@ impl Run<'_> {
         results.into_iter().try_fold(trusting, |all, one| Ok(all.and(one?)))
     }
 
-    /// One target, until all are done: while another one is slow, or rests, this one delivers new events.
+    /// Serves one target until all are done: while another is slow or rests, this one delivers new events.
     fn with_others(&self, target: &Notifier) -> Result<Health, Error> {
         let mut health = Health::Well;
         loop {
@@ -165,13 +165,13 @@ impl Run<'_> {
         Ok(self.queue().due(target.name.as_str(), &Stamp::now())? == Due::Now)
     }
 
-    /// Gets TLS ready. Targets on plain http still run if this fails.
+    /// Prepares TLS. Targets on plain http still run if this fails.
     fn trust(&self) -> Health {
         let network = &self.config.network;
         http::trust(network, &self.config.paths.spool).map_or_else(|why| log::failed(&why), |()| Health::Well)
     }
 
-    /// One target, until nothing is due, it must wait, or the run is over.
+    /// Serves one target until nothing is due, it must wait, or the run is over.
     fn target(&self, target: &Notifier) -> Result<Health, Error> {
         let mut course = Course::new(self.queue().target(target.name.as_str())?);
         while self.deadline.left() >= SHORTEST_REQUEST {
@@ -191,7 +191,7 @@ impl Run<'_> {
         Ok(course.health)
     }
 
-    /// Reads as many due events as one message carries, `most` at most, and the lines that report them.
+    /// Reads as many due events as fit into one message, at most `most`, with the lines that report them.
     fn parcel(&self, target: &Notifier, detail: Detail, most: usize) -> Result<Option<Parcel>, Error> {
         let now = Stamp::now();
         let style = Style { host: &self.config.host, zone: &self.config.zone, now: &now };
@@ -210,10 +210,10 @@ impl Run<'_> {
         Ok(batch.map(|batch| Parcel { batch, notices: draft.finish(), uids }))
     }
 
-    /// Sends one message, shorter than it could be while a poison message is looked for.
+    /// Sends one message, shortened while a poison message is being isolated.
     fn deliver(&self, target: &Notifier, parcel: Parcel, course: &mut Course) -> Result<Next, Error> {
         let count = course.bisect(parcel.batch.ids());
-        // Fewer events have other lines: less of them is summed up.
+        // Fewer events make other lines, because fewer of them are summed up.
         let shorter =
             if count == parcel.uids.len() { Some(parcel) } else { self.parcel(target, target.detail, count)? };
         let Some(Parcel { batch, notices, uids }) = shorter else { return Ok(Next::Stop) };
@@ -221,10 +221,9 @@ impl Run<'_> {
         self.settle(target, batch, outcome, uids[0], course)
     }
 
-    /// Tries the first event alone, because the target has failed over it (or over all) before. If it fails
-    /// again, and another one that is tried alone is accepted, the cause is the first, and perhaps those
-    /// between: they are quarantined. Which other one changes from time to time, because what is wrong with
-    /// a log-in is wrong with its log-out too.
+    /// Tries the first event alone, because the target has failed with it (or with everything) before. If it fails
+    /// again, but another event alone is accepted, the first one and perhaps those in between are the cause: they are
+    /// quarantined. The other event varies, because a login and its logout often have the same fault.
     fn isolate(&self, target: &Notifier, course: &mut Course) -> Result<Next, Error> {
         let most = OTHERS as usize + 1;
         let Some(parcel) = self.parcel(target, target.detail.in_full(), most)? else { return Ok(Next::Stop) };
@@ -240,10 +239,10 @@ impl Run<'_> {
             if is_accepted {
                 let count = count_of(other);
                 let why = explain(target, why);
-                let text = format!("{}: {count} quarantined, to be tried alone from now on: {why}", target.name);
+                let text = format!("{}: {count} quarantined and tried alone from now on: {why}", target.name);
                 course.note(log::error(text));
                 let now = Stamp::now();
-                // That the first is rejected is certain now: in its turn it becomes a dead letter.
+                // The first is surely rejected: in its turn it becomes a dead letter.
                 let is_certain = matches!(outcome, Outcome::Rejected { .. });
                 let pause = if is_certain { Duration::ZERO } else { backoff::wait(batch.failures) };
                 batch.shorten(other + 1);
@@ -256,7 +255,7 @@ impl Run<'_> {
         self.settle(target, batch, outcome, uids[0], course)
     }
 
-    /// Records what became of a batch, and logs it if it isn't well. `first` is its first event.
+    /// Records what became of a batch, and logs failures. `first` is its first event.
     fn settle(
         &self,
         target: &Notifier,
@@ -268,7 +267,7 @@ impl Run<'_> {
         let now = Stamp::now();
         let (pause, why, cause) = match course.decide(&batch, outcome) {
             Decision::Delivered { pause } => {
-                // A short rest is taken right here; the next run must know about a longer one.
+                // A short rest is taken at once; a longer one is recorded for the next run.
                 let is_short = self.has_time_for(pause);
                 self.queue().delivered(batch, if is_short { 0 } else { milliseconds(pause) }, &now)?;
                 return Ok(if is_short { self.rest(pause) } else { Next::Stop });
@@ -288,13 +287,13 @@ impl Run<'_> {
             Decision::Postpone { pause, why, cause } => (pause, why, cause),
         };
         let (name, why, minutes) = (&target.name, explain(target, &why), pause.as_secs().div_ceil(60));
-        let text = format!("{name}: {why}; everything is kept, and tried again in {minutes} min");
+        let text = format!("{name}: {why}; everything is kept and retried in {minutes} min");
         course.note(log::error(text));
         self.queue().postponed(batch, &Failure { cause, ..failure(&now, pause, &why) }, &now)?;
         Ok(if cause == Cause::Event { Next::Go } else { Next::Stop })
     }
 
-    /// Waits as the service asked for.
+    /// Rests as the service asked.
     fn rest(&self, pause: Duration) -> Next {
         self.deadline.sleep(pause);
         Next::Go
@@ -304,14 +303,14 @@ impl Run<'_> {
         pause + SHORTEST_REQUEST < self.deadline.left()
     }
 
-    /// Whether a target wants an event. A notice about itself it gets only if there is no other target.
+    /// Whether a target wants an event. A notice about a target goes to the others, unless there are none.
     fn wants(&self, target: &Notifier, row: &Row) -> bool {
         let is_about_it = row.event.facts[NOT_FOR].as_str() == target.name.as_str();
         target.filter.wants(row.event.action(), &row.verdict) && !(is_about_it && self.config.targets.len() > 1)
     }
 }
 
-/// Why an attempt failed, fit for the log and the queue.
+/// Why an attempt failed, as text for the log and the queue.
 fn explain(target: &Notifier, why: &str) -> String {
     visible(&target.conceal(why)).into_owned()
 }
@@ -327,7 +326,9 @@ fn dead_letter_notice(target: &str, count: i64, loss: Loss<'_>) -> Event {
             format!("{target} did not get {events}, kept as dead letters (see `status`): {why}")
         }
         Loss::Discarded => {
-            format!("{target} did not get {events}, whose dead letters are now discarded: too many, or 90 days old")
+            format!(
+                "{target} did not get {events}; their dead letters were too many or 90 days old, and are now discarded"
+            )
         }
     });
     notice.facts[NOT_FOR] = Field::new(target.as_bytes());
