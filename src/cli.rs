@@ -93,9 +93,9 @@ log [-n N] [--since WHEN] [--user NAME] [--json]: shows the last sessions, oldes
   --user NAME   only those of this user, or of this user as another one (su, sudo)
   --json        for programs; docs/json.md describes it
 
-TOLD says what became of a session's notices; if the targets differ, it names those that were not told:
-  told      the target got them
-  waiting   they are still to be sent; `status` says why
+NOTICES is the state of a session's notices; if it differs between targets, those without `sent` are named:
+  sent      the target has them
+  pending   they are still to be sent; `status` says why
   dead      they could not be delivered; `status` lists them
   silenced  no target wants them
 ",

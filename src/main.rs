@@ -139,7 +139,7 @@ fn with_config(file: &Path, missing: Missing, work: Work<'_>) -> Result<Health, 
 /// Reports to a terminal what is still pending, until when, and why.
 fn report_pending(config: &Config, health: Health) -> Result<Health, Error> {
     if io::stderr().is_terminal() {
-        log::to_stderr(status::waiting(config)?.as_bytes());
+        log::to_stderr(status::pending(config)?.as_bytes());
     }
     Ok(health)
 }

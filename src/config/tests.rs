@@ -37,7 +37,7 @@ fn a_configuration_of_the_go_program_is_taken_as_it_is() {
     assert_eq!(names(&config), ["discord"]);
     assert_eq!(config.paths, Paths::default());
     assert_eq!(config.paths.database, Path::new("/var/lib/ssh-session-notifier/session_events.db"));
-    assert_eq!(config.limits.waiting, 10_000);
+    assert_eq!(config.limits.pending, 10_000);
 }
 
 #[test]

@@ -81,12 +81,12 @@ impl Queue {
                 advance(connection, target, id)
             })?;
         }
-        let most = usize::try_from(limits.waiting).unwrap_or(usize::MAX);
-        if backlog.newest.0.saturating_sub(after.0) <= limits.waiting {
+        let most = usize::try_from(limits.pending).unwrap_or(usize::MAX);
+        if backlog.newest.0.saturating_sub(after.0) <= limits.pending {
             return Ok(());
         }
         let mut overflow = self.read(|connection| Overflow::count(connection, target, after, wants, most))?;
-        let error = format!("more than {most} events were waiting");
+        let error = format!("more than {most} events were pending");
         loop {
             let chosen = self.read(|connection| overflow.next(connection))?;
             if chosen.is_empty() {

@@ -27,7 +27,7 @@ pub struct Progress {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exceptional {
     /// Still to be delivered.
-    Waiting,
+    Pending,
     /// A dead letter.
     Dead,
     /// Settled out of turn.
@@ -67,7 +67,7 @@ impl Queue {
         let found = self.read(|connection| {
             every(connection, sql, params![target, first, last], |row| {
                 let standing = match row.get(1)? {
-                    0_i64 => Exceptional::Waiting,
+                    0_i64 => Exceptional::Pending,
                     1 => Exceptional::Dead,
                     _ => Exceptional::Settled,
                 };

@@ -24,7 +24,7 @@ pub struct Overflow<'a> {
     wants: &'a dyn Fn(&Row) -> bool,
     hash: RandomState,
     /// How many wanted events of each group are pending.
-    waiting: Vec<usize>,
+    pending: Vec<usize>,
     /// How many a group may keep.
     keep: usize,
     /// How many are still to be given up.
@@ -43,16 +43,16 @@ impl<'a> Overflow<'a> {
         wants: &'a dyn Fn(&Row) -> bool,
         most: usize,
     ) -> SqlResult<Self> {
-        let (hash, waiting) = (RandomState::new(), vec![0; GROUPS]);
-        let mut all = Self { target, wants, hash, waiting, keep: 0, excess: 0, after };
+        let (hash, pending) = (RandomState::new(), vec![0; GROUPS]);
+        let mut all = Self { target, wants, hash, pending, keep: 0, excess: 0, after };
         each_pending(connection, target, after, &mut |row| {
             if let Some(group) = all.group(&row) {
-                all.waiting[group] += 1;
+                all.pending[group] += 1;
             }
             Ok(ControlFlow::Continue(()))
         })?;
-        all.excess = all.waiting.iter().sum::<usize>().saturating_sub(most);
-        all.keep = level(&all.waiting, all.excess);
+        all.excess = all.pending.iter().sum::<usize>().saturating_sub(most);
+        all.keep = level(&all.pending, all.excess);
         Ok(all)
     }
 
@@ -64,8 +64,8 @@ impl<'a> Overflow<'a> {
         }
         each_pending(connection, self.target, self.after, &mut |row| {
             self.after = row.id;
-            if let Some(group) = self.group(&row).filter(|group| self.waiting[*group] > self.keep) {
-                self.waiting[group] -= 1;
+            if let Some(group) = self.group(&row).filter(|group| self.pending[*group] > self.keep) {
+                self.pending[group] -= 1;
                 self.excess -= 1;
                 chosen.push(row.id);
             }
@@ -84,9 +84,9 @@ impl<'a> Overflow<'a> {
 }
 
 /// How many events a group may keep so that the larger ones lose `excess` in all, or a few more.
-fn level(waiting: &[usize], excess: usize) -> usize {
-    let beyond = |keep: usize| waiting.iter().map(|count| count.saturating_sub(keep)).sum::<usize>();
-    let (mut low, mut high) = (0, waiting.iter().max().copied().unwrap_or(0));
+fn level(pending: &[usize], excess: usize) -> usize {
+    let beyond = |keep: usize| pending.iter().map(|count| count.saturating_sub(keep)).sum::<usize>();
+    let (mut low, mut high) = (0, pending.iter().max().copied().unwrap_or(0));
     while low < high {
         let middle = (low + high).div_ceil(2);
         if beyond(middle) >= excess { low = middle } else { high = middle - 1 }
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn the_actors_with_the_most_events_lose_some_first() {
-        for (waiting, excess, keep) in [
+        for (pending, excess, keep) in [
             (&[11, 1][..], 2, 9),
             (&[11, 9, 1], 2, 9),
             (&[11, 9, 1], 3, 8),
@@ -108,7 +108,7 @@ mod tests {
             (&[5, 5], 0, 5),
             (&[], 0, 0),
         ] {
-            assert_eq!(level(waiting, excess), keep, "{waiting:?} {excess}");
+            assert_eq!(level(pending, excess), keep, "{pending:?} {excess}");
         }
     }
 }

@@ -108,8 +108,8 @@ impl Queue {
 /// Counts the pending events and dead letters of a target.
 fn deliveries(connection: &Connection, name: &str) -> SqlResult<i64> {
     let Some(state) = state(connection, name)? else { return Ok(0) };
-    let Counts { waiting, dead, .. } = counts(connection, &state, &|_, _, _| true)?;
-    Ok(waiting + dead)
+    let Counts { pending, dead, .. } = counts(connection, &state, &|_, _, _| true)?;
+    Ok(pending + dead)
 }
 
 /// Removes a target and everything kept for it; returns how many targets that were.

@@ -63,7 +63,7 @@ pub struct OpenSession {
     /// Its process.
     pub process: Process,
     /// Whether its login was silenced or held.
-    pub is_untold: bool,
+    pub is_unreported: bool,
     /// When its process was first found missing.
     pub missing: Option<Stamp>,
     key: String,
@@ -91,7 +91,7 @@ impl Queue {
         })?;
         let with_process = |(Row { event, verdict, .. }, key, missing): (Row, String, Option<Stamp>)| {
             let process = Process::parse(event.facts[SESSION].as_str())?;
-            Some(OpenSession { event, process, is_untold: verdict.is_untold(), missing, key })
+            Some(OpenSession { event, process, is_unreported: verdict.is_unreported(), missing, key })
         };
         Ok(sessions.into_iter().filter_map(with_process).collect())
     }

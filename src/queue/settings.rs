@@ -34,7 +34,7 @@ pub struct Limits {
     /// How long after its first attempt a failing delivery becomes a dead letter.
     pub give_up: Duration,
     /// How many events may be pending for one target.
-    pub waiting: i64,
+    pub pending: i64,
 }
 
 impl Default for Paths {
@@ -61,7 +61,7 @@ impl Limits {
         Self {
             history: DAY * days(section.integer("history_days", 0..=3650), 30),
             give_up: DAY * days(section.integer("give_up_days", 1..=3650), 7),
-            waiting: section.integer("max_waiting", 1..=1_000_000).unwrap_or(10_000),
+            pending: section.integer("max_waiting", 1..=1_000_000).unwrap_or(10_000),
         }
     }
 }

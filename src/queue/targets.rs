@@ -52,7 +52,7 @@ pub type Wants<'w> = &'w dyn Fn(&str, Option<Action>, &Verdict) -> bool;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Pending events.
-    pub waiting: i64,
+    pub pending: i64,
     /// Dead letters.
     pub dead: i64,
     /// When the oldest pending event happened.
@@ -149,23 +149,23 @@ fn counted(connection: &Connection, wants: Wants<'_>) -> SqlResult<Vec<(TargetSt
 pub fn counts(connection: &Connection, state: &TargetState, wants: Wants<'_>) -> SqlResult<Counts> {
     let exceptions =
         "SELECT count(*) FROM delivery JOIN event ON event.id = delivery.event WHERE target = ? AND dead = ?";
-    let pending = format!("SELECT {}, event.id FROM event WHERE {PENDING}", row::BRIEF_COLUMNS);
-    let mut waiting = value(connection, exceptions, params![state.name, 0])?;
+    let choice = format!("SELECT {}, event.id FROM event WHERE {PENDING}", row::BRIEF_COLUMNS);
+    let mut pending = value(connection, exceptions, params![state.name, 0])?;
     let sql =
         "SELECT min(event.id) FROM delivery JOIN event ON event.id = delivery.event WHERE target = ? AND dead = 0";
     let mut first: Option<EventId> = value(connection, sql, params![state.name])?;
-    each(connection, &pending, params![state.name, state.cursor], &mut |row| {
+    each(connection, &choice, params![state.name, state.cursor], &mut |row| {
         let (action, verdict) = row::read_briefly(row)?;
         if wants(&state.name, action, &verdict) {
             let id = row.get("id")?;
             first = Some(first.map_or(id, |first| first.min(id)));
-            waiting += 1;
+            pending += 1;
         }
         Ok(ControlFlow::Continue(()))
     })?;
     let sql = format!("SELECT {} FROM event WHERE id = ?", row::columns());
     let oldest = every(connection, &sql, params![first], row::read)?.pop().map(|row| row.event.at);
-    Ok(Counts { waiting, dead: value(connection, exceptions, params![state.name, 1])?, oldest })
+    Ok(Counts { pending, dead: value(connection, exceptions, params![state.name, 1])?, oldest })
 }
 
 /// Reads a target's state.

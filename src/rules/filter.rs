@@ -49,7 +49,7 @@ impl Filter {
             Some(Action::Close) => self.closes,
             None => return true,
         };
-        wants_action && !verdict.is_untold() && verdict.urgency >= self.least
+        wants_action && !verdict.is_unreported() && verdict.urgency >= self.least
     }
 }
 

@@ -69,7 +69,7 @@ impl Urgency {
 
 impl Verdict {
     /// Whether the event itself is not reported.
-    pub fn is_untold(&self) -> bool {
+    pub fn is_unreported(&self) -> bool {
         self.is_silenced || self.is_held || self.is_copy
     }
 

@@ -58,8 +58,8 @@ pub fn run(queue: &mut Queue, now: &Stamp) -> Result<(), Error> {
         queue.end_sessions(&gone, &notices, now)?;
     }
     if !restarted.is_empty() {
-        let told: Vec<&OpenSession> = restarted.iter().filter(|session| !session.is_untold).collect();
-        let notice = (!told.is_empty()).then(|| Event::notice(&list(&told)));
+        let reported: Vec<&OpenSession> = restarted.iter().filter(|session| !session.is_unreported).collect();
+        let notice = (!reported.is_empty()).then(|| Event::notice(&list(&reported)));
         queue.end_sessions(&restarted, notice.as_slice(), now)?;
     }
     Ok(())

@@ -267,7 +267,7 @@ fn a_status_of_300_000_rows_needs_less_than_8_mib_and_an_idle_send_costs_no_more
     // The sender keeps a thousand of them once it has something to do, and reports that.
     home.login("bob");
     home.send().succeeds().prints("stdout did not get 299000 events");
-    assert!(home.status().starts_with("stdout: 0 waiting, 1000 dead"), "{}", home.status());
+    assert!(home.status().starts_with("stdout: 0 pending, 1000 dead"), "{}", home.status());
     let (many, memory_of_many) = (send(&home), memory(&home, run, &["send"]));
     assert!(many.calls <= few.calls + 10 && many.bytes == 0, "{many:?}, and without them {few:?}");
     assert!(memory_of_many <= memory_of_few + 512, "{memory_of_many} KiB, and without them {memory_of_few} KiB");

@@ -1,4 +1,4 @@
-//! `log`: the last sessions, and what was told of them.
+//! `log`: the last sessions and their notices.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -51,8 +51,8 @@ fn notice_the_end(home: &Home) {
 }
 
 #[test]
-fn real_sessions_are_shown_with_their_length_their_key_and_what_was_told() {
-    let test = "real_sessions_are_shown_with_their_length_their_key_and_what_was_told";
+fn real_sessions_are_shown_with_their_length_their_key_and_their_notices() {
+    let test = "real_sessions_are_shown_with_their_length_their_key_and_their_notices";
     if let Some(why) = sshd::missing() {
         return skip(test, &why);
     }
@@ -73,9 +73,9 @@ fn real_sessions_are_shown_with_their_length_their_key_and_what_was_told() {
     let shown = log(&home, &[]);
     let lines: Vec<&str> = shown.lines().collect();
     assert!(lines[0].starts_with("OPENED ") && lines.len() == 4, "{shown}");
-    assert!(lines[1].ends_with(&format!("eve            192.0.2.6  sshd     told     {key}")), "{shown}");
-    assert!(lines[2].contains("  eve (by root)  -          su       told"), "{shown}");
-    assert!(lines[3].contains("  still open  ") && lines[3].contains("waiting"), "{shown}");
+    assert!(lines[1].ends_with(&format!("eve            192.0.2.6  sshd     sent     {key}")), "{shown}");
+    assert!(lines[2].contains("  eve (by root)  -          su       sent"), "{shown}");
+    assert!(lines[3].contains("  still open  ") && lines[3].contains("pending"), "{shown}");
 
     let monitor = sshd.sessions().pop().expect("a session");
     Command::new("kill").args(["-9", &monitor]).output().expect("kill starts").exits(0);
@@ -103,14 +103,14 @@ fn a_session_is_the_same_before_and_after_it_is_judged() {
         assert_eq!(all(&home, &[], "user"), ["amanda", "amanda", "bob"], "{waits}");
         assert_eq!(all(&home, &[], "state"), ["closed", "closed", "open"], "{waits}");
         assert!(all(&home, &[], "duration_ms")[..2].iter().all(|ms| ms.as_u64().is_some_and(|ms| ms < 60_000)));
-        let state = if waits { "waiting" } else { "told" };
-        assert_eq!(all(&home, &[], "told"), vec![json!([{"target": "stdout", "state": state}]); 3], "{waits}");
+        let state = if waits { "pending" } else { "sent" };
+        assert_eq!(all(&home, &[], "notices"), vec![json!([{"target": "stdout", "state": state}]); 3], "{waits}");
         home.send().succeeds();
     }
 }
 
 #[test]
-fn what_was_told_is_said_for_each_target_that_wanted_it() {
+fn the_state_of_a_notice_is_shown_for_each_target_that_wants_it() {
     let server = Server::new(|_, request, stream| {
         if request.body.contains("'mallory'") {
             reply(stream, 400, "", r#"{"code":40011,"error":"no"}"#);
@@ -125,19 +125,19 @@ fn what_was_told_is_said_for_each_target_that_wanted_it() {
     home.record("mallory", "192.0.2.7", "close_session");
     home.record("bob", "192.0.2.7", "close_session");
     home.send().fails();
-    let told = |target: &str, state: &str| json!({"target": target, "state": state});
+    let notice = |target: &str, state: &str| json!({"target": target, "state": state});
     assert_eq!(
-        all(&home, &[], "told"),
+        all(&home, &[], "notices"),
         [
-            json!([told("stdout", "told")]),
-            json!([told("stdout", "told"), told("ntfy", "dead")]),
-            json!([told("stdout", "told"), told("ntfy", "told")]),
+            json!([notice("stdout", "sent")]),
+            json!([notice("stdout", "sent"), notice("ntfy", "dead")]),
+            json!([notice("stdout", "sent"), notice("ntfy", "sent")]),
         ]
     );
     assert!(log(&home, &[]).contains("  ntfy dead\n"), "{}", log(&home, &[]));
     home.configure(&with("urgency = \"urgent\"\n[notification.stdout]\nurgency = \"urgent\"\n"));
     home.login("carol");
-    assert_eq!(all(&home, &["--user", "carol"], "told"), [json!([])]);
+    assert_eq!(all(&home, &["--user", "carol"], "notices"), [json!([])]);
     assert!(log(&home, &["-n1"]).contains("  silenced\n"), "{}", log(&home, &["-n1"]));
 }
 
@@ -239,9 +239,9 @@ fn a_bad_value_is_a_misuse_that_shows_the_right_form() {
 }
 
 #[test]
-fn another_user_is_told_that_he_may_not() {
+fn another_user_gets_an_error() {
     if !is_root() {
-        return skip("another_user_is_told_that_he_may_not", "needs root");
+        return skip("another_user_gets_an_error", "needs root");
     }
     let home = Home::of_service(STDOUT);
     home.login("amanda");
@@ -272,5 +272,5 @@ fn a_silenced_session_and_a_repeat_are_shown_with_their_rule_and_a_summary_is_no
     let table = log(&home, &[]);
     let details: Vec<&str> =
         table.lines().skip(1).filter_map(|line| line.split("sshd").nth(1)).map(str::trim).collect();
-    assert_eq!(details, ["silenced  rule 1", "told      rule 2", "silenced  rule 2; repeat", "told"], "{table}");
+    assert_eq!(details, ["silenced  rule 1", "sent      rule 2", "silenced  rule 2; repeat", "sent"], "{table}");
 }

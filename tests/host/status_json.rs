@@ -63,7 +63,7 @@ fn the_json_says_what_the_text_says_with_moments_in_utc() {
     for (name, expected) in [
         ("name", json!("ntfy")),
         ("configured", json!(true)),
-        ("waiting", json!(1)),
+        ("pending", json!(1)),
         ("dead", json!(1)),
         ("last_success", json!(null)),
         ("failures", json!(1)),

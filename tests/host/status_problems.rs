@@ -296,7 +296,7 @@ fn a_third_user_reads_neither_status_nor_the_record() {
         let inner = home.command(&["status"]);
         command.arg(inner.get_program()).args(inner.get_args()).output().expect("setpriv starts")
     };
-    as_user(SERVICE).exits(0).prints("stdout: 0 waiting").prints("send last ran 20");
+    as_user(SERVICE).exits(0).prints("stdout: 0 pending").prints("send last ran 20");
     let output = as_user(65_533);
     output.exits(1).prints_only("").says("session_events.db: Permission denied");
     let mode = |path| fs::metadata(path).expect("it is there").permissions().mode() & 0o777;

@@ -44,7 +44,7 @@ fn assert_kept(settings: &str, authority: Kind, kind: Kind, error: &str) {
     let (home, output, _) = send(settings, authority, kind);
     let what = format!("{settings} {authority:?} {kind:?}");
     output.when(&what).fails().says(&format!("ntfy: {error}")).says("; everything is kept and retried in 1 min");
-    assert!(home.status().starts_with("ntfy: 1 waiting, 0 dead, never worked"), "{what}");
+    assert!(home.status().starts_with("ntfy: 1 pending, 0 dead, never worked"), "{what}");
 }
 
 #[test]

@@ -139,7 +139,7 @@ fn a_directory_of_single_files_is_a_store() {
 #[track_caller]
 fn assert_kept_again(home: &Home, output: &Output) {
     output.fails().says(UNKNOWN);
-    assert!(home.status().starts_with("ntfy: 1 waiting, 0 dead"), "{}", home.status());
+    assert!(home.status().starts_with("ntfy: 1 pending, 0 dead"), "{}", home.status());
 }
 
 #[test]

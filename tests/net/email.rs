@@ -23,7 +23,7 @@ fn scene(words: &[&str], settings: &str) -> (Home, Smtpd) {
 }
 
 fn waits(home: &Home) -> bool {
-    home.status().starts_with("email: 1 waiting, 0 dead")
+    home.status().starts_with("email: 1 pending, 0 dead")
 }
 
 #[test]
@@ -183,7 +183,7 @@ fn a_mail_rejected_for_its_content_becomes_a_dead_letter_and_the_others_arrive()
     home.login("mallory");
     home.login("bob");
     home.send().fails().says("email rejects an event, which becomes a dead letter: SMTP 554 to the message: 5.6.0");
-    assert!(home.status().starts_with("email: 0 waiting, 1 dead"), "{}", home.status());
+    assert!(home.status().starts_with("email: 0 pending, 1 dead"), "{}", home.status());
     let taken: Vec<Value> = server.mails().into_iter().filter(|mail| mail["taken"] == true).collect();
     assert_eq!(taken.len(), 3, "not amanda, bob and the note on the dead letter: {taken:?}");
 }

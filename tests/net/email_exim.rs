@@ -253,5 +253,5 @@ fn a_sendmail_that_cannot_be_killed_is_left_behind() {
     let start = Instant::now();
     over.send().fails().says("email: /usr/sbin/sendmail did not finish in time");
     assert!(start.elapsed() < Duration::from_secs(50), "{:?}", start.elapsed());
-    assert!(home.status().starts_with("email: 1 waiting, 0 dead"), "{}", home.status());
+    assert!(home.status().starts_with("email: 1 pending, 0 dead"), "{}", home.status());
 }

@@ -57,7 +57,7 @@ fn send(script: &'static [(&'static str, &'static [u8])], settings: &str) -> (St
     let output = home.send();
     let took = start.elapsed();
     output.fails().says("everything is kept");
-    assert!(home.status().starts_with("email: 1 waiting, 0 dead"), "{}", home.status());
+    assert!(home.status().starts_with("email: 1 pending, 0 dead"), "{}", home.status());
     (output.stderr(), received.recv_timeout(Duration::from_secs(20)).expect("the client has gone"), took)
 }
 

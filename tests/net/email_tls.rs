@@ -69,6 +69,6 @@ fn a_server_with_an_invalid_certificate_gets_no_password() {
             .fails()
             .says("email: the server's certificate is not valid for its name, 127.0.0.1, but for localhost");
         assert_eq!(server.arrived(), Vec::<Value>::new());
-        assert!(home.status().starts_with("email: 1 waiting, 0 dead"), "{}", home.status());
+        assert!(home.status().starts_with("email: 1 pending, 0 dead"), "{}", home.status());
     }
 }

@@ -141,7 +141,7 @@ fn errors_from_a_real_nginx_are_reported_with_request_cause_and_remedy() {
         output.says("; everything is kept and retried in ");
         assert!(!["wr0ng", "mytopic"].iter().any(|secret| output.stderr().contains(secret)), "{output:?}");
         let status = home.status();
-        assert!(status.starts_with("ntfy: 1 waiting, 0 dead"), "{expected}: {status}");
+        assert!(status.starts_with("ntfy: 1 pending, 0 dead"), "{expected}: {status}");
     }
     assert_eq!(upstream.requests().len(), 0, "a request got through");
     // The remedy works.
@@ -196,6 +196,6 @@ except ssl.SSLError:
         home.configure(&ntfy("localhost", port.trim().parse().expect("a number"), &trusting(&authority)));
         home.login("amanda");
         home.send().fails().says(expected);
-        assert!(home.status().starts_with("ntfy: 1 waiting, 0 dead"), "{}", home.status());
+        assert!(home.status().starts_with("ntfy: 1 pending, 0 dead"), "{}", home.status());
     }
 }

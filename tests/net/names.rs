@@ -99,7 +99,7 @@ fn an_unknown_name_keeps_the_event() {
     // The C libraries report this differently.
     let is_known = ["no address for the name nowhere.invalid", "answer about the name nowhere.invalid"];
     assert!(is_known.iter().any(|words| output.stderr().contains(words)), "{output:?}");
-    assert!(home.status().starts_with("ntfy: 1 waiting"));
+    assert!(home.status().starts_with("ntfy: 1 pending"));
 }
 
 /// P2, P4

@@ -164,7 +164,7 @@ fn refusals_of_tinyproxy_and_squid_are_reported_with_the_remedy_and_keep_the_eve
                     case.fails().says(&format!("ntfy: the proxy {GATEWAY}:{PORT} ")).says(error);
                     assert!(!output.stderr().contains("wr0ng"), "{}", output.stderr());
                     assert_eq!(wire.sent_to(), [format!("{GATEWAY}:{PORT}")], "{kind:?}");
-                    assert!(home.status().starts_with("ntfy: 1 waiting, 0 dead"), "{}", home.status());
+                    assert!(home.status().starts_with("ntfy: 1 pending, 0 dead"), "{}", home.status());
                 },
             );
         }
@@ -199,7 +199,7 @@ fn only_loopback_and_targets_without_the_proxy_are_reached_directly() {
         expected.sort();
         assert_eq!(places, expected);
         let status = home.status();
-        assert!(status.contains("far: 1 waiting") && status.contains("own: 0 waiting"), "{status}");
+        assert!(status.contains("far: 1 pending") && status.contains("own: 0 pending"), "{status}");
     });
 }
 

@@ -120,7 +120,7 @@ fn an_answer_counts_even_if_the_server_has_not_read_the_request() {
         });
         home.send().when(closes).fails().says("ntfy: HTTP 401: unauthorized");
         serving.join().expect("it has answered");
-        assert!(home.status().starts_with("ntfy: 1 waiting, 0 dead"), "{}", home.status());
+        assert!(home.status().starts_with("ntfy: 1 pending, 0 dead"), "{}", home.status());
     }
 }
 

@@ -55,7 +55,7 @@ fn assert_kept(home: &Home, output: &Output, expected: &str) {
     assert!(expected.split('|').any(|expected| errors.contains(expected)), "without {expected}: {errors}");
     assert!(errors.starts_with("ssh-session-notifier: ntfy: ") && errors.lines().count() == 1, "{errors}");
     let status = home.status();
-    assert!(status.starts_with("ntfy: 1 waiting, 0 dead, never worked; next try in "), "{status}");
+    assert!(status.starts_with("ntfy: 1 pending, 0 dead, never worked; next try in "), "{status}");
     assert_secret(home, &[&errors, &status]);
 }
 
@@ -161,7 +161,7 @@ fn endless_headers_keep_the_event_however_long_each_line_is() {
         // without a message.
         let output = send(&home);
         output.check(!output.status.success(), "no failure");
-        assert!(home.status().starts_with("ntfy: 1 waiting, 0 dead, never worked"), "{length}");
+        assert!(home.status().starts_with("ntfy: 1 pending, 0 dead, never worked"), "{length}");
     }
 }
 
@@ -322,5 +322,5 @@ fn a_run_ends_within_fifty_seconds_whatever_the_server_does() {
     assert!(took > Duration::from_secs(40) && took < Duration::from_secs(50), "{took:?} {output:?}");
     let count = server.requests().len();
     assert!(count < 60, "{count} requests");
-    assert!(home.status().starts_with("ntfy: 1 waiting, 0 dead, never worked"));
+    assert!(home.status().starts_with("ntfy: 1 pending, 0 dead, never worked"));
 }

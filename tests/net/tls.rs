@@ -37,13 +37,12 @@ pub fn scene(settings: &str) -> (Home, Authority, Server, Nginx) {
 
 /// P2
 pub fn assert_kept(home: &Home, output: &Output, expected: &str) {
-    let errors =
-        output.fails().says(&format!("ntfy: {expected}")).says("; everything is kept and retried in 1 min");
+    let errors = output.fails().says(&format!("ntfy: {expected}")).says("; everything is kept and retried in 1 min");
     // The request.
     let errors = errors.says(" (POST https://localhost:").stderr();
     assert!(!errors.contains("s3cret") && !errors.contains("mytopic"), "{errors}");
     let status = home.status();
-    assert!(status.starts_with("ntfy: 1 waiting, 0 dead, never worked"), "{status}");
+    assert!(status.starts_with("ntfy: 1 pending, 0 dead, never worked"), "{status}");
 }
 
 #[test]
@@ -204,7 +203,7 @@ fn an_unusable_ca_file_stops_only_targets_with_https() {
     }
     assert_eq!((plain.requests().len(), server.requests().len()), (4, 0));
     let status = home.status();
-    assert!(status.contains("discord: 5 waiting, 0 dead") && status.contains("ntfy: 0 waiting, 0 dead"), "{status}");
+    assert!(status.contains("discord: 5 pending, 0 dead") && status.contains("ntfy: 0 pending, 0 dead"), "{status}");
 }
 
 /// P2, P4

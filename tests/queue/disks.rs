@@ -220,7 +220,7 @@ fn back_off_works_while_the_disk_is_full_or_read_only() {
         );
         let output = on_a_small_disk(&home, 0, &script);
         let output = output.when(disk);
-        output.exits(0).says("HTTP 503").prints("ill: 1\nill: 1\nill: 1\nwell: 0").prints("discord: 2 waiting");
+        output.exits(0).says("HTTP 503").prints("ill: 1\nill: 1\nill: 1\nwell: 0").prints("discord: 2 pending");
         assert_eq!(discord.requests().len(), 1, "{disk}: retried without a wait");
         assert_sent_once(&ntfy, &["bob".into(), "carol".into()], disk);
     }

@@ -68,7 +68,7 @@ fn a_rejected_event_is_listed_reported_once_and_retried_or_dropped() {
     home.send().succeeds();
     assert_eq!(server.requests().len(), so_far, "it was reported twice");
     let status = home.status();
-    assert!(status.starts_with("ntfy: 0 waiting, 1 dead, last worked 20"), "{status}");
+    assert!(status.starts_with("ntfy: 0 pending, 1 dead, last worked 20"), "{status}");
     let listed = "     2  ntfy  'mallory' (192.0.2.7) logged in to host.example via ssh (sshd) at 20";
     assert!(status.contains(listed) && status.contains("        HTTP 413: it does not please\n"), "{status}");
     // Retried, it is rejected, becomes a dead letter and is reported again.
@@ -81,7 +81,7 @@ fn a_rejected_event_is_listed_reported_once_and_retried_or_dropped() {
     assert_eq!(home.queue().dead_letters(), [(2, "HTTP 413: it does not please".into())]);
     home.run(&["drop", "2"]).succeeds().prints_only("1 discarded\n");
     let status = home.status();
-    assert!(status.contains("ntfy: 0 waiting, 0 dead") && !status.contains("mallory"), "{status}");
+    assert!(status.contains("ntfy: 0 pending, 0 dead") && !status.contains("mallory"), "{status}");
     for arguments in [&["drop", "2"][..], &["retry", "2"], &["retry", "--all"]] {
         let error = "ssh-session-notifier: there is no such dead letter; `status` lists them\n";
         home.run(arguments).when(format!("{arguments:?}")).fails().says_only(error);
@@ -153,10 +153,10 @@ fn give_up_days_and_max_waiting_limit_what_waits() {
     let _ = home.send();
     home.queue().end_waits();
     let _ = home.send();
-    let dead = [1, 2, 3].map(|event| (event, "more than 5 events were waiting".into()));
+    let dead = [1, 2, 3].map(|event| (event, "more than 5 events were pending".into()));
     assert_eq!(home.queue().dead_letters(), dead);
     let last = server.requests().pop().expect("a request").body;
-    let note = "ntfy did not get 3 events, kept as dead letters (see `status`): more than 5 events were waiting";
+    let note = "ntfy did not get 3 events, kept as dead letters (see `status`): more than 5 events were pending";
     assert!(last.contains(note), "{last}");
     let arrived: usize = server.requests().iter().skip(1).map(|request| shape(request).0).sum();
     assert_eq!(arrived, 5 + 1);

@@ -46,9 +46,7 @@ fn a_lone_rejected_event_becomes_a_dead_letter_only_after_another_is_accepted() 
     let home = Home::new(&ntfy("", &server));
     record(&home, 1, 0);
     for _ in 0..7 {
-        home.send()
-            .fails()
-            .says("it rejects an event, and has accepted no other since: HTTP 400: it does not please");
+        home.send().fails().says("it rejects an event, and has accepted no other since: HTTP 400: it does not please");
         home.queue().end_waits();
     }
     assert_eq!(home.queue().dead_letters(), [], "the target has never worked");
@@ -103,7 +101,7 @@ fn a_target_that_rejects_everything_keeps_its_events() {
         home.queue().end_waits();
     }
     assert_eq!(home.queue().dead_letters(), []);
-    assert!(home.status().starts_with("ntfy: 19 waiting, 0 dead"), "{}", home.status());
+    assert!(home.status().starts_with("ntfy: 19 pending, 0 dead"), "{}", home.status());
 }
 
 /// P3, P4

@@ -118,13 +118,13 @@ fn a_command_that_hangs_is_ended_and_delays_only_itself() {
     run.fails().says("alert did not finish in time and was killed").prints("'amanda' (192.0.2.7) logged in");
     assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
     let status = home.status();
-    assert!(status.contains("command: 1 waiting, 0 dead") && status.contains("stdout: 0 waiting"), "{status}");
+    assert!(status.contains("command: 1 pending, 0 dead") && status.contains("stdout: 0 pending"), "{status}");
     // It is tried at once when it was mended.
     script.says("sleep 300 & cat >/dev/null");
     let start = Instant::now();
     home.send().succeeds();
     assert!(start.elapsed() < Duration::from_secs(30), "what it leaves behind has its stdout: {:?}", start.elapsed());
-    assert!(home.status().starts_with("command: 0 waiting, 0 dead"), "{}", home.status());
+    assert!(home.status().starts_with("command: 0 pending, 0 dead"), "{}", home.status());
 }
 
 /// P2, P4
@@ -140,7 +140,7 @@ fn a_commands_status_says_what_becomes_of_the_events() {
         script.says(&format!("echo no; exit {status}"));
         home.login("amanda");
         home.send().fails().says(said);
-        assert!(home.status().starts_with("command: 1 waiting, 0 dead"), "{status}: {}", home.status());
+        assert!(home.status().starts_with("command: 1 pending, 0 dead"), "{status}: {}", home.status());
     }
     let home = script.home("");
     script.says("grep -q '\"user\":\"eve\"' && { echo not eve; exit 65; }; exit 0");

@@ -94,14 +94,14 @@ fn a_flood_pushes_nobody_elses_login_out_of_the_queue() {
     home.login("amanda");
     home.send().fails();
     let status = home.status();
-    assert!(status.starts_with("ntfy: 52 waiting, 1000 dead"), "not fifty events and two notes: {status}");
+    assert!(status.starts_with("ntfy: 52 pending, 1000 dead"), "not fifty events and two notes: {status}");
     home.queue().end_waits();
     home.send().succeeds();
     let last: String = server.requests().iter().skip(1).map(text).collect();
     for note in [
         "'amanda' (192.0.2.7) logged in",
         "'rene' ",
-        "ntfy did not get 3951 events, kept as dead letters (see `status`): more than 50 events were waiting",
+        "ntfy did not get 3951 events, kept as dead letters (see `status`): more than 50 events were pending",
         "ntfy did not get 2951 events; their dead letters were too many or 90 days old, and are now discarded",
     ] {
         assert!(last.contains(note), "{note}: {last}");
@@ -109,7 +109,7 @@ fn a_flood_pushes_nobody_elses_login_out_of_the_queue() {
     home.run(&["retry", "--all"]).succeeds().prints_only("1000 will be sent again\n");
     home.run(&["drop", "--all"]).fails().says("there is no such dead letter");
     home.send().succeeds();
-    assert!(home.status().starts_with("ntfy: 0 waiting, 0 dead"), "{}", home.status());
+    assert!(home.status().starts_with("ntfy: 0 pending, 0 dead"), "{}", home.status());
     let last = text(&server.requests().pop().expect("a request"));
     assert_eq!(last.lines().count(), 11, "{last}");
 }

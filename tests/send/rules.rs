@@ -39,7 +39,7 @@ fn a_rule_silences_whole_sessions_and_the_queue_remembers_which_rule_did() {
     assert!(home.queue().verdicts_of("ansible")[1].starts_with("urgency never, rule 1, after "));
     assert!(home.queue().verdicts_of("carol")[1].starts_with("urgency never, rule 2, after "));
     let status = home.status();
-    assert!(status.contains("stdout: 0 waiting, 0 dead"), "{status}");
+    assert!(status.contains("stdout: 0 pending, 0 dead"), "{status}");
 }
 
 /// P3: a wrapper around the hook, or a user, can put anything into an environment that PAM did not make.

@@ -118,7 +118,7 @@ fn a_removed_target_continues_where_it_stopped_when_it_is_back() {
     output.exits(0).says(kept);
     home.send().succeeds();
     let status = home.status();
-    assert!(status.starts_with("discord (not configured): 2 waiting until 20"), "{status}");
+    assert!(status.starts_with("discord (not configured): 2 pending until 20"), "{status}");
     home.run(&["drop", "--target", "ntfy"]).fails().says("that target is in the configuration");
     home.run(&["drop", "--target", "disc"]).fails().says("there is no such target");
     home.queue().end_waits();
@@ -127,7 +127,7 @@ fn a_removed_target_continues_where_it_stopped_when_it_is_back() {
     home.login("carl");
     home.send().succeeds();
     assert_eq!((users(&discord), users(&ntfy).len()), (vec!["anna".into(), "ben".into(), "carl".into()], 3));
-    assert!(home.status().starts_with("discord: 0 waiting"), "{}", home.status());
+    assert!(home.status().starts_with("discord: 0 pending"), "{}", home.status());
 }
 
 /// P2
@@ -207,7 +207,7 @@ fn each_targets_wait_doubles_from_a_minute_to_an_hour_and_ends_with_a_success() 
         let (wait, whole) = (home.queue().target("discord").wait, Duration::from_mins(minutes));
         assert!(wait <= whole && wait >= whole * 4 / 5, "{wait:?} after {failures} failures");
         let status = home.status();
-        assert!(status.contains("discord: 1 waiting, 0 dead, never worked; next try in "), "{status}");
+        assert!(status.contains("discord: 1 pending, 0 dead, never worked; next try in "), "{status}");
         home.send().when("nothing is due").succeeds();
         assert_eq!(ill.requests().len(), failures, "it was retried too early");
         home.queue().end_waits();

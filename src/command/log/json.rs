@@ -23,7 +23,7 @@ pub fn write(history: &History<'_>, has_allowlist: bool, now: &Stamp) -> String 
 }
 
 fn one(session: &Session, targets: &[&str], now: &Stamp) -> String {
-    let told = targets.iter().zip(&session.fates).filter_map(|(name, fate)| {
+    let notices = targets.iter().zip(&session.fates).filter_map(|(name, fate)| {
         fate.map(|fate| object(&[("target", string(name)), ("state", string(fate.name()))]))
     });
     object(&[
@@ -44,7 +44,7 @@ fn one(session: &Session, targets: &[&str], now: &Stamp) -> String {
         ("new_key", boolean(session.new.is_key)),
         ("rule", optional(session.rule.map(|place| place.to_string()))),
         ("repeat", boolean(session.is_held)),
-        ("told", array(told)),
+        ("notices", array(notices)),
     ])
 }
 

@@ -1,12 +1,12 @@
 //! `log`: the last sessions, how long they were, and what was told of them.
 
 mod choice;
+mod fate;
 mod json;
 mod session;
 mod sessions;
 mod since;
 mod table;
-mod told;
 
 pub use choice::Choice;
 
@@ -14,10 +14,10 @@ use std::collections::HashMap;
 use std::fmt::Write;
 
 use crate::clock::Stamp;
+use crate::command::log::fate::{Fate, Target};
 use crate::command::log::session::Session;
 use crate::command::log::sessions::{Sessions, Wanted};
 use crate::command::log::table::Style;
-use crate::command::log::told::{Fate, Target};
 use crate::config::Config;
 use crate::error::Error;
 use crate::queue::{EventId, Exceptional, Progress, Queue, Row, spool};

@@ -1,7 +1,7 @@
 //! One session: its login and its logout, as far as they were recorded.
 
 use crate::clock::Stamp;
-use crate::command::log::told::Fate;
+use crate::command::log::fate::Fate;
 use crate::event::{ADDRESS, BY, REMOTE_HOST, SERVICE, TTY, USER, authentication};
 use crate::queue::Row;
 use crate::rules::New;

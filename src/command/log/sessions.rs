@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::clock::Stamp;
+use crate::command::log::fate::Fate;
 use crate::command::log::session::{Session, State};
-use crate::command::log::told::Fate;
 use crate::event::{Action, BY, ENDED, Event, ORIGIN, PIDNS, SERVICE, SESSION, TIMES, USER, Uid};
 use crate::process::{self, Process};
 use crate::queue::{Progress, Row, are_twins, session_key};

@@ -1,8 +1,8 @@
 //! The sessions as a table that fits a terminal of 80 columns, as long as names and addresses are short.
 
 use crate::clock::Stamp;
+use crate::command::log::fate::Fate;
 use crate::command::log::session::{Session, State};
-use crate::command::log::told::Fate;
 use crate::notice::duration;
 use crate::tz::Zone;
 
@@ -20,7 +20,7 @@ const COLUMNS: [(&str, usize); 7] = [
     ("USER", 20),
     ("FROM", HOST_WIDTH),
     ("SERVICE", 16),
-    ("TOLD", 16),
+    ("NOTICES", 16),
     ("DETAILS", 0),
 ];
 
@@ -72,7 +72,7 @@ impl Style<'_> {
             user,
             if from.is_empty() { none() } else { from },
             session.service.shown(NAME_WIDTH).into_owned(),
-            self.told(session),
+            self.notices(session),
             details.join("; "),
         ]
     }
@@ -94,15 +94,15 @@ impl Style<'_> {
         format!("{}{lasted}", &time[begin..time.len() - 3])
     }
 
-    /// `told`, or `phone dead, team waiting` if some targets differ from those that were told.
-    fn told(&self, session: &Session) -> String {
+    /// `sent`, or `phone dead, team pending`: the targets that differ, if not all have the same state.
+    fn notices(&self, session: &Session) -> String {
         let fates = self.targets.iter().zip(&session.fates).filter_map(|(name, fate)| Some((name, (*fate)?)));
         let fates: Vec<_> = fates.collect();
         let Some((_, first)) = fates.first() else { return "silenced".into() };
         if fates.iter().all(|(_, fate)| fate == first) {
             return first.name().into();
         }
-        let others = fates.iter().filter(|(_, fate)| *fate != Fate::Told);
+        let others = fates.iter().filter(|(_, fate)| *fate != Fate::Sent);
         others.map(|(name, fate)| format!("{name} {}", fate.name())).collect::<Vec<_>>().join(", ")
     }
 
@@ -151,7 +151,7 @@ mod tests {
             closed: lasted_ms.map(|ms| at(opened_ms + ms)),
             state: if lasted_ms.is_some() { State::Closed } else { State::Open },
             duration_ms: lasted_ms,
-            fates: vec![Some(Fate::Told), Some(Fate::Told)],
+            fates: vec![Some(Fate::Sent), Some(Fate::Sent)],
             ..Session::default()
         }
     }
@@ -172,7 +172,7 @@ mod tests {
                 remote_host: field(""),
                 tty: field("/dev/pts/0"),
                 service: field("su"),
-                fates: vec![None, Some(Fate::Waiting)],
+                fates: vec![None, Some(Fate::Pending)],
                 ..session("root", 60_000, Some(40_000_000))
             },
             Session { address: field("203.0.113.9"), remote_host: field("gateway"), ..session("eve", 1000, None) },
@@ -192,14 +192,15 @@ mod tests {
                 is_held: true,
                 ..session("bob", -EARLIEST_MS, None)
             },
-            Session { fates: vec![Some(Fate::Told), Some(Fate::Dead)], ..session("carol", 0, Some(0)) },
+            Session { fates: vec![Some(Fate::Sent), Some(Fate::Dead)], ..session("carol", 0, Some(0)) },
         ];
         let expected = "\
-OPENED               CLOSED (LASTED)           USER              FROM          SERVICE  TOLD        DETAILS
-2026-11-01 13:00:00  14:02 (1h 2m 3s)          amanda            192.168.1.50  sshd     told        password; new key
-2026-11-01 13:01:00  11-02 00:07 (11h 6m 40s)  root (by amanda)  pts/0         su       waiting
-2026-11-01 13:00:01  still open                eve               203.0.113.9   sshd     told        host gateway
--                    11-01 13:00               a-name-of-thirty-three-characte…  tty1          login    told        no login was recorded
+OPENED               CLOSED (LASTED)           USER              FROM          SERVICE  NOTICES     DETAILS
+2026-11-01 13:00:00  14:02 (1h 2m 3s)          amanda            192.168.1.50  sshd     sent        password; new key
+2026-11-01 13:01:00  11-02 00:07 (11h 6m 40s)  root (by amanda)  pts/0         su       pending
+2026-11-01 13:00:01  still open                eve               203.0.113.9   sshd     sent        host gateway
+-                    11-01 13:00               a-name-of-thirty-three-characte…  tty1          login    sent        \
+no login was recorded
 1970-01-01 13:00:00  restarted                 bob               192.168.1.50  sshd     silenced    rule 2; repeat; time uncertain
 2026-11-01 13:00:00  13:00 (0s)                carol             192.168.1.50  sshd     phone dead
 ";

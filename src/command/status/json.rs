@@ -74,7 +74,7 @@ fn target(Target { state, counts, kept_until }: &Target, now: &Stamp) -> String 
     object(&[
         ("name", string(&state.name)),
         ("configured", boolean(kept_until.is_none())),
-        ("waiting", counts.waiting.to_string()),
+        ("pending", counts.pending.to_string()),
         ("oldest", optional(counts.oldest.as_ref().map(|oldest| moment(oldest, now)))),
         ("dead", counts.dead.to_string()),
         ("last_success", optional(state.success_ms.map(utc))),

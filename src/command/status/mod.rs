@@ -37,10 +37,10 @@ pub fn report(config: &Config, form: Form) -> Result<(String, Health), Error> {
 }
 
 /// The targets that something waits for.
-pub fn waiting(config: &Config) -> Result<String, Error> {
+pub fn pending(config: &Config) -> Result<String, Error> {
     let Some(queue) = Queue::open_to_read(&config.paths.database)? else { return Ok(String::new()) };
     let now = Stamp::now();
     let style = Style { host: &config.host, zone: &config.zone, now: &now };
     let targets = facts::targets(&queue, config, &now)?;
-    Ok(targets.iter().filter(|target| target.counts.waiting > 0).map(|target| text::target(target, &style)).collect())
+    Ok(targets.iter().filter(|target| target.counts.pending > 0).map(|target| text::target(target, &style)).collect())
 }

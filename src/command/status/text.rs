@@ -22,7 +22,7 @@ pub fn print(facts: &Facts, spool: &Path, style: &Style<'_>) -> String {
         Place::Repairing => text += "a repair of the queue was cut off; the next `send` finishes it\n",
         Place::Ready => {
             if facts.targets.is_empty() {
-                let _ = writeln!(text, "{} waiting for the first `send`", facts.unclaimed);
+                let _ = writeln!(text, "{} pending for the first `send`", facts.unclaimed);
             }
             text += &sessions(facts, style);
         }
@@ -33,18 +33,18 @@ pub fn print(facts: &Facts, spool: &Path, style: &Style<'_>) -> String {
     text + &dead_letters(facts, style)
 }
 
-/// `discord: 3 waiting, 0 dead, last worked DATE; next try in 4 min: HTTP 503; the oldest from 2026-04-25 …`
+/// `discord: 3 pending, 0 dead, last worked DATE; next try in 4 min: HTTP 503; the oldest from 2026-04-25 …`
 ///
-/// `phone (not configured): 3 waiting until 2026-04-25 10:00:00+12:00, 0 dead`
+/// `phone (not configured): 3 pending until 2026-04-25 10:00:00+12:00, 0 dead`
 pub fn target(Target { state, counts, kept_until }: &Target, style: &Style<'_>) -> String {
-    let (name, Counts { waiting, dead, oldest }) = (visible(&state.name), counts);
+    let (name, Counts { pending, dead, oldest }) = (visible(&state.name), counts);
     if let Some(end) = kept_until {
-        return format!("{name} (not configured): {waiting} waiting until {}, {dead} dead\n", style.zone.format(*end));
+        return format!("{name} (not configured): {pending} pending until {}, {dead} dead\n", style.zone.format(*end));
     }
     let worked =
         state.success_ms.map_or_else(|| "never worked".into(), |ms| format!("last worked {}", style.zone.format(ms)));
-    let mut text = format!("{name}: {waiting} waiting, {dead} dead, {worked}");
-    if !state.error.is_empty() && *waiting > 0 {
+    let mut text = format!("{name}: {pending} pending, {dead} dead, {worked}");
+    if !state.error.is_empty() && *pending > 0 {
         let minutes = (state.wait.left(style.now) + 59_999) / 60_000;
         let _ = write!(text, "; next try in {minutes} min: {}", state.error);
     }

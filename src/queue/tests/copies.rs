@@ -31,7 +31,7 @@ fn a_queue_of_the_first_schema_is_migrated_completely_by_a_login_or_by_the_sende
         assert_eq!(discord, ["erin", "zoe"], "{role:?}");
         assert_eq!(dead(&queue), [2]);
         let [_, (ntfy, counts)] = &queue.targets(&|_, _, _| true).expect("readable")[..] else { panic!("two targets") };
-        assert_eq!((ntfy.failures, ntfy.error.as_str(), counts.waiting, counts.dead), (1, "HTTP 503", 5, 1));
+        assert_eq!((ntfy.failures, ntfy.error.as_str(), counts.pending, counts.dead), (1, "HTTP 503", 5, 1));
         let later = Stamp { utc_ms: ntfy.wait.since.utc_ms + 60_000, ..Stamp::default() };
         assert_eq!(rows(&queue, "ntfy", &later).expect("due").1, ["carol", "dave", "carol", "erin", "zoe"]);
     }

@@ -109,7 +109,7 @@ fn the_actor_with_the_most_pending_events_loses_the_oldest() {
     assert_eq!(dead(&queue), [4, 5, 6, 7, 8]);
     give_up(&mut queue, &now(0));
     assert_eq!(dead(&queue).len(), 5, "ten are left, and ten may wait");
-    assert_eq!(queue.targets(&|_, _, _| true).expect("readable")[0].1.waiting, 10);
+    assert_eq!(queue.targets(&|_, _, _| true).expect("readable")[0].1.pending, 10);
     // One is retried and one is dropped before their turn; the others stay dead letters.
     assert_eq!(queue.retry(Some(EventId(5))).expect("one"), 1);
     let again = batch(&queue, "a", 0);
@@ -133,7 +133,7 @@ fn a_target_is_not_due_once_everything_for_it_was_dropped() {
     let mut queue = home.queue();
     set_targets(&mut queue, &["a"]);
     fill(&mut queue, 2);
-    let limits = Limits { waiting: 0, ..LIMITS };
+    let limits = Limits { pending: 0, ..LIMITS };
     queue.give_up("a", &|_| true, &limits, &now(0)).expect("room");
     assert_eq!(queue.drop_dead_letters(None).expect("two"), 2);
     let nothing = batch(&queue, "a", 0);
@@ -149,7 +149,7 @@ fn the_newest_thousand_dead_letters_are_kept_for_ninety_days_and_the_others_are_
     let mut queue = home.queue();
     set_targets(&mut queue, &["a"]);
     fill(&mut queue, 4002);
-    let limits = Limits { waiting: 2, ..LIMITS };
+    let limits = Limits { pending: 2, ..LIMITS };
     queue.give_up("a", &|_| true, &limits, &now(0)).expect("room");
     assert_eq!(queue.dead_letters(1).expect("readable").1, 4000);
     assert!(report(&mut queue, 0) && !report(&mut queue, 0));
@@ -157,7 +157,7 @@ fn the_newest_thousand_dead_letters_are_kept_for_ninety_days_and_the_others_are_
     assert_eq!((letters[0].id, count), (EventId(3001), 1000));
     judge(&mut queue);
     let (rest, users) = rows(&queue, "a", &now(0)).expect("due");
-    assert_eq!(users, ["u4000", "u4001", "a 4000 more than 2 events were waiting", "a 3000 discarded"]);
+    assert_eq!(users, ["u4000", "u4001", "a 4000 more than 2 events were pending", "a 3000 discarded"]);
     queue.delivered(rest, 0, &now(0)).expect("settled");
     assert!(!report(&mut queue, 90 * 24 - 1) && report(&mut queue, 90 * 24));
     assert_eq!(queue.dead_letters(1).expect("readable").1, 0);
@@ -211,7 +211,7 @@ fn a_deleted_event_that_was_quarantined_is_neither_due_nor_overdue() {
     assert!(report(&mut queue, 9_000));
     judge(&mut queue);
     let work = queue.work(&["a"], &LIMITS, &late).expect("readable");
-    assert_eq!((work.due, queue.targets(&|_, _, _| true).expect("readable")[0].1.waiting), (Due::After(60_000), 1));
+    assert_eq!((work.due, queue.targets(&|_, _, _| true).expect("readable")[0].1.pending), (Due::After(60_000), 1));
 }
 
 /// P2: the second copy of an event may be half a minute late.

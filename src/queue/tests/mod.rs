@@ -23,7 +23,7 @@ use crate::queue::work::Work;
 use crate::rules::Verdict;
 use crate::text::Field;
 
-const LIMITS: Limits = Limits { history: Duration::from_hours(24), give_up: Duration::from_hours(168), waiting: 10 };
+const LIMITS: Limits = Limits { history: Duration::from_hours(24), give_up: Duration::from_hours(168), pending: 10 };
 
 const NONE: [i64; 0] = [];
 

@@ -61,7 +61,7 @@ fn a_read_only_open_creates_and_changes_nothing_in_any_state() {
         assert_eq!(queue.as_ref().map(|queue| queue.count().expect("readable")), count, "{name}");
         if let Some(queue) = &queue {
             assert_eq!(queue.work(&["a"], &LIMITS, &now(0)).expect("readable").due, Due::Now, "{name}");
-            assert_eq!(queue.targets(&|_, _, _| true).expect("readable")[0].1.waiting, 3, "{name}");
+            assert_eq!(queue.targets(&|_, _, _| true).expect("readable")[0].1.pending, 3, "{name}");
         }
         drop(queue);
         assert!(snapshot(&home) == before, "{name}");

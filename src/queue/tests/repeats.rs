@@ -32,7 +32,7 @@ fn judge_quietly(queue: &mut Queue, now: &Stamp) {
 }
 
 /// What is told of events beyond this place: `u`, or `u 59 times until MS` for a summary.
-fn told(queue: &Queue, after: i64) -> Vec<String> {
+fn reported(queue: &Queue, after: i64) -> Vec<String> {
     let sql = format!("SELECT {} FROM event WHERE id > ? ORDER BY id", row::columns());
     let rows = queue.read(|connection| sql::every(connection, &sql, rusqlite::params![after], row::read));
     let one = |row: &Row| {
@@ -41,7 +41,7 @@ fn told(queue: &Queue, after: i64) -> Vec<String> {
         let until = row.event.at.utc_ms - EARLIEST_MS;
         if times.is_empty() { user.to_string() } else { format!("{user} {times} times until {until}") }
     };
-    rows.expect("readable").iter().filter(|row| !row.verdict.is_untold()).map(one).collect()
+    rows.expect("readable").iter().filter(|row| !row.verdict.is_unreported()).map(one).collect()
 }
 
 fn due(queue: &Queue, now: &Stamp) -> Due {
@@ -54,23 +54,23 @@ fn the_first_of_a_source_is_told_at_once_and_its_repeats_as_one() {
     let mut queue = home.queue();
     queue.append(&[login("backup", at(0))]).expect("room");
     judge_quietly(&mut queue, &at(0));
-    assert_eq!(told(&queue, 0), ["backup"]);
+    assert_eq!(reported(&queue, 0), ["backup"]);
     assert_eq!(due(&queue, &at(2 * HOUR)), Due::Never, "of one, there is nothing more to tell");
     let repeats: Vec<Event> = (1..60).map(|minute| login("backup", at(minute * MINUTE))).collect();
     queue.append(&repeats).expect("room");
     queue.append(&[login("amanda", at(59 * MINUTE))]).expect("room");
     judge_quietly(&mut queue, &at(59 * MINUTE));
-    assert_eq!(told(&queue, 1), ["amanda"]);
+    assert_eq!(reported(&queue, 1), ["amanda"]);
     assert_eq!(due(&queue, &at(59 * MINUTE)), Due::After(MINUTE));
     judge_quietly(&mut queue, &at(HOUR - 1));
-    assert_eq!(told(&queue, 61), [""; 0]);
+    assert_eq!(reported(&queue, 61), [""; 0]);
     assert_eq!(due(&queue, &at(HOUR)), Due::Now);
     judge_quietly(&mut queue, &at(HOUR));
-    assert_eq!(told(&queue, 61), [format!("backup 59 times until {}", 59 * MINUTE)]);
+    assert_eq!(reported(&queue, 61), [format!("backup 59 times until {}", 59 * MINUTE)]);
     assert_eq!(due(&queue, &at(9 * HOUR)), Due::Never);
     queue.append(&[login("backup", at(HOUR + MINUTE))]).expect("room");
     judge_quietly(&mut queue, &at(HOUR + MINUTE));
-    assert_eq!(told(&queue, 62), ["backup"], "it begins again");
+    assert_eq!(reported(&queue, 62), ["backup"], "it begins again");
 }
 
 /// A sender that was away for long finds many at once.
@@ -83,7 +83,7 @@ fn each_time_has_a_summary_of_its_own_however_late_it_is_judged() {
     judge_quietly(&mut queue, &at(9 * HOUR));
     let expected = ["backup", "backup", &format!("backup 2 times until {}", 50 * MINUTE)];
     let last = format!("backup 2 times until {}", 125 * MINUTE);
-    assert_eq!(told(&queue, 0), [&expected[..], &[last.as_str()]].concat());
+    assert_eq!(reported(&queue, 0), [&expected[..], &[last.as_str()]].concat());
 }
 
 /// The time passes by the clock since boot, and across boots by the wall clock, if that can be.
@@ -107,14 +107,14 @@ fn a_clock_that_is_set_neither_ends_the_time_nor_keeps_it_from_ending() {
         let mut queue = home.queue();
         queue.append(&[login("backup", at(0)), login("backup", at(1))]).expect("room");
         judge_quietly(&mut queue, &at(1));
-        assert_eq!(told(&queue, 0), ["backup"], "{case}");
+        assert_eq!(reported(&queue, 0), ["backup"], "{case}");
         assert_eq!(due(&queue, &then) == Due::Now, is_over, "{case}");
         judge_quietly(&mut queue, &then);
-        let summary = told(&queue, 2);
+        let summary = reported(&queue, 2);
         assert_eq!(summary.len(), usize::from(is_over), "{case}: {summary:?}");
         // It is never held for longer than an hour of this boot.
         judge_quietly(&mut queue, &Stamp { utc_ms: then.utc_ms + HOUR, boot_ms: then.boot_ms + HOUR, ..then });
-        assert_eq!(told(&queue, 2), ["backup 1 times until 1"], "{case}");
+        assert_eq!(reported(&queue, 2), ["backup 1 times until 1"], "{case}");
     }
 }
 
@@ -129,11 +129,11 @@ fn beyond_a_thousand_sources_everything_is_told() {
     };
     queue.append(&twice(0..1002)).expect("room");
     judge_quietly(&mut queue, &at(2000));
-    assert_eq!(told(&queue, 0).len(), 1000 + 4);
+    assert_eq!(reported(&queue, 0).len(), 1000 + 4);
     let kept = |queue: &Queue| queue.read(|connection| value::<i64>(connection, "SELECT count(*) FROM repeat", &[]));
     assert_eq!(kept(&queue).expect("readable"), 1000);
     judge_quietly(&mut queue, &at(2 * HOUR));
-    assert_eq!(told(&queue, 2004).len(), 1000);
+    assert_eq!(reported(&queue, 2004).len(), 1000);
     assert_eq!(kept(&queue).expect("readable"), 0);
 }
 

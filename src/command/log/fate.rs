@@ -13,9 +13,9 @@ use crate::send::notes;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fate {
     /// It was delivered.
-    Told,
+    Sent,
     /// It is still to be delivered.
-    Waiting,
+    Pending,
     /// It is a dead letter.
     Dead,
 }
@@ -35,8 +35,8 @@ impl Fate {
     /// The word for it.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Told => "told",
-            Self::Waiting => "waiting",
+            Self::Sent => "sent",
+            Self::Pending => "pending",
             Self::Dead => "dead",
         }
     }
@@ -65,10 +65,10 @@ impl<'c> Target<'c> {
         }
         let cursor = self.cursor.filter(|_| self.wants(event, verdict))?;
         Some(match exception {
-            _ if self.noted.delivered.contains(&event.uid) => Fate::Told,
-            Some(Exceptional::Waiting) => Fate::Waiting,
-            None if *id > cursor => Fate::Waiting,
-            Some(Exceptional::Settled | Exceptional::Dead) | None => Fate::Told,
+            _ if self.noted.delivered.contains(&event.uid) => Fate::Sent,
+            Some(Exceptional::Pending) => Fate::Pending,
+            None if *id > cursor => Fate::Pending,
+            Some(Exceptional::Settled | Exceptional::Dead) | None => Fate::Sent,
         })
     }
 
@@ -101,17 +101,17 @@ mod tests {
         let quiet = row(Action::Open, Verdict { urgency: Urgency::Quiet, ..Verdict::default() });
         let normal = Filter { least: Urgency::Normal, ..all };
         for (target, row, exception, expected) in [
-            (target(all, Some(5)), &open, None, Some(Fate::Told)),
-            (target(all, Some(4)), &open, None, Some(Fate::Waiting)),
+            (target(all, Some(5)), &open, None, Some(Fate::Sent)),
+            (target(all, Some(4)), &open, None, Some(Fate::Pending)),
             (target(all, None), &open, None, None),
             (target(opens, Some(5)), &close, None, None),
             (target(opens, Some(4)), &close, None, None),
             (target(normal, Some(4)), &quiet, None, None),
-            (target(all, Some(5)), &open, Some(Exceptional::Waiting), Some(Fate::Waiting)),
+            (target(all, Some(5)), &open, Some(Exceptional::Pending), Some(Fate::Pending)),
             (target(all, Some(5)), &open, Some(Exceptional::Dead), Some(Fate::Dead)),
             (target(opens, Some(5)), &close, Some(Exceptional::Dead), Some(Fate::Dead)),
-            (target(opens, Some(5)), &close, Some(Exceptional::Waiting), None),
-            (target(all, Some(4)), &open, Some(Exceptional::Settled), Some(Fate::Told)),
+            (target(opens, Some(5)), &close, Some(Exceptional::Pending), None),
+            (target(all, Some(4)), &open, Some(Exceptional::Settled), Some(Fate::Sent)),
         ] {
             let exceptions = exception.map(|exception| (row.id, exception)).into_iter().collect();
             assert_eq!(target.fate(row, &exceptions), expected, "{:?} {exception:?}", target.cursor);
@@ -123,7 +123,7 @@ mod tests {
         let mut target = target(Filter::default(), Some(4));
         let open = row(Action::Open, Verdict::default());
         target.noted.delivered = HashSet::from([Uid(7)]);
-        assert_eq!(target.fate(&open, &HashMap::new()), Some(Fate::Told));
+        assert_eq!(target.fate(&open, &HashMap::new()), Some(Fate::Sent));
         target.noted = Noted { rejected: HashSet::from([Uid(7)]), ..Noted::default() };
         assert_eq!(target.fate(&open, &HashMap::new()), Some(Fate::Dead));
     }
