@@ -1,4 +1,4 @@
-//! The notice: what a person reads of an event, word for word the same for every target without words of its own.
+//! The notice: the text of an event for a person, the same for every target whose settings don't replace it.
 
 #[cfg(test)]
 mod examples;
@@ -19,7 +19,7 @@ use crate::tz::Zone;
 /// Characters shown of the host's name.
 const HOST_WIDTH: usize = 128;
 
-/// Characters of the longest time: a year may have nine digits and a sign, and a doubt may follow.
+/// Characters of the longest time: a year may have nine digits and a sign, and the time may be uncertain.
 const TIME_WIDTH: usize = "-123456789-04-25 10:00:00+12:00; time uncertain".len();
 
 /// Characters shown of how the user authenticated.
@@ -37,27 +37,27 @@ const DURATION_WIDTH: usize = "106751991167d 23h 59m 59s".len();
 /// Characters shown of an actor's name, as of a user's.
 const ACTOR_WIDTH: usize = 64;
 
-/// Follows a time that can't be right.
+/// Follows a time that is surely wrong.
 const DOUBT: &str = "; time uncertain";
 
-/// Characters of a session's notice that are neither facts nor the host nor the time.
+/// Characters of a session's notice apart from the facts, the host and the time.
 const SESSION_WORDS: usize = "'' (by '') () logged out from  via  () at ".len();
 
-/// Characters of a notice of the program's own that are neither its text nor the host nor the time.
+/// Characters of the program's own notice apart from its text, the host and the time.
 const OWN_WORDS: usize = "ssh-session-notifier on  at : ".len();
 
-/// Characters of the line for the rest of an actor's events that are none of that either.
+/// Characters of the line for the rest of an actor's events apart from the actor, the host and the times.
 const REST_WORDS: usize =
     "ssh-session-notifier on : 18446744073709551615 more notices of its own from  to ; see `status`".len();
 
-/// Characters of all that follows the facts but the time. An open has the one, a close has the others.
+/// Characters of everything after the facts except the time. A login has the first part, a logout the others.
 const VERDICT_WIDTH: usize = {
     let opens = "; ".len() + AUTHENTICATION_WIDTH + NEW_ADDRESS.len() + NEW_KEY.len();
     let closes = NOTICED.len() + AFTER.len() + DURATION_WIDTH + UNOPENED.len();
     if opens > closes { opens } else { closes }
 };
 
-/// Characters of the longest notice. Each service's limit is checked against it when this is compiled.
+/// Characters of the longest notice. Each service's limit is checked against it at compile time.
 pub const LONGEST: usize = {
     let own = OWN_WORDS + HOST_WIDTH + TIME_WIDTH + FIELD_LIMIT;
     let mut session = SESSION_WORDS + HOST_WIDTH + TIME_WIDTH + VERDICT_WIDTH;
@@ -70,11 +70,11 @@ pub const LONGEST: usize = {
 };
 const _: () = assert!(REST_WORDS + ACTOR_WIDTH + HOST_WIDTH + 2 * TIME_WIDTH <= LONGEST);
 
-/// What every notice of this host needs.
+/// The settings and the moment that all notices of a message share.
 pub struct Style<'a> {
-    /// What the host is called.
+    /// The host's name.
     pub host: &'a Field,
-    /// The zone that times are shown in.
+    /// The time zone of all times.
     pub zone: &'a Zone,
     /// The present moment, which may correct an event's clock.
     pub now: &'a Stamp,
@@ -85,14 +85,14 @@ pub struct Style<'a> {
 pub struct Rest {
     /// How many there are.
     pub count: usize,
-    /// When the first one happened, and the last one, in UTC milliseconds.
+    /// When the first and the last one happened, in UTC milliseconds.
     span: (i64, i64),
-    /// Whether a time of them can't be right.
+    /// Whether one of their times is surely wrong.
     is_uncertain: bool,
 }
 
 impl Style<'_> {
-    /// Adds an event to those that share a line, or begins with it.
+    /// Adds an event to those that share a line, or starts a new line with it.
     pub fn add(&self, rest: Option<Rest>, event: &Event) -> Rest {
         let utc_ms = event.at.corrected(self.now);
         let Rest { count, span, is_uncertain } =
@@ -101,7 +101,7 @@ impl Style<'_> {
         Rest { count: count + 1, span, is_uncertain: is_uncertain || event.at.is_uncertain(utc_ms) }
     }
 
-    /// Writes the line that they share; `actor` is `None` for notices of the program's own:
+    /// Writes the shared line; `actor` is `None` for the program's own notices:
     ///
     /// `'amanda': 10990 more logins and logouts on example.com from 2026-04-25 10:00:00+12:00 to 2026-…`
     pub fn rest(&self, actor: Option<&Field>, rest: &Rest) -> String {
@@ -128,7 +128,7 @@ impl Style<'_> {
                 let _ = match times(&event.facts) {
                     Some(1) => write!(text, " 1 more time until {time}"),
                     Some(times) => write!(text, " {times} more times until {time}"),
-                    // When it ended, nobody knows.
+                    // Nobody knows when it ended.
                     None if !event.facts[ENDED].is_empty() => Ok(()),
                     None => write!(text, " at {time}"),
                 };
@@ -148,7 +148,7 @@ impl Style<'_> {
         if event.at.is_uncertain(event.at.corrected(self.now)) { DOUBT } else { "" }
     }
 
-    /// All that follows the sentence, each part behind `; `.
+    /// Everything after the sentence, each part preceded by `; `.
     fn details(&self, event: &Event, verdict: &Verdict) -> String {
         let mut text = String::new();
         if event.action() == Some(Action::Open) && times(&event.facts).is_none() {
@@ -198,7 +198,7 @@ fn times(facts: &Facts) -> Option<u64> {
     facts[TIMES].as_str().parse().ok()
 }
 
-/// How the user authenticated, behind `; `. At the end of a session everybody can have changed that.
+/// How the user authenticated, preceded by `; `.
 fn authentication(facts: &Facts) -> String {
     match Field::new(authentication::describe(facts).as_bytes()) {
         said if said.is_empty() => String::new(),
@@ -206,7 +206,7 @@ fn authentication(facts: &Facts) -> String {
     }
 }
 
-/// The facts that follow the sentence, each behind `; ` and its word.
+/// The facts that follow the sentence, each preceded by `; ` and its word.
 fn additions(facts: &Facts) -> String {
     let mut text = String::new();
     for (fact, row) in Fact::all().filter(|(fact, _)| !facts[*fact].is_empty()) {
@@ -217,7 +217,7 @@ fn additions(facts: &Facts) -> String {
     text
 }
 
-/// `1h 2m 3s`, from the first unit that there is any of.
+/// `1h 2m 3s`, from the first unit that isn't zero.
 pub fn duration(ms: i64) -> String {
     let seconds = ms / 1000;
     let units = [(seconds / 86_400, "d"), (seconds / 3600 % 24, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")];
@@ -226,7 +226,7 @@ pub fn duration(ms: i64) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// A fact as far as its display width allows.
+/// A fact, cut to its display width.
 fn shown(facts: &Facts, fact: Fact) -> Cow<'_, str> {
     facts[fact].shown(fact.row().shown.width())
 }
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_notice_reads_as_the_go_programs_did_with_what_else_is_known_behind_it() {
+    fn a_notice_begins_like_the_go_programs_and_further_facts_follow() {
         let (host, zone) = (Field::new(b"example.com"), Zone::utc());
         let now = Stamp { utc_ms: EARLIEST_MS, ..Stamp::default() };
         let style = Style { host: &host, zone: &zone, now: &now };
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_that_cannot_be_right_says_so() {
+    fn an_impossible_time_is_marked_as_uncertain() {
         let (host, zone) = (Field::new(b"h"), Zone::utc());
         let stamp = |utc_ms, boot_ms, boot_id: &str| Stamp { utc_ms, boot_ms, boot_id: boot_id.into() };
         let now = stamp(EARLIEST_MS + 60_000, 60_000, "b");
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_logout_says_how_long_the_session_was_or_that_its_end_was_only_noticed() {
+    fn a_logout_shows_how_long_the_session_was_or_that_its_end_was_only_noticed() {
         let (host, zone) = (Field::new(b"h"), Zone::utc());
         let now = Stamp { utc_ms: EARLIEST_MS, ..Stamp::default() };
         let style = Style { host: &host, zone: &zone, now: &now };
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn no_notice_is_longer_than_the_services_are_checked_for() {
+    fn no_notice_is_longer_than_the_length_that_services_are_checked_for() {
         let (host, zone) = (Field::new("h".repeat(300).as_bytes()), Zone::utc());
         let now = Stamp { utc_ms: i64::MAX, boot_ms: 1, boot_id: "b".into() };
         let style = Style { host: &host, zone: &zone, now: &now };

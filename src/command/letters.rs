@@ -1,4 +1,4 @@
-//! `retry` and `drop`: dead letters are put back in the queue, or discarded.
+//! `retry` and `drop`: put dead letters back in the queue, or discard them.
 
 use crate::config::Config;
 use crate::error::{Error, Kind};
@@ -16,17 +16,17 @@ pub fn drop(config: &Config, id: Option<EventId>) -> Result<String, Error> {
     some(count).map(|count| format!("{count} discarded\n"))
 }
 
-/// Forgets a target that is no longer in the configuration, and what waits for it.
+/// Forgets a target that is no longer in the configuration, with its pending events.
 pub fn drop_target(config: &Config, name: &str) -> Result<String, Error> {
     if config.target_names().contains(&name) {
-        return Err(Kind::Impossible("that target is in the configuration; take it out first").into());
+        return Err(Kind::Impossible("that target is in the configuration; remove it there first").into());
     }
     let dropped = open(config)?.drop_target(name)?;
     let count = dropped.ok_or(Kind::Impossible("there is no such target; `status` lists them"))?;
     Ok(format!("{count} deliveries discarded\n"))
 }
 
-/// Opens the queue for a change, but creates none.
+/// Opens the queue for a change, but doesn't create one.
 fn open(config: &Config) -> Result<Queue, Error> {
     if !config.paths.database.exists() {
         return Err(no_such_letter());

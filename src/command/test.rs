@@ -1,4 +1,4 @@
-//! `test`: sends a notice that says it is a test, over the same path as any other.
+//! `test`: sends a test notice the same way as any other notice.
 
 use std::path::Path;
 #[cfg(feature = "command")]
@@ -23,11 +23,11 @@ use crate::program::Launcher;
 use crate::rules::Verdict;
 use crate::threads;
 
-/// What the notice says.
+/// The text of the notice.
 const TEXT: &str = "this is a test; nobody logged in";
 
-/// Sends the notice to one target, or to all at the same time, as the user that `send` runs as; the answer is what
-/// to print, and whether each target accepted it.
+/// Sends the notice to one target, or to all at the same time, as the user that `send` runs as. Returns the text to
+/// print, and whether every target accepted it.
 pub fn report(file: &Path, only: Option<&str>) -> Result<(String, Health), Error> {
     let config = match check::config_of_sender(file) {
         Ok(config) => config,
@@ -86,7 +86,7 @@ fn send(config: &Config, client: &http::Client<'_>, target: &Notifier, hint: &st
     }
 }
 
-/// How a program ended that got the notice.
+/// How the program that got the notice ended.
 #[cfg(feature = "command")]
 fn called(target: &Notifier, call: &Call, timeout: Duration) -> Finding {
     let (name, result) = (&target.name, Launcher::default().run(call, timeout));
@@ -109,14 +109,14 @@ fn with_reason(mut finding: Finding, why: &str) -> Vec<Finding> {
     vec![finding]
 }
 
-/// A service that takes any topic can't tell that it was misspelt.
+/// A service that accepts any topic can't detect a misspelt one.
 fn where_to_look(target: &Notifier) -> &'static str {
     match target.service {
         "ntfy" => {
             "if it doesn't appear: ntfy takes any topic; compare topic_url letter by letter with the one in the app"
         }
         "discord" => "if it doesn't appear: the webhook belongs to another channel; see Server Settings, Integrations",
-        "email" => "if it doesn't appear: look into the spam folder, and into the mail server's log",
+        "email" => "if it doesn't appear: look in the spam folder and in the mail server's log",
         _ => "",
     }
 }

@@ -1,7 +1,7 @@
-//! A draft: a message to which events are added one by one, until it is full.
+//! A draft: a message that events are added to until it is full.
 //!
-//! Somebody who opens thousands of sessions must not bury the others. So an actor gets a few lines in full in
-//! each message, and one line for all the rest.
+//! Someone who opens thousands of sessions must not bury the others' notices. So in each message an actor gets a few
+//! full lines, and one line for the rest.
 
 use crate::event::Event;
 use crate::notice::{Rest, Style};
@@ -14,23 +14,23 @@ use crate::notifier::{Notice, Notifier};
 use crate::rules::Verdict;
 use crate::text::Field;
 
-/// Lines in full that one actor gets in a message, fewer if they take more than half of it.
+/// Full lines that one actor gets in a message; fewer if they take more than half of it.
 const ACTOR_LINES: usize = 10;
 
 /// Whether every event has a line of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detail {
-    /// An actor who has many shares one for the rest.
+    /// An actor with many events gets one line for the rest.
     Digest,
-    /// Each has one.
+    /// Every event has a line.
     EveryEvent,
-    /// Each has one, which is JSON for a program.
+    /// Every event has a line of JSON for a program.
     #[cfg(feature = "report")]
     Report,
 }
 
 impl Detail {
-    /// The same with a line for every event.
+    /// The same, but with a line for every event.
     pub fn in_full(self) -> Self {
         match self {
             Self::Digest | Self::EveryEvent => Self::EveryEvent,
@@ -48,25 +48,25 @@ impl Detail {
     }
 }
 
-/// A message in the making.
+/// A message to which events are added.
 pub struct Draft<'a> {
     style: &'a Style<'a>,
     target: &'a Notifier,
     detail: Detail,
     room: Room,
     notices: Vec<Notice>,
-    /// Each has a line, so the message's capacity bounds their number.
+    /// Each has a line, so the message's capacity limits their number.
     actors: Vec<Actor>,
 }
 
-/// Somebody who has lines in the message.
+/// An actor with lines in the message.
 struct Actor {
-    /// `None` for the program itself: its reports of a flood must bury nobody either.
+    /// `None` for the program itself, whose reports of a flood must not bury other notices either.
     name: Option<Field>,
-    /// Lines in full, and how long they are together.
+    /// The number of full lines, and their total length.
     lines: usize,
     length: usize,
-    /// The place of the line for the rest, and what it stands for.
+    /// The place of the line for the rest, and its content.
     rest: Option<(usize, Rest)>,
 }
 
@@ -76,7 +76,7 @@ impl<'a> Draft<'a> {
         Self { style, target, detail, room: target.capacity.room(), notices: Vec::new(), actors: Vec::new() }
     }
 
-    /// Adds an event if there is room for it, and says whether there was.
+    /// Adds an event if there is room for it, and returns whether there was.
     pub fn add(&mut self, event: &Event, verdict: &Verdict) -> bool {
         if self.detail != Detail::Digest {
             return self.add_line(event, verdict).is_some();
@@ -93,7 +93,7 @@ impl<'a> Draft<'a> {
         let actor = &mut self.actors[place];
         let is_enough = actor.lines == ACTOR_LINES || actor.length + length > self.target.capacity.limit / 2;
         if actor.lines > 0 && is_enough {
-            // Of a rest of one, the line is the event's own.
+            // If the rest is a single event, its own line is used.
             actor.rest = Some((self.notices.len() - 1, self.style.add(None, event)));
         } else {
             (actor.lines, actor.length) = (actor.lines + 1, actor.length + length);
@@ -145,7 +145,7 @@ mod tests {
         target("discord", "webhook_url = 'http://127.0.0.1/api/webhooks/1/s3cret'")
     }
 
-    /// What a message says of these events, each a user, and who became that user; and how many it took.
+    /// The lines of a message about these events (user, and who became that user), and how many events it took.
     fn lines(detail: Detail, events: &[(&str, &str)]) -> (Vec<String>, usize) {
         let (host, zone, now) = (Field::new(b"h"), Zone::utc(), Stamp::default());
         let style = Style { host: &host, zone: &zone, now: &now };
@@ -164,7 +164,7 @@ mod tests {
 
     /// P3
     #[test]
-    fn an_actor_gets_ten_lines_and_one_for_the_rest_in_the_place_of_the_eleventh() {
+    fn an_actor_gets_ten_lines_and_one_for_the_rest_in_place_of_the_eleventh() {
         let mut events = [("root", "m")].repeat(11);
         let in_full = lines(Detail::EveryEvent, &events).0;
         assert_eq!(lines(Detail::Digest, &events).0, in_full, "a rest of one is that one");
@@ -191,7 +191,7 @@ mod tests {
 
     /// P3
     #[test]
-    fn long_lines_of_one_actor_leave_half_of_the_message_to_others() {
+    fn long_lines_of_one_actor_leave_half_of_the_message_for_others() {
         let long = "x".repeat(60);
         let mut events = [(long.as_str(), long.as_str())].repeat(5000);
         events.push(("amanda", ""));
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_is_told_in_the_settings_words_and_the_rest_of_an_actor_and_the_program_keep_their_own() {
+    fn the_settings_words_apply_to_sessions_but_not_to_summed_up_lines_or_own_notices() {
         let settings = "topic_url = 'http://127.0.0.1/t'\ntitle = '{user} on {host}'\ntext = '{user} {action}'";
         let target = target("ntfy", settings);
         let sessions = |users: &[&str]| {
@@ -230,7 +230,7 @@ mod tests {
         assert_eq!(title, "h", "a line for the rest has the usual title");
     }
 
-    /// P3: its reports of a flood bury nobody, and nobody hides among them.
+    /// P3: the program's reports of a flood bury no session, and no session is hidden among them.
     #[test]
     fn the_programs_own_notices_are_an_actor_of_their_own() {
         let (host, zone, now) = (Field::new(b"h"), Zone::utc(), Stamp::default());

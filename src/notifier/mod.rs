@@ -1,6 +1,6 @@
-//! Notifiers: one for each target. They decide what to say and what an answer means; they send nothing.
+//! Notifiers, one for each target. They decide what to say and what an answer means, but send nothing.
 //!
-//! A service is a file, a row in [`SERVICES`], a variant of [`Service`], and what the compiler then asks for.
+//! A service is a file, a row in [`SERVICES`], a variant of [`Service`], and whatever the compiler then asks for.
 
 mod capacity;
 #[cfg(feature = "command")]
@@ -67,8 +67,8 @@ use crate::rules::Filter;
 use crate::text::Secret;
 use crate::toml::Section;
 
-/// Bytes of the shortest text that is concealed. A shorter one can be guessed, and is part of ordinary
-/// words, which would become unreadable.
+/// Bytes of the shortest secret that is concealed in texts. A shorter one can be guessed, and concealing it would
+/// garble ordinary words.
 const SHORTEST_SECRET: usize = 6;
 
 /// Every service.
@@ -110,7 +110,7 @@ const SERVICES: &[Row] = &[
     Row { name: "stdout", capacity: stdout::CAPACITY, detail: Detail::EveryEvent, configure: stdout::configure },
 ];
 
-/// The services that a build can lack: each is a feature of the same name.
+/// The services that a build can omit: each is a feature of the same name.
 const OPTIONAL: &[&str] = &[
     "command",
     "email",
@@ -125,7 +125,7 @@ const OPTIONAL: &[&str] = &[
     "webhook",
 ];
 
-/// Every service can carry every notice.
+/// Every service can carry the longest notice.
 const _: () = {
     let mut row = 0;
     while row < SERVICES.len() {
@@ -134,10 +134,10 @@ const _: () = {
     }
 };
 
-/// A target: a service, where it is reached, and which notices it gets.
+/// A target: a service, its address, and the notices that it gets.
 #[derive(Clone, Debug)]
 pub struct Notifier {
-    /// What the target is called, in the configuration and everywhere else.
+    /// The target's name in the configuration.
     pub name: Name,
     /// The service that it uses.
     pub service: &'static str,
@@ -145,31 +145,31 @@ pub struct Notifier {
     pub filter: Filter,
     /// How much text one message holds.
     pub capacity: Capacity,
-    /// The administrator's own words for its notices.
+    /// The administrator's own wording of its notices.
     words: Words,
-    /// Whether its messages may leave out lines of somebody who has many.
+    /// Whether its messages may sum up the lines of an actor with many events.
     pub detail: Detail,
-    /// Whether it never goes through `network.proxy`.
+    /// Whether it bypasses `network.proxy`.
     is_direct: bool,
     setup: Setup,
 }
 
-/// What a notifier makes of a digest.
+/// A rendered digest, and how it is sent.
 #[derive(Debug)]
 pub enum Message {
-    /// To be posted.
+    /// Posted.
     Post(Request),
-    /// To be mailed.
+    /// Mailed.
     #[cfg(feature = "email")]
     Mail(Mail),
-    /// To be given to a program.
+    /// Passed to a program.
     #[cfg(feature = "command")]
     Run(Call),
-    /// To be printed.
+    /// Printed.
     Print(String),
 }
 
-/// A service, and what it alone needs.
+/// A service, and the settings that it alone needs.
 #[derive(Clone, Debug)]
 enum Service {
     Discord,
@@ -195,32 +195,32 @@ enum Service {
     Stdout,
 }
 
-/// What a service makes of a target's section.
+/// The settings from a target's section.
 #[derive(Clone, Debug)]
 struct Setup {
     service: Service,
-    /// Where messages are posted; without it they are printed.
+    /// Where messages are posted; if there is none, they are printed.
     address: Option<Url>,
     /// `Authorization: Bearer TOKEN`
     bearer: Option<Secret>,
     method: Method,
-    /// Whether its messages have a title, which the settings may choose.
+    /// Whether its messages have a title that the settings may choose.
     is_titled: bool,
-    /// Headers that every message has.
+    /// Headers of every message.
     headers: Vec<Header>,
-    /// Parts of the address, and whatever else lets anybody read or post.
+    /// Parts of the address, and everything else that lets anyone read or post.
     secrets: Vec<Secret>,
-    /// How much of what a message holds, if the settings decide that.
+    /// How detailed a message is, if the settings decide that.
     carries: Option<(Capacity, Detail)>,
 }
 
-/// What is known of a service before anything is configured.
+/// The constant properties of a service.
 struct Row {
     name: &'static str,
     capacity: Capacity,
-    /// What a person reads is a digest; what a program reads has every event.
+    /// A person gets a digest; a program gets every event.
     detail: Detail,
-    /// Reads the section of a target that uses the service. `None`: it is incomplete, which was noted.
+    /// Reads the section of a target that uses the service. `None` after a mistake, which is recorded.
     configure: fn(&mut Section<'_>) -> Option<Setup>,
 }
 
@@ -238,16 +238,16 @@ impl Notifier {
         self.setup.address.as_ref().is_some_and(Url::is_secure)
     }
 
-    /// What the service answers well if it knows address and token, and what sends nothing: a request by GET
-    /// (Discord's Get Webhook with Token, ntfy's check of access to a topic), or the envelope of a mail. `None`: there
-    /// is nobody to ask.
+    /// A request that the service answers well if it knows address and token, but that sends nothing: a GET
+    /// (Discord's Get Webhook with Token, ntfy's check of access to a topic), or the envelope of a mail. `None` if
+    /// the service has no such request.
     pub fn probe(&self) -> Option<Message> {
         let url = match (&self.setup.service, &self.setup.address) {
             (Service::Ntfy(topic), _) => topic.access(),
             (Service::Discord, Some(url)) => url.with_path(url.path()),
             #[cfg(feature = "email")]
             (Service::Email(account), _) => return Some(Message::Mail(email::probe(account, self.is_direct))),
-            // They have no such request.
+            // These have no such request.
             _ => return None,
         };
         let (bearer, is_direct) = (self.setup.bearer.clone(), self.is_direct);
@@ -255,7 +255,7 @@ impl Notifier {
         Some(Message::Post(Request { method: Method::Get, url, bearer, key: None, headers, body, is_direct }))
     }
 
-    /// Writes the message. `hint` says how the target was reached before, if not as usual.
+    /// Writes the message. `hint` is how the target was reached before, if not in the usual way.
     pub fn render(&self, digest: &Digest<'_>, hint: &str) -> Message {
         let key = digest.key(&self.name);
         let (body, own) = match &self.setup.service {
@@ -290,7 +290,7 @@ impl Notifier {
         self.post(own, key, body, Vec::new())
     }
 
-    /// To be posted to an address of its own or the usual one, with a few headers more; printed where there is none.
+    /// A message for this address or the target's own, with additional headers; printed if there is no address.
     fn post(&self, own: Option<Url>, key: u64, body: String, more: Vec<Header>) -> Message {
         let Some(url) = own.or_else(|| self.setup.address.clone()) else { return Message::Print(body) };
         let Setup { method, bearer, mut headers, .. } = self.setup.clone();
@@ -299,8 +299,8 @@ impl Notifier {
         Message::Post(Request { method, url, bearer, key: Some(key), headers, body, is_direct })
     }
 
-    /// Says what an answer to a request to `url` means. Secrets are taken out first: later one may have been cut,
-    /// and the rest of it would not be recognised.
+    /// Judges an answer to a request to `url`. Secrets are removed first: once the text is cut, the rest of a secret
+    /// would not be recognized.
     pub fn judge(&self, mut response: Response, url: &Url, hint: &str) -> Outcome {
         if let Ok(text) = str::from_utf8(&response.body) {
             response.body = self.conceal(text).into_bytes();
@@ -308,7 +308,7 @@ impl Notifier {
         let reading = match &self.setup.service {
             Service::Discord => discord::read(&response),
             Service::Ntfy(_) => ntfy::read(&response, hint),
-            // A program's answer isn't HTTP's, and neither is one to a mail.
+            // The answers of programs and mail servers aren't HTTP.
             #[cfg(feature = "command")]
             Service::Command(_) => Reading::default(),
             #[cfg(feature = "email")]
@@ -334,7 +334,7 @@ impl Notifier {
         outcome::judge(&response, reading, Sent { method: self.setup.method, url, shown: &shown, has_token })
     }
 
-    /// What is wrong with the settings, although they work; with the remedy.
+    /// A doubtful setting that works nevertheless, with the remedy.
     pub fn doubt(&self) -> Option<(&'static str, &'static str)> {
         match &self.setup.service {
             #[cfg(feature = "email")]
@@ -354,18 +354,18 @@ impl Notifier {
         }
     }
 
-    /// A short secret can't be concealed in a text, but it can in a path.
+    /// A secret too short to be concealed in a text can still be concealed in a path.
     fn path_without_secrets(&self, url: &Url) -> String {
         let is_secret = |part: &&str| self.setup.secrets.iter().any(|secret| secret.reveal() == *part);
         let parts = url.path().split('/').map(|part| if is_secret(&part) { "…" } else { part });
         parts.collect::<Vec<_>>().join("/")
     }
 
-    /// The same text without this target's secrets, in case a service repeated one.
+    /// The text without this target's secrets, in case a service repeated one.
     pub fn conceal(&self, text: &str) -> String {
         let secrets = self.setup.bearer.iter().chain(&self.setup.secrets).map(Secret::reveal);
         let mut secrets: Vec<&str> = secrets.filter(|secret| secret.len() >= SHORTEST_SECRET).collect();
-        // One may be a part of another, the rest of which would be left.
+        // Longest first, because one secret may be part of another.
         secrets.sort_by_key(|secret| Reverse(secret.len()));
         secrets.into_iter().fold(text.into(), |text, secret| text.replace(secret, "…"))
     }

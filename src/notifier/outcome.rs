@@ -34,7 +34,7 @@ pub enum Outcome {
     Moved { hint: String, why: String },
 }
 
-/// A service's reading of its own answer. The default stands for another server's answer.
+/// A service's interpretation of its own answer. The default is for another server's answer.
 #[derive(Debug, Default)]
 pub struct Reading {
     /// Whether a 2xx has the mark of the service itself, which then has the message.
@@ -47,7 +47,7 @@ pub struct Reading {
     pub pause: Option<Duration>,
     /// Whether an error is about this message, not about the target.
     pub is_about_message: bool,
-    /// How else the target can be reached.
+    /// Another way to reach the target.
     pub hint: Option<String>,
     /// The service's explanation of an error; may be empty.
     pub error_text: Field,

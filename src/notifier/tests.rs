@@ -49,7 +49,7 @@ fn request(target: &Notifier, urgencies: &[Urgency]) -> Request {
 }
 
 #[test]
-fn several_targets_of_one_service_are_reached_each_in_its_own_way() {
+fn several_targets_of_one_service_use_their_own_settings() {
     let targets = targets(FOUR).expect("four targets");
     let names: Vec<&str> = targets.iter().map(|target| target.name.as_str()).collect();
     assert_eq!(names, ["ntfy", "phone", "discord", "team"]);
@@ -81,7 +81,7 @@ fn each_target_conceals_its_own_secrets() {
 }
 
 #[test]
-fn a_digest_of_quiet_notices_makes_no_sound_and_one_other_notice_changes_that() {
+fn a_digest_is_silent_only_if_every_notice_in_it_is_quiet() {
     use Urgency::{Normal, Quiet, Urgent};
     let targets = targets(FOUR).expect("four targets");
     for (urgencies, priority, flags) in [
@@ -115,7 +115,7 @@ fn each_target_has_a_filter_of_its_own() {
 }
 
 #[test]
-fn a_mistake_in_a_target_is_named_and_so_is_one_in_a_section_that_is_not_used() {
+fn mistakes_in_targets_are_named_even_in_unused_sections() {
     let services = targets::choice();
     assert!(services.starts_with("it can be \"discord\", \"ntfy\""), "{services}");
     let name = "must be renamed: a target's name has 1 to 32 of a-z, 0-9, _ and -";
@@ -191,14 +191,14 @@ fn posted(message: Message) -> Request {
     request
 }
 
-/// Does something with the style of a host of this name, in UTC and at an hour that can be right.
+/// Calls `work` with the style of a host of this name, in UTC at a plausible time.
 pub fn with_style<T>(host: &str, work: impl FnOnce(&Style<'_>) -> T) -> T {
     let (host, zone) = (Field::new(host.as_bytes()), Zone::utc());
     let now = Stamp { utc_ms: EARLIEST_MS, ..Stamp::default() };
     work(&Style { host: &host, zone: &zone, now: &now })
 }
 
-/// What a target makes of an answer to its own request.
+/// The outcome of an answer to a target's own request.
 pub fn outcome_of(target: &Notifier, status: u16, body: &str) -> Outcome {
     let request = request_of(target, &["x"], Urgency::Normal, "");
     target.judge(Response { status, body: body.into(), ..Response::default() }, &request.url, "")
@@ -250,7 +250,7 @@ fn an_answer_to_a_targets_own_request_has_an_outcome_and_a_remedy() {
     assert!(mistakes("ntfy", "").contains("c:2: ntfy.topic_url is missing"));
 }
 
-/// A notice stays below 900 characters, also when facts are added.
+/// A notice stays below 900 characters, even with future facts.
 #[test]
 fn every_service_holds_a_notice_of_900_characters() {
     for row in SERVICES {

@@ -1,7 +1,7 @@
-//! Repeats: of sessions from one source, the first is told at once, and the others within a time as one summary.
+//! Repeats: the first session from a source is reported at once, and those that follow within a time in one summary.
 //!
-//! The summary is an event of its own, recorded by the transaction that ends the time. So it is recorded once,
-//! whenever a sender dies.
+//! The summary is an event of its own, recorded in the transaction that ends the time, so a killed sender neither
+//! loses nor repeats it.
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, params};
@@ -14,15 +14,15 @@ use crate::queue::{EventId, Row, row};
 use crate::rules::Verdict;
 use crate::text::Field;
 
-/// Sources whose repeats are held at one time. Further ones are told.
+/// Sources whose repeats are held at the same time. Sessions from further sources are reported.
 const LIMIT: i64 = 1000;
 
-/// The facts that make a source, apart from the keys.
+/// The facts that identify a source, apart from the keys.
 const SOURCE: [Fact; 4] = [USER, BY, REMOTE_HOST, SERVICE];
 
-/// The time within which a source's repeats are held.
+/// A source, and the time within which its repeats are held.
 struct Window {
-    /// The source, as [`key`] writes it, if nobody has put anything else there.
+    /// The source, as [`key`] writes it, unless somebody has edited the database.
     key: Value,
     /// When it began.
     since: Stamp,
@@ -35,12 +35,12 @@ struct Window {
 }
 
 impl Window {
-    /// How many milliseconds are left of it: none, too, if neither clock can tell.
+    /// Milliseconds that are left; 0 if no clock can measure them.
     fn left(&self, now: &Stamp) -> i64 {
         self.since.until(now).map_or(0, |passed| self.ms.saturating_sub(passed).max(0))
     }
 
-    /// Ends it, and records the summary of what was held.
+    /// Ends the time, and records the summary of the held logins.
     fn end(&self, connection: &Connection) -> SqlResult<()> {
         execute(connection, "DELETE FROM repeat WHERE key = ?", params![self.key])?;
         if self.count == 0 {
@@ -66,7 +66,8 @@ impl Window {
     }
 }
 
-/// Whether a login repeats one that was told; it is counted then. Otherwise its repeats are, for `ms` milliseconds.
+/// Whether a login repeats a reported one, and so is held and counted. If not, holds its repeats for `ms`
+/// milliseconds.
 pub fn hold(connection: &Connection, row: &Row, ms: i64) -> SqlResult<bool> {
     let (key, at) = (key(&row.event), &row.event.at);
     if let Some(window) = windows(connection, "key = ?", &key)?.pop() {

@@ -37,7 +37,7 @@ pub struct Rule {
     pub new: Option<bool>,
     /// When it expires, in UTC milliseconds.
     pub until: Option<i64>,
-    /// For how long a session's repeats are held, to be told as one.
+    /// How long a session's repeats are held for one summary.
     pub repeat: Option<Duration>,
 }
 
@@ -224,7 +224,7 @@ fn fingerprint(text: &str) -> Result<String, String> {
 
 /// `90s`, `30m`, `1h` or `2d`
 fn duration(text: &str) -> Result<Duration, String> {
-    /// Nobody waits for a summary longer than a week.
+    /// A summary must come within a week.
     const LONGEST: u64 = 7 * 86_400;
     let (digits, unit) = text.split_at_checked(text.len().saturating_sub(1)).unwrap_or_default();
     let unit = [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)].into_iter().find(|(name, _)| *name == unit);

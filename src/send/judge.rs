@@ -73,8 +73,8 @@ fn is_held(context: &Context, ruling: Ruling) -> bool {
 /// The remedy for a hook in a scheduler's PAM stack, which recorded this many sessions in a day.
 pub fn scheduled(count: i64) -> String {
     format!(
-        "cron's sessions are told too, {count} in the last 24 hours: take the line out of /etc/pam.d/cron and of what \
-         it includes (common-session-noninteractive, system-auth), or write `services = [\"cron\"]` in [allowlist]"
+        "cron's sessions are reported too, {count} in the last 24 hours: remove the line from /etc/pam.d/cron and from \
+         what it includes (common-session-noninteractive, system-auth), or write `services = [\"cron\"]` in [allowlist]"
     )
 }
 

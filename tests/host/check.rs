@@ -290,7 +290,7 @@ fn a_configuration_without_a_service_is_a_problem() {
     for command in ["check", "env -i PROGRAM test"] {
         let command = command.replace("PROGRAM", &program().join(" "));
         let output = host.run(&format!("start bin/cron; {command}"));
-        output.exits(1).prints("problem  configuration: notification.service is not set, so nobody is told\n");
+        output.exits(1).prints("problem  configuration: notification.service is not set, so no notice is sent\n");
         assert_eq!(problems(&output.stdout()).len(), 1, "{}", output.stdout());
     }
 }

@@ -19,7 +19,7 @@ fn check_says_what_each_rule_did_and_which_never_can() {
          [[rule]]\nkey = '{key}'\nnotify = 'quiet'\n[[rule]]\nuntil = 2026-10-31\nnotify = 'urgent'\n"
     ));
     let warnings = [
-        "warning  rules: rule 2 (FILE:11) can never match: rule 1 takes all of its sessions",
+        "warning  rules: rule 2 (FILE:11) can never decide: rule 1 matches all of its sessions first",
         "warning  rules: rule 3 (FILE:14) makes nothing quieter: a user can forge `key` unless \
          hook.trust_environment = true",
         "warning  rules: rule 4 (FILE:17) expired at 2026-11-01 00:00:00+00:00",

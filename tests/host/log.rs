@@ -184,7 +184,7 @@ fn a_long_history_takes_little_memory_and_its_end_is_mentioned() {
     };
     assert_eq!(within_memory(&["--user", "nobody"]), "no such session was recorded\n");
     home.login("zoe");
-    let cut = "not shown: what is older than the last 100000 logins and logouts\n";
+    let cut = "not shown: sessions older than the last 100000 logins and logouts\n";
     assert_eq!(within_memory(&["--user", "nobody"]), format!("no such session was recorded\n{cut}"));
     let text = within_memory(&["-n", "10000"]);
     assert_eq!(text.lines().count(), 10_002, "heads and a last line");

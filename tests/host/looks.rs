@@ -33,7 +33,7 @@ const ROWS: [Row; 15] = [
     ("the Go program's, with a log", |home| copy(&data("go-hot-wal"), &home.at("state")), 1, "the next `send`"),
     ("a damaged header", |home| prepared(home, |home| home.queue().damage_header()), 1, "is damaged"),
     ("a damaged table", |home| prepared(home, |home| home.queue().damage_table("target")), 1, "is damaged"),
-    ("an unfinished repair", interrupted, 0, "a repair of the queue was cut off; the next `send` finishes it"),
+    ("an unfinished repair", interrupted, 0, "a repair of the queue was interrupted; the next `send` finishes it"),
     ("events in the spool", |home| prepared(home, Home::login_into_spool), 0, "1 in "),
 ];
 

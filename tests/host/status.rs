@@ -104,7 +104,7 @@ fn status_says_how_many_sessions_a_day_a_hooked_cron_makes_and_which_line_to_mov
             .succeeds();
     }
     let status = home.status();
-    let line = status.lines().find(|line| line.starts_with("cron's sessions are told too"));
+    let line = status.lines().find(|line| line.starts_with("cron's sessions are reported too"));
     let line = line.unwrap_or_else(|| panic!("{status}"));
     assert!(line.contains(", 2 in the last 24 hours") && line.contains("out of /etc/pam.d/cron"), "{line}");
 }

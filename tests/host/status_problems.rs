@@ -126,8 +126,8 @@ fn status_fails_if_the_scheduler_stands_still() {
     home.run(&["status"]).succeeds();
     let_record_be_older(&home, Duration::from_mins(3));
     let output = home.run(&["status"]);
-    output.exits(1).says_only("").prints("problem  `send` last ran 12 min ago: the scheduler stands still\n");
-    output.prints("`check` says how to schedule it");
+    output.exits(1).says_only("").prints("problem  `send` last ran 12 min ago: the scheduler has stopped\n");
+    output.prints("`check` shows how to schedule it");
     home.sent();
     home.run(&["status"]).succeeds();
 }
@@ -164,7 +164,7 @@ fn a_sender_that_stays_is_a_scheduler_that_runs_however_old_the_record_is() {
     home.send().succeeds();
     home.run(&["status"]).succeeds();
     drop(watch);
-    home.run(&["status"]).exits(1).prints("the scheduler stands still");
+    home.run(&["status"]).exits(1).prints("the scheduler has stopped");
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn status_fails_if_something_waits_for_longer_than_ten_minutes() {
     home.run(&["status"]).succeeds();
     home.queue().let_events_be_older_by(Duration::from_mins(3));
     let output = home.run(&["status"]);
-    output.exits(1).says_only("").prints("problem  stdout: the oldest event has waited for 12 min\n");
+    output.exits(1).says_only("").prints("problem  stdout: the oldest event has been pending for 12 min\n");
     output.prints("`check --network` says what is wrong");
     home.sent();
     home.run(&["status"]).succeeds();
@@ -193,7 +193,7 @@ fn status_fails_if_what_was_spooled_waits_for_longer_than_ten_minutes() {
     let (_, ms, rest) = (parts.next(), parts.next().expect("a time"), parts.next().expect("a process"));
     let earlier = ms.parse::<u64>().expect("a time") - 1_500_000;
     fs::rename(home.at("spool").join(&name), home.at(&format!("spool/event-{earlier:020}-{rest}"))).expect("ours");
-    home.run(&["status"]).exits(1).prints("problem  1 events in ").prints("have waited for up to 25 min");
+    home.run(&["status"]).exits(1).prints("problem  1 events in ").prints("have been pending for up to 25 min");
 }
 
 #[test]

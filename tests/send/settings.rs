@@ -149,7 +149,7 @@ fn sessions_of_cron_are_pointed_out_once_a_day_but_never_the_senders_own() {
     session("sshd", "nobody");
     let output = home.send();
     output.exits(0).prints("'backup' logged in").prints("'nobody' logged in");
-    output.says("cron's sessions are told too, 1 in the last 24 hours: take the line out of /etc/pam.d/cron");
+    output.says("cron's sessions are reported too, 1 in the last 24 hours: remove the line from /etc/pam.d/cron");
     session("cron", "backup");
     home.send().exits(0).says_only("");
 }

@@ -9,7 +9,7 @@ use crate::config::{Config, Source};
 use crate::error::{Error, Kind};
 use crate::files::{self, Links};
 
-/// Bytes of the file that are read for warnings.
+/// Bytes of the file that are searched for warnings.
 const FILE_LIMIT: u64 = 1 << 20;
 
 /// Reads the configuration as the present user.
@@ -36,7 +36,7 @@ pub fn examine(file: &Path) -> (Option<Config>, Vec<Finding>) {
             match ca_file(file, &config) {
                 Some(problem) => findings.push(problem),
                 None if config.targets.is_empty() => findings.push(Finding::problem(
-                    "configuration: notification.service is not set, so nobody is told",
+                    "configuration: notification.service is not set, so no notice is sent",
                     format!("edit {}", file.display()),
                 )),
                 None => findings.push(Finding::ok(format!(
@@ -50,7 +50,7 @@ pub fn examine(file: &Path) -> (Option<Config>, Vec<Finding>) {
     }
 }
 
-/// A finding for each mistake, with the command that mends it where there is one.
+/// A finding for each mistake, with the command that fixes it if there is one.
 fn mistakes(file: &Path, why: &Error) -> Vec<Finding> {
     let texts = match why.kind() {
         Kind::Config(texts) => texts.clone(),
@@ -73,8 +73,8 @@ fn remedy(file: &Path, text: &str) -> String {
     }
 }
 
-/// The command that lets the present user's group read a file: by changing it and what is above it if that is the
-/// program's own, else by a copy beside the configuration.
+/// The command that lets the present user's group read a file. It changes the file and the directories above it if
+/// they are the program's own; otherwise it makes a copy next to the configuration.
 fn let_in(config: &Path, path: &Path) -> String {
     let home = config.parent().unwrap_or(Path::new("/"));
     if !path.starts_with(home) {
@@ -93,7 +93,7 @@ fn let_in(config: &Path, path: &Path) -> String {
     format!("chgrp {} {} && chmod g+{bit} {}", group(), blocked.display(), blocked.display())
 }
 
-/// The first directory on the way to a file that can't be entered, else the file if it can't be read.
+/// The first directory on the way to a file that can't be entered, or else the file if it can't be read.
 pub fn blocked(path: &Path) -> Option<(PathBuf, char)> {
     let mut way: Vec<&Path> = path.ancestors().skip(1).collect();
     way.reverse();
@@ -102,18 +102,17 @@ pub fn blocked(path: &Path) -> Option<(PathBuf, char)> {
     directory.map(|path| (path.into(), 'x')).or_else(|| unreadable().map(|path| (path.into(), 'r')))
 }
 
-/// The name of the present user's group, else its number.
+/// The name of the present user's group, or its number if it has no name.
 pub fn group() -> String {
     let group = Group::from_gid(getegid()).ok().flatten();
     group.map_or_else(|| getegid().to_string(), |group| group.name)
 }
 
-/// The present user's number.
 pub fn user() -> u32 {
     geteuid().as_raw()
 }
 
-/// What is wrong with `network.ca_file`, which only a request would notice.
+/// The mistake in `network.ca_file` that would show only at a request.
 fn ca_file(file: &Path, config: &Config) -> Option<Finding> {
     let path = config.network.ca_file.as_ref()?;
     let what = match files::read(path, 8 << 20, Links::Follow) {
@@ -129,7 +128,7 @@ fn ca_file(file: &Path, config: &Config) -> Option<Finding> {
     Some(Finding::problem(format!("configuration: network.ca_file: {}: {what}", path.display()), remedy))
 }
 
-/// Warns of a zone such as `UTC+12`: POSIX counts westward.
+/// Warns about a zone such as `UTC+12`, because POSIX counts westward.
 fn reversed_zone(file: &Path) -> Option<Finding> {
     let (bytes, _) = files::read(file, FILE_LIMIT, Links::Follow).ok()?;
     let text = String::from_utf8_lossy(&bytes).into_owned();

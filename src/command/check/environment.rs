@@ -1,5 +1,5 @@
-//! The PAM environment: whether users can put anything into it before the hook sees it, so that a rule may not be
-//! quieter for a key.
+//! The PAM environment: whether users can put anything into it before the hook reads it. If they can, a rule with
+//! `key` must not make notices quieter.
 
 use crate::command::check::finding::Finding;
 use crate::command::check::host::Host;
@@ -7,18 +7,18 @@ use crate::command::check::pam::is_ours;
 use crate::command::check::sshd;
 use crate::command::check::stack::{self, Line};
 
-/// The service whose keys are believed.
+/// The service whose keys are trusted.
 const SERVICE: &str = "sshd";
 
 /// The finding about a host where all is well.
 pub const WELL: &str = "hook.trust_environment: nothing that users set comes before the hook in sshd's stack";
 
-/// What speaks against `hook.trust_environment = true`, else that nothing does.
+/// The findings against `hook.trust_environment = true`, or the finding that there are none.
 pub fn examine(host: &Host, is_root: bool) -> Vec<Finding> {
     let stack = stack::of_service(host, SERVICE);
     let first = stack.iter().position(|line| is_ours(host, line));
     let before = stack.iter().take(first.unwrap_or(stack.len())).filter(|line| line.kind == "session");
-    // `auth` and `account` run before any line of `session`, wherever they stand.
+    // `auth` and `account` run before every `session` line, wherever they are in the file.
     let others = stack.iter().filter(|line| line.kind == "auth" || line.kind == "account");
     let mut findings: Vec<Finding> = others.chain(before).filter_map(doubt).collect();
     findings.extend(user_environment(host, is_root));
@@ -48,7 +48,7 @@ fn doubt(line: &Line) -> Option<Finding> {
     (!has("user_readenv=0")).then(|| Finding::warning(text(what), remedy))
 }
 
-/// Whether sshd takes variables from the users' files.
+/// Whether sshd reads variables from users' files.
 fn user_environment(host: &Host, is_root: bool) -> Option<Finding> {
     if !is_root {
         let text = "hook.trust_environment: sshd's settings can't be seen without root";

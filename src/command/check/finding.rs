@@ -1,17 +1,17 @@
-//! Findings: what an examination says of one thing, and the command that mends it.
+//! Findings: the result of an examination, with the command that fixes it.
 
 use std::fmt::Write;
 
 use crate::error::Health;
 use crate::text::Field;
 
-/// Characters of a line. Most of it comes from this program; the rest is file names and the like.
+/// Characters of a line. Most of them are this program's own; the rest is file names and the like.
 const LINE_LIMIT: usize = 1000;
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
-    /// As it should be.
+    /// All is well.
     Ok,
     /// It works, but not as well as it could, or it could not be examined.
     Warning,
@@ -19,35 +19,32 @@ pub enum Level {
     Problem,
 }
 
-/// What was found.
+/// A finding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// How bad it is.
     pub level: Level,
     /// What was examined, and what is wrong with it.
     pub text: String,
-    /// A command for root that mends it, or what to do; empty if nothing needs to be done.
+    /// A command for root that fixes it, or an instruction; empty if there is nothing to do.
     pub remedy: String,
 }
 
 impl Finding {
-    /// All is well.
     pub fn ok(text: impl Into<String>) -> Self {
         Self { level: Level::Ok, text: text.into(), remedy: String::new() }
     }
 
-    /// It works, but could be better.
     pub fn warning(text: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { level: Level::Warning, text: text.into(), remedy: remedy.into() }
     }
 
-    /// It does not work.
     pub fn problem(text: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { level: Level::Problem, text: text.into(), remedy: remedy.into() }
     }
 }
 
-/// Writes a line for each finding, and its remedy in the line below. `Failed` if there is a problem.
+/// Writes a line for each finding, with its remedy on the next line. `Failed` if there is a problem.
 pub fn print(findings: &[Finding]) -> (String, Health) {
     let (mut text, mut health) = (String::new(), Health::Well);
     for finding in findings {

@@ -1,4 +1,4 @@
-//! The host that is examined: its files and processes. A test gives a directory that stands for `/`.
+//! The host to examine: its files and processes. Tests use a directory in place of `/`.
 
 use std::fs;
 use std::io::{self, Read};
@@ -12,10 +12,10 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use crate::config;
 use crate::files::{self, Links};
 
-/// Bytes of a file that is read. Those of PAM, cron and systemd have a few thousand.
+/// Bytes of a file that are read. Those of PAM, cron and systemd have a few thousand.
 const FILE_LIMIT: u64 = 256 * 1024;
 
-/// Entries of a directory that are looked at.
+/// Entries of a directory that are read.
 const ENTRIES: usize = 4096;
 
 /// How long another program may take to answer.
@@ -24,26 +24,25 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Bytes of its answer that are read.
 const ANSWER_LIMIT: usize = 64 * 1024;
 
-/// The host.
+/// The host to examine.
 pub struct Host {
     /// `/`, except in tests.
     pub root: PathBuf,
-    /// This very binary.
+    /// This program's own binary.
     pub exe: PathBuf,
     /// The configuration file.
     pub config: PathBuf,
-    /// Every process that can be seen.
+    /// Every visible process.
     pub processes: Vec<Process>,
 }
 
-/// A process.
 #[derive(Clone, Debug)]
 pub struct Process {
-    /// Its number.
+    /// Its process id.
     pub pid: u32,
-    /// What it is called, without a directory.
+    /// Its name, without a directory.
     pub name: String,
-    /// Its command line, with spaces.
+    /// Its command line, separated by spaces.
     pub line: String,
 }
 
@@ -64,7 +63,7 @@ impl Host {
         Some(String::from_utf8_lossy(&bytes).into())
     }
 
-    /// Where a path of the host is found.
+    /// The actual path of a path of the host.
     pub fn at(&self, path: &str) -> PathBuf {
         self.root.join(path.trim_start_matches('/'))
     }
@@ -74,7 +73,7 @@ impl Host {
         self.at(path).exists()
     }
 
-    /// The paths of the files in a directory, in order; none if it is missing.
+    /// The paths of the files in a directory, sorted; none if it is missing.
     pub fn list(&self, directory: &str) -> Vec<String> {
         let entries = fs::read_dir(self.at(directory)).into_iter().flatten().flatten().take(ENTRIES);
         let mut paths: Vec<String> =
@@ -83,13 +82,13 @@ impl Host {
         paths
     }
 
-    /// The process with one of these names, if any.
+    /// A process with one of these names, if any.
     pub fn process(&self, names: &[&str]) -> Option<&Process> {
         self.processes.iter().find(|process| names.contains(&process.name.as_str()))
     }
 
-    /// What a program (the first of these paths that exists) prints, stderr included. `None`: it is missing, or
-    /// does not answer in time. Its environment is empty.
+    /// The output of a program (the first existing one of these paths), stderr included. `None` if it is missing or
+    /// doesn't answer in time. It gets an empty environment.
     pub fn ask(&self, programs: &[&str], arguments: &[&str]) -> Option<String> {
         let program = programs.iter().find(|program| self.has(program))?;
         ask(&self.at(program), arguments)
@@ -113,14 +112,14 @@ fn ask(program: &Path, arguments: &[&str]) -> Option<String> {
     let mut command = Command::new(program);
     command.args(arguments).env_clear().stdin(Stdio::null()).stdout(writer.try_clone().ok()?).stderr(writer);
     let mut child = command.spawn().ok()?;
-    // Its ends of the pipe are the child's alone now.
+    // Only the child has its ends of the pipe now.
     drop(command);
     let (mut answer, mut part, end) = (Vec::new(), [0; 4096], Instant::now() + PATIENCE);
     while answer.len() < ANSWER_LIMIT {
         let left = PollTimeout::try_from(end.saturating_duration_since(Instant::now())).ok()?;
         let is_ready = poll(&mut [PollFd::new(reader.as_fd(), PollFlags::POLLIN)], left).ok()? > 0;
         if !is_ready {
-            // It isn't waited for: it may be blocked on a disk, and ignore even that.
+            // It isn't waited for, because a process blocked on a disk ignores even SIGKILL.
             let _ = child.kill();
             return None;
         }

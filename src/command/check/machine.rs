@@ -8,7 +8,7 @@ use crate::command::check::finding::Finding;
 use crate::command::check::host::Host;
 use crate::config::Config;
 
-/// Where systems keep their authorities.
+/// Where systems keep their certificate authorities.
 const STORES: [&str; 3] =
     ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 

@@ -1,7 +1,7 @@
-//! `check`: says what is missing on this host, and the command that mends it. Nothing is changed.
+//! `check`: reports what is missing on this host, and the commands that fix it. Changes nothing.
 //!
-//! Root examines PAM, sshd and the scheduler. Then it becomes, for good, the user that the scheduler runs `send`
-//! as, and examines the rest with that user's eyes.
+//! Root examines PAM, sshd and the scheduler. Then it becomes, for good, the user that the scheduler runs `send` as,
+//! and examines the rest with that user's permissions.
 
 mod configuration;
 mod environment;
@@ -35,7 +35,7 @@ use crate::privileges;
 use crate::rules::Trust;
 use host::Host;
 
-/// Examines everything; the answer is what to print, and whether there is no problem.
+/// Examines everything. Returns the text to print, and whether there is no problem.
 pub fn report(config: &Path, network: bool) -> (String, Health) {
     let host = Host {
         root: "/".into(),
@@ -65,7 +65,7 @@ pub fn report(config: &Path, network: bool) -> (String, Health) {
     print(&findings)
 }
 
-/// What was seen of the configuration.
+/// What was found about the configuration.
 struct Sight {
     config: Option<Config>,
     findings: Vec<Finding>,
@@ -87,7 +87,7 @@ fn as_sender(host: &Host) -> Sight {
         let text = "user: this is not root, so only what this user sees is examined";
         schedule.findings.push(Finding::warning(text, "run this check as root"));
     }
-    // A sender that starts as root reads the configuration first.
+    // A sender that starts as root reads the configuration as root.
     let read = (uid == 0).then(|| configuration::examine(&host.config));
     let (uid, gid) = if uid == 0 { owner } else { (uid, gid) };
     if let Err(why) = privileges::become_sender(uid, gid) {
@@ -95,7 +95,7 @@ fn as_sender(host: &Host) -> Sight {
         return Sight { config: None, findings: Vec::new(), schedule: schedule.findings, is_senders };
     }
     let (config, mut findings) = read.unwrap_or_else(|| configuration::examine(&host.config));
-    // Such a remedy would let a third user's group in.
+    // Such a remedy would give access to a third user's group.
     let lets_in = format!(" {} ", configuration::group());
     for finding in findings.iter_mut().filter(|finding| !is_senders && finding.remedy.contains(&lets_in)) {
         finding.remedy = "run this as root".into();

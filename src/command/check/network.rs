@@ -1,4 +1,4 @@
-//! The way to each target: names, routes, TLS, and whether the service knows the token. Nothing is sent.
+//! The way to each target: names, routes, TLS, and whether the service knows the token. No notice is sent.
 
 use std::time::Duration;
 
@@ -16,10 +16,10 @@ use crate::program::Launcher;
 use crate::text::Field;
 use crate::threads;
 
-/// The longest that a target may take, whatever `network.timeout` says: a command ends within a minute.
+/// The most time for one target, whatever `network.timeout` says, because a command ends within a minute.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Asks every target, side by side.
+/// Asks every target, in parallel.
 pub fn examine(config: &Config) -> Vec<Finding> {
     if config.is_secure()
         && let Err(why) = http::trust(&config.network, &config.paths.spool)
@@ -46,7 +46,7 @@ fn ask(config: &Config, client: &http::Client<'_>, target: &Notifier) -> Finding
     }
 }
 
-/// What became of a mail, or of the attempt without one.
+/// The result of a mail, or of its envelope alone.
 #[cfg(feature = "email")]
 pub fn mailed(target: &Notifier, result: Result<Field, mail::Failure>) -> Finding {
     let said = result.as_ref().map(ToString::to_string).unwrap_or_default();
@@ -66,7 +66,7 @@ pub fn mailed(target: &Notifier, result: Result<Field, mail::Failure>) -> Findin
     }
 }
 
-/// What an answer to a probe or a notice means, in plain words.
+/// The meaning of an answer to a probe or a notice, in plain words.
 pub fn answered(target: &Notifier, status: u16) -> Finding {
     let name = &target.name;
     let (what, remedy) = match status {
@@ -82,7 +82,7 @@ pub fn answered(target: &Notifier, status: u16) -> Finding {
     Finding::problem(text, format!("{remedy} [notification.{name}]"))
 }
 
-/// No answer came.
+/// There was no answer.
 pub fn unreachable(target: &Notifier, why: &str) -> Finding {
     let text = format!("network: {}: {why}", target.name);
     Finding::problem(text, format!("correct the address in [notification.{}], or this host's network", target.name))

@@ -1,4 +1,4 @@
-//! PAM: every line that calls this program, and the services that should.
+//! PAM: every line that runs this program, and the services that should have one.
 
 use std::fs;
 use std::path::Path;
@@ -10,19 +10,19 @@ use crate::command::check::stack::{self, Line};
 /// The program's name.
 const NAME: &str = "ssh-session-notifier";
 
-/// Services by which people come in or become somebody else. The first must be watched.
+/// Services through which people log in or become another user. The first must be watched.
 const PEOPLE: [&str; 4] = ["sshd", "login", "su", "sudo"];
 
 /// Services that a user starts, who may keep the hook from starting: there, `required` is a choice.
 const STARTED: [&str; 4] = ["su", "su-l", "sudo", "sudo-i"];
 
-/// Services that open sessions for jobs, not for people.
+/// Services that open sessions for jobs rather than people.
 const JOBS: [&str; 4] = ["cron", "crond", "atd", "systemd-user"];
 
-/// Options of `pam_exec` that can stand before the program.
+/// Options of `pam_exec` that may come before the program.
 const OPTIONS: [&str; 6] = ["debug", "expose_authtok", "seteuid", "quiet", "quiet_log", "stdout"];
 
-/// Examines every file of PAM.
+/// Examines all PAM files.
 pub fn examine(host: &Host) -> Vec<Finding> {
     let mut findings = Vec::new();
     let ours: Vec<Line> = stack::files(host)
@@ -69,7 +69,7 @@ pub fn examine(host: &Host) -> Vec<Finding> {
     findings
 }
 
-/// Examines what a service runs; returns whether any line calls this program, rightly or wrongly.
+/// Examines a service's stack. Returns whether any line runs this program, correctly or not.
 fn examine_service(host: &Host, service: &str, stack: &[Line], findings: &mut Vec<Finding>) -> bool {
     let ours: Vec<usize> = (0..stack.len()).filter(|place| is_ours(host, &stack[*place])).collect();
     let Some(first) = ours.first() else { return false };
@@ -104,7 +104,7 @@ fn environment_of(stack: &[Line]) -> Option<Finding> {
     Some(Finding::warning(at(line, "lets users set variables before the hook runs"), remedy))
 }
 
-/// Warns if jobs are reported like people.
+/// Warns if jobs are reported like logins.
 fn examine_jobs(host: &Host, service: &str) -> Option<Finding> {
     let stack = stack::of_service(host, service);
     let line = stack.iter().find(|line| is_ours(host, line) && mistake(host, line).is_none())?;
@@ -119,13 +119,13 @@ fn push(findings: &mut Vec<Finding>, finding: Finding) {
     }
 }
 
-/// Whether a line calls this program, rightly or wrongly.
+/// Whether a line runs this program, correctly or not.
 pub fn is_ours(host: &Host, line: &Line) -> bool {
     let exe = host.exe.file_name().unwrap_or_default().to_string_lossy();
     line.args.iter().any(|arg| arg.contains(NAME) || arg.rsplit('/').next() == Some(&exe))
 }
 
-/// What makes a line of ours useless or harmful.
+/// What makes our line useless or harmful.
 fn mistake(host: &Host, line: &Line) -> Option<String> {
     let mut args = line
         .args
@@ -153,7 +153,7 @@ fn mistake(host: &Host, line: &Line) -> Option<String> {
     args.next_back().is_none_or(|last| last != "queue").then(|| "lacks the argument `queue`".into())
 }
 
-/// What could be better about a line that works.
+/// What could be better about a working line.
 fn style(host: &Host, line: &Line) -> Option<Finding> {
     if let Some(config) = other_config(host, line) {
         let what = format!("gives the hook {config}, and this check examines {}", host.config.display());
@@ -201,7 +201,7 @@ fn delete(line: &Line) -> String {
     format!("sed -i '{},{}d' {}", line.span.0, line.span.1, line.file)
 }
 
-/// Puts the right line in the place of one that is wrong: where it stands if that is a service's own file.
+/// Replaces a wrong line with the right one: in place, if it is in a service's own file.
 fn mend(host: &Host, line: &Line) -> String {
     let name = line.file.rsplit('/').next().unwrap_or_default();
     let is_service = PEOPLE.contains(&name) || JOBS.contains(&name);
@@ -211,10 +211,10 @@ fn mend(host: &Host, line: &Line) -> String {
     if has_other || JOBS.contains(&name) { delete(line) } else { mend_for(host, service, line) }
 }
 
-/// Deletes a line, and puts the right one where it belongs in the service's own file.
+/// Deletes a line, and adds the right one to the service's own file.
 fn mend_for(host: &Host, service: &str, line: &Line) -> String {
     let file = stack::file_of(host, service).unwrap_or_else(|| line.file.clone());
-    // An earlier deletion would shift the numbers of the same file, so both are one command there.
+    // In the same file, deleting first would shift the line numbers, so both are one command.
     if file == line.file {
         let place = place(host, service);
         return format!(
@@ -238,13 +238,13 @@ fn place_line(host: &Host, service: &str, place: &str) -> String {
     } else {
         String::new()
     };
-    // The user who started `su` or `sudo` could kill a hook that still has that user's real id.
+    // A user who starts `su` or `sudo` could kill a hook that still has that user's real id.
     let options = if matches!(service, "su" | "sudo") { "quiet seteuid" } else { "quiet" };
     format!("{place} {prefix}session optional pam_exec.so {options} {} queue", host.call())
 }
 
-/// Where the line belongs, as an address and a command of sed: after `pam_loginuid` if nothing sets variables
-/// before that, else before the first line for sessions, else at the end.
+/// Where the line belongs, as an address and a command for sed: after `pam_loginuid` if nothing sets variables before
+/// that; or else before the first session line; or else at the end.
 fn place(host: &Host, service: &str) -> String {
     let stack = stack::of_service(host, service);
     let sessions = || stack.iter().filter(|line| line.kind == "session" && !is_ours(host, line));

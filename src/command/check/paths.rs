@@ -13,7 +13,7 @@ use crate::command::check::finding::Finding;
 use crate::files;
 use crate::queue::{Paths, Queue};
 
-/// Below this many bytes, logins soon go to the spool.
+/// With less free than this, logins soon go to the spool.
 const LEAST_FREE: u64 = 4 << 20;
 
 /// Directories that survive a reboot where /var does not.
@@ -39,7 +39,7 @@ pub fn examine(config: &Path, paths: &Paths) -> Vec<Finding> {
 /// Whether the database can be used, and when the hook last recorded something.
 fn queue(home: &Path, database: &Path) -> Finding {
     if !home.exists() && blocked(home).is_none_or(|(path, _)| path == home) {
-        return Finding::ok(format!("queue: the first login makes {}", home.display()));
+        return Finding::ok(format!("queue: the first login creates {}", home.display()));
     }
     if let Some(problem) = changed_by_others(home) {
         return problem;
@@ -53,7 +53,7 @@ fn queue(home: &Path, database: &Path) -> Finding {
         return unusable(database, why);
     }
     match Queue::open_to_read(database).and_then(|queue| queue.map(|queue| queue.newest_ms()).transpose()) {
-        Err(why) => Finding::problem(format!("queue: {why}"), "ssh-session-notifier send # it repairs what is damaged"),
+        Err(why) => Finding::problem(format!("queue: {why}"), "ssh-session-notifier send # it repairs the damage"),
         Ok(None | Some(None)) => {
             let text = format!("queue: {} can be used; the hook has not recorded anything yet", database.display());
             Finding::warning(text, "log in, then run this again")
@@ -68,7 +68,7 @@ fn queue(home: &Path, database: &Path) -> Finding {
     }
 }
 
-/// Whether others than its owner can put files into the state directory.
+/// Whether others than the owner can put files into the state directory.
 fn changed_by_others(home: &Path) -> Option<Finding> {
     let mode = fs::metadata(home).ok()?.mode();
     let text = || format!("queue: {} can be changed by others (mode {:04o})", home.display(), mode & 0o7777);
@@ -88,7 +88,7 @@ fn unusable(path: &Path, why: Errno) -> Finding {
     Finding::problem(text, remedy)
 }
 
-/// Whether events can go to the spool. The hook makes it if it is missing.
+/// Whether events can go to the spool. The hook creates it if it is missing.
 fn spool(spool: &Path) -> Option<Finding> {
     if !spool.exists() {
         return None;
@@ -101,7 +101,7 @@ fn spool(spool: &Path) -> Option<Finding> {
 /// Whether the queue is in RAM.
 fn in_memory(config: &Path, database: &Path, place: &Path) -> Option<Finding> {
     let (point, _) = mount_of(place).filter(|(_, kind)| matches!(kind.as_str(), "tmpfs" | "ramfs"))?;
-    let text = format!("queue: {point} is in RAM: what waits is lost at a reboot");
+    let text = format!("queue: {point} is in RAM: pending events are lost at a reboot");
     let is_durable = |path: &Path| mount_of(path).is_some_and(|(_, kind)| !matches!(kind.as_str(), "tmpfs" | "ramfs"));
     let beside = config.parent().unwrap_or(Path::new("/"));
     let durable = DURABLE.iter().map(Path::new).chain([beside]).find(|path| path.exists() && is_durable(path));
@@ -118,12 +118,12 @@ fn in_memory(config: &Path, database: &Path, place: &Path) -> Option<Finding> {
     Some(Finding::problem(text, remedy))
 }
 
-/// The nearest directory on the way that exists.
+/// The nearest existing directory above a path.
 fn existing(path: &Path) -> PathBuf {
     path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/")).into()
 }
 
-/// Where the file system of a path is mounted, and what kind it is (proc(5), mountinfo).
+/// Where the file system of a path is mounted, and its type (proc(5), mountinfo).
 fn mount_of(path: &Path) -> Option<(String, String)> {
     let path = path.canonicalize().ok()?;
     let text = fs::read_to_string("/proc/self/mountinfo").ok()?;
@@ -131,7 +131,7 @@ fn mount_of(path: &Path) -> Option<(String, String)> {
         let (before, after) = line.split_once(" - ")?;
         Some((before.split(' ').nth(4)?.to_owned(), after.split(' ').next()?.to_owned()))
     });
-    // Of two mounts in one place, the later one is on top.
+    // Of two mounts in one place, the later one hides the other.
     let mounts = mounts.filter(|(point, _)| path.starts_with(point)).enumerate();
     mounts.max_by_key(|(place, (point, _))| (point.len(), *place)).map(|(_, mount)| mount)
 }

@@ -1,4 +1,4 @@
-//! The rules: which of them can never do what they say, and what each did lately.
+//! The rules: which of them can never take effect, and how often each decided lately.
 
 use crate::clock::{Stamp, milliseconds};
 use crate::command::check::finding::Finding;
@@ -7,7 +7,7 @@ use crate::queue::Queue;
 use crate::rules::{Doubt, Rule};
 use crate::send::DAY;
 
-/// Days that are looked back on.
+/// Days that are counted.
 const DAYS: u32 = 30;
 
 /// Examines the rules as the present user.
@@ -20,7 +20,7 @@ pub fn examine(config: &Config) -> Vec<Finding> {
     }
     let since = now.utc_ms - milliseconds(DAY * DAYS);
     let queue = Queue::open_to_read(&config.paths.database).ok().flatten();
-    // What is wrong with the queue, the examination of the queue says.
+    // Errors of the queue are reported by its own examination.
     let counts = queue.and_then(|queue| queue.count_ruled(since).ok()).unwrap_or_default();
     findings.extend(config.rules.list.iter().map(|rule| {
         let count = counts.get(&rule.place).copied().unwrap_or(0);
@@ -32,9 +32,9 @@ pub fn examine(config: &Config) -> Vec<Finding> {
 
 fn warning(config: &Config, rule: &Rule, doubt: Doubt) -> Finding {
     let (what, remedy) = match doubt {
-        Doubt::Expired(ms) => (format!("expired at {}", config.zone.format(ms)), "take the rule out of"),
+        Doubt::Expired(ms) => (format!("expired at {}", config.zone.format(ms)), "remove the rule from"),
         Doubt::Shadowed(place) => {
-            let what = format!("can never match: rule {place} takes all of its sessions");
+            let what = format!("can never decide: rule {place} matches all of its sessions first");
             (what, "put the narrower rule first in")
         }
         Doubt::ForgedKey => {
@@ -42,11 +42,11 @@ fn warning(config: &Config, rule: &Rule, doubt: Doubt) -> Finding {
             (what.into(), "use `user` and `from` instead of `key`, or let the hook run first, in")
         }
         Doubt::KeyOfOther => {
-            ("makes nothing quieter: only sshd's keys are believed".into(), "write service = \"sshd\" in")
+            ("makes nothing quieter: only sshd's keys are trusted".into(), "write service = \"sshd\" in")
         }
         Doubt::ByAndFrom => {
-            let what = "makes nothing quieter: `by` is believed only where there is no remote host";
-            (what.into(), "take `by` or `from` out of the rule in")
+            let what = "makes nothing quieter: `by` is trusted only without a remote host";
+            (what.into(), "remove `by` or `from` from the rule in")
         }
     };
     Finding::warning(format!("{} {what}", name(config, rule)), format!("{remedy} {}", config.file.display()))

@@ -8,17 +8,17 @@ use crate::command::check::finding::Finding;
 use crate::command::check::host::Host;
 use crate::queue::Paths;
 
-/// What the program, its units and its user are called.
+/// The name of the program, its units and its user.
 const NAME: &str = "ssh-session-notifier";
 
-/// Where units are, the most important first.
+/// Where units are; earlier directories override later ones.
 const UNITS: [&str; 3] = ["/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
 
-/// Where crontabs are: with a field for the user, and with a file for each user.
+/// Where crontabs are: those with a field for the user, and those with one file per user.
 const SYSTEM_TABS: &str = "/etc/cron.d";
 const USER_TABS: [&str; 3] = ["/etc/crontabs", "/var/spool/cron/crontabs", "/var/spool/cron"];
 
-/// What the daemons are called, and where they can be.
+/// The names of cron daemons, and where they are installed.
 const CRONS: [&str; 4] = ["crond", "cron", "fcron", "busybox-crond"];
 const CRON_STARTERS: [(&str, &str); 5] = [
     ("/etc/init.d/cron", "/etc/init.d/cron start"),
@@ -30,15 +30,14 @@ const CRON_STARTERS: [(&str, &str); 5] = [
 
 const SYSTEMCTL: [&str; 2] = ["/usr/bin/systemctl", "/bin/systemctl"];
 
-/// What was found, and the user that `send` runs as if that is known.
+/// The findings, and the user that `send` runs as, if known.
 pub struct Schedule {
-    /// The findings.
     pub findings: Vec<Finding>,
     /// The user's name.
     pub user: Option<String>,
 }
 
-/// Examines whatever runs `send`; `owner` is the user that owns the queue or should.
+/// Examines everything that may run `send`; `owner` is the user that owns the queue or should own it.
 pub fn examine(host: &Host, paths: &Paths, owner: (u32, u32)) -> Schedule {
     let has_systemd = host.has("/run/systemd/system");
     let unit = UNITS.iter().map(|directory| format!("{directory}/{NAME}.service")).find(|path| host.has(path));
@@ -70,7 +69,7 @@ fn is_watch(line: &str) -> bool {
     line.contains(NAME) && line.ends_with("send --watch")
 }
 
-/// A service script (of `OpenRC` or procd) whose service does not run: `send --watch` was looked for before.
+/// An init script (OpenRC or procd) whose service doesn't run: `send --watch` was looked for before.
 fn init_script(host: &Host) -> Option<Finding> {
     let runs_send = |path: &String| host.read(path).is_some_and(|text| text.lines().any(is_send));
     let script = host.list("/etc/init.d").into_iter().find(runs_send)?;
@@ -96,7 +95,7 @@ fn systemd(host: &Host, paths: &Paths, unit: &str) -> Schedule {
     Schedule { findings, user: Some(user.into()) }
 }
 
-/// What systemd knows of a unit; `None` if it doesn't answer.
+/// What systemd reports about a unit; `None` if it doesn't answer.
 fn state(host: &Host, unit: &str) -> Option<String> {
     host.ask(&SYSTEMCTL, &["show", "-p", "ActiveState,Result,ExecMainStatus", unit])
 }
@@ -121,7 +120,7 @@ fn last_run(host: &Host) -> Option<Finding> {
     Some(Finding::warning(text, format!("journalctl -n 20 -u {NAME}.service; {NAME} status")))
 }
 
-/// Whether the unit may write where the queue and the spool are.
+/// Whether the unit may write to the queue and the spool.
 fn confinement(paths: &Paths, settings: &[(String, String)]) -> Option<Finding> {
     if values(settings, "ProtectSystem").pop() != Some("strict") {
         return None;
@@ -149,7 +148,7 @@ fn values<'s>(settings: &'s [(String, String)], key: &str) -> Vec<&'s str> {
     settings.iter().filter(|(name, _)| name == key).map(|(_, value)| value.as_str()).collect()
 }
 
-/// Whether systemd says that a unit is not active. It says nothing at all in a container.
+/// Whether systemd reports that a unit is not active. In a container it reports nothing.
 fn is_stopped(state: &str) -> bool {
     state.contains("ActiveState=") && !state.contains("ActiveState=active")
 }
@@ -212,7 +211,7 @@ fn cron(host: &Host, tab: &str) -> Finding {
     Finding::problem(format!("scheduler: {tab} is there, but no cron daemon is running"), start)
 }
 
-/// The command that schedules `send` with what the host has.
+/// The command that schedules `send` with the host's means.
 fn install(host: &Host, user: &str) -> String {
     let call = host.call();
     let tabs = USER_TABS[..2].iter().find(|directory| host.has(directory));
@@ -228,7 +227,7 @@ fn install(host: &Host, user: &str) -> String {
 
 // --- the user ---
 
-/// The command that makes the user again, with the number that still owns the queue.
+/// The command that creates the user again, with the number that still owns the queue.
 fn create_user(host: &Host, user: &str, (uid, gid): (u32, u32)) -> String {
     let number = |flag: &str, number: u32| if number == 0 { String::new() } else { format!(" {flag} {number}") };
     let (uid, gid) = (number("-u", uid), number("-g", gid));

@@ -7,7 +7,7 @@ use crate::command::check::stack;
 const SSHD: [&str; 3] = ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/usr/bin/sshd"];
 const CONFIG: &str = "/etc/ssh/sshd_config";
 
-/// How each package manager installs an sshd that uses PAM.
+/// How each package manager installs an sshd with PAM.
 const PACKAGES: [(&str, &str); 5] = [
     ("/usr/bin/apt-get", "apt-get install openssh-server"),
     ("/bin/opkg", "opkg install openssh-server-pam"),
@@ -16,7 +16,7 @@ const PACKAGES: [(&str, &str); 5] = [
     ("/usr/bin/dnf", "dnf install openssh-server"),
 ];
 
-/// Examines the server. As another user than root it can only see which one runs.
+/// Examines the server. Users other than root can only see which one runs.
 pub fn examine(host: &Host, is_root: bool) -> Vec<Finding> {
     let with_pam = || {
         let package = PACKAGES.iter().find(|(manager, _)| host.has(manager));
@@ -34,7 +34,7 @@ pub fn examine(host: &Host, is_root: bool) -> Vec<Finding> {
         return vec![Finding::warning("sshd: its settings can't be seen without root", "run this check as root")];
     }
     let Some(settings) = host.ask(&SSHD, &["-T"]).map(|text| text.to_ascii_lowercase()) else {
-        let text = "sshd: there is none in the usual places, or it does not answer `sshd -T`";
+        let text = "sshd: not found in the usual places, or `sshd -T` fails";
         return vec![if stack::file_of(host, "sshd").is_some() {
             Finding::warning(text, "sshd -T")
         } else {
@@ -44,7 +44,7 @@ pub fn examine(host: &Host, is_root: bool) -> Vec<Finding> {
     judge(host, &settings, with_pam())
 }
 
-/// A setting as `sshd -T` prints it, in lower case; `None` where it doesn't answer.
+/// A setting from `sshd -T`, in lower case; `None` if that fails.
 pub fn setting(host: &Host, key: &str) -> Option<String> {
     let settings = host.ask(&SSHD, &["-T"])?.to_ascii_lowercase();
     value(&settings, key).map(String::from)
@@ -54,10 +54,10 @@ fn value<'s>(settings: &'s str, key: &str) -> Option<&'s str> {
     settings.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '))
 }
 
-/// Judges what `sshd -T` printed, in lower case.
+/// Judges the output of `sshd -T`, in lower case.
 fn judge(host: &Host, settings: &str, package: &str) -> Vec<Finding> {
     let value = |key: &str| value(settings, key);
-    // The first line of a file counts (sshd_config(5)).
+    // The first value in a file counts (sshd_config(5)).
     let set = |line: &str| {
         let sed = format!("sed -i '1i {line}' {CONFIG}");
         host.process(&["sshd"]).map_or(sed.clone(), |sshd| format!("{sed} && kill -HUP {}", sshd.pid))

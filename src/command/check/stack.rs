@@ -1,26 +1,26 @@
-//! PAM's configuration (pam.conf(5)): the lines that one service runs, includes followed.
+//! PAM's configuration (pam.conf(5)): the lines that a service runs, with includes resolved.
 
 use crate::command::check::host::Host;
 
-/// Where services are configured; the first that has a file counts.
+/// Where services are configured; the first directory with a file counts.
 const DIRECTORIES: [&str; 3] = ["/etc/pam.d", "/usr/lib/pam.d", "/usr/etc/pam.d"];
 
-/// The one file of hosts without such a directory: each line begins with the service.
+/// The single file of hosts without such a directory. Each line begins with the service.
 pub const PAM_CONF: &str = "/etc/pam.conf";
 
-/// How deep includes are followed (Linux-PAM stops at 32), and how many lines are read for a service: files that
-/// include each other twice would double them at every level.
+/// How deep includes are followed (Linux-PAM stops at 32), and how many lines a service may have: files that include
+/// each other twice double the lines at every level.
 const DEPTH: usize = 16;
 const LINES: usize = 1000;
 
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// The file that it stands in.
+    /// The file that it is in.
     pub file: String,
-    /// Its first and last number: `\` at the end continues a line.
+    /// Its first and last line number: a line that ends in `\` continues.
     pub span: (usize, usize),
-    /// The lines of the service's own file that lead to it.
+    /// The lines of the service's own file that include it.
     pub top: (usize, usize),
     /// `session`, `auth`, …
     pub kind: String,
@@ -28,7 +28,7 @@ pub struct Line {
     pub control: String,
     /// `pam_exec.so`, without a directory.
     pub module: String,
-    /// What follows the module.
+    /// The arguments of the module.
     pub args: Vec<String>,
 }
 
@@ -63,7 +63,7 @@ pub fn of_service(host: &Host, service: &str) -> Vec<Line> {
     lines
 }
 
-/// The lines that stand in one file, without what it includes.
+/// The lines of one file, without its includes.
 pub fn of_file(host: &Host, file: &str) -> Vec<Line> {
     let text = host.read(file).unwrap_or_default();
     let rows = rows(&text).into_iter().map(|(span, mut words)| {
@@ -121,7 +121,7 @@ fn line(file: &str, span: (usize, usize), top: (usize, usize), words: &[String])
     Some(Line { file: file.into(), span, top, kind, control: control.clone(), module, args: args.to_vec() })
 }
 
-/// The words of each line that has any, without comments, and the numbers of its first and last line.
+/// The words of each nonempty line, without comments, with its first and last line number.
 fn rows(text: &str) -> Vec<((usize, usize), Vec<String>)> {
     let (mut rows, mut pending, mut first) = (Vec::new(), String::new(), 1);
     for (number, line) in (1..).zip(text.lines()) {
@@ -142,7 +142,7 @@ fn rows(text: &str) -> Vec<((usize, usize), Vec<String>)> {
     rows
 }
 
-/// Splits a line at white space; what stands in brackets is one word.
+/// Splits a line at white space; text in brackets is one word.
 fn words(line: &str) -> Vec<String> {
     let (mut words, mut word, mut is_bracketed) = (Vec::new(), String::new(), false);
     for sign in line.chars().chain([' ']) {

@@ -87,7 +87,7 @@ fn no_file_of_pam_is_too_odd_to_be_read() {
 }
 
 #[test]
-fn jobs_that_would_be_reported_are_warned_of() {
+fn there_is_a_warning_if_jobs_are_reported() {
     let files = [
         ("etc/pam.d/sshd", "@include common-session\n"),
         ("etc/pam.d/cron", "@include common-session\n"),
@@ -141,7 +141,7 @@ fn what_mends_a_host_keeps_the_configuration_that_was_named() {
 }
 
 #[test]
-fn variables_that_users_set_before_any_session_line_are_warned_of() {
+fn there_is_a_warning_if_users_set_variables_before_the_session_lines() {
     let tree = Tree::new(&[("etc/pam.d/sshd", &format!("auth required pam_env.so user_readenv=1\n{OURS}"))]);
     let findings = pam::examine(&tree.0);
     assert_eq!(
@@ -150,9 +150,9 @@ fn variables_that_users_set_before_any_session_line_are_warned_of() {
     );
 }
 
-/// P3: keys are believed only where nobody but sshd can have written them.
+/// P3: keys are trusted only if only sshd can have written them.
 #[test]
-fn the_environment_is_vouched_for_only_where_the_hook_comes_first() {
+fn the_environment_is_trusted_only_if_the_hook_comes_first() {
     let sshd = "#!/bin/sh\necho port 22\necho permituserenvironment";
     let (auth, session) = ("auth required pam_env.so", "session required pam_env.so\n");
     let file = "hook.trust_environment: /etc/pam.d/sshd";
@@ -188,7 +188,7 @@ fn the_environment_is_vouched_for_only_where_the_hook_comes_first() {
 }
 
 #[test]
-fn whatever_runs_send_is_found() {
+fn every_scheduler_that_runs_send_is_found() {
     let line = "/usr/sbin/ssh-session-notifier send";
     let daemon = |name: &str, line: &str| vec![Process { pid: 7, name: name.into(), line: line.into() }];
     let tab = format!("* * * * * {line}\n");

@@ -1,4 +1,4 @@
-//! The choice: which sessions are asked for, and how they are written.
+//! The choice: which sessions to show, and in which form.
 
 use std::ffi::{OsStr, OsString};
 
@@ -6,27 +6,27 @@ use crate::command::log::since::Since;
 use crate::error::{Error, Kind};
 use crate::text::Field;
 
-/// Sessions that are shown unless `-n` says otherwise.
+/// Sessions that are shown by default.
 const COUNT: usize = 20;
 
-/// Sessions that can be shown. They are kept in memory, a kilobyte or two each.
+/// The most sessions that can be shown. They are in memory, a kilobyte or two each.
 const COUNT_LIMIT: usize = 10_000;
 
-/// Which sessions are asked for, and how they are written.
+/// Which sessions to show, and in which form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Choice {
     /// How many, the newest ones.
     pub count: usize,
-    /// Those that were opened or closed since then.
+    /// Only sessions opened or closed since then.
     pub since: Option<Since>,
-    /// Those of this user, or of a user who became another one.
+    /// Only sessions of this user, or of this user as another one.
     pub user: Option<Field>,
-    /// Whether a program reads them.
+    /// Whether to print JSON.
     pub is_json: bool,
 }
 
 impl Choice {
-    /// Reads the options that have a value: `-n`, `--since` and `--user`; a bad value is [`Kind::Usage`].
+    /// Parses the options with a value: `-n`, `--since` and `--user`. A bad value is [`Kind::Usage`].
     pub fn parse(is_json: bool, options: &[(&str, OsString)]) -> Result<Self, Error> {
         let mut choice = Self { count: COUNT, since: None, user: None, is_json };
         for (option, value) in options {
@@ -57,7 +57,7 @@ fn since(value: &OsStr) -> Result<Since, Error> {
     Since::parse(&text).ok_or_else(|| mistake().into())
 }
 
-/// A name as the queue keeps it.
+/// A name as the queue stores it.
 fn user(value: &OsStr) -> Result<Field, Error> {
     let name = Field::new(value.as_encoded_bytes());
     if name.is_empty() { Err(Kind::Usage("--user takes a name".into()).into()) } else { Ok(name) }

@@ -1,4 +1,4 @@
-//! What was told: what became of an event for each target.
+//! What became of an event, for each target.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use crate::queue::{EventId, Exceptional, Noted, Progress, Row};
 use crate::rules::{Filter, Verdict};
 use crate::send::notes;
 
-/// What became of an event for a target that wants it. Of several events, the last one in this order is reported.
+/// What became of an event for a target that wants it. Of several events, the last state in this order is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fate {
     /// It was delivered.
@@ -25,14 +25,14 @@ pub struct Target<'c> {
     /// Its name.
     pub name: &'c str,
     filter: Filter,
-    /// The last event that is settled; `None` if the target was added since, and gets what comes from now on.
+    /// The last settled event; `None` if the target is new, and gets only later events.
     cursor: Option<EventId>,
-    /// What is done, but not recorded in the queue yet.
+    /// Outcomes that the queue doesn't have yet.
     noted: Noted,
 }
 
 impl Fate {
-    /// The word for it.
+    /// The word in the output.
     pub fn name(self) -> &'static str {
         match self {
             Self::Sent => "sent",
@@ -45,7 +45,7 @@ impl Fate {
 impl<'c> Target<'c> {
     /// The targets of the configuration.
     pub fn all(config: &'c Config, progress: &Progress) -> Vec<Self> {
-        // The first targets of all get every event that waits.
+        // The very first targets get every pending event.
         let first = progress.cursors.is_empty().then(EventId::default);
         let target = |(target, noted): (&'c Notifier, Noted)| {
             let name = target.name.as_str();
@@ -55,8 +55,8 @@ impl<'c> Target<'c> {
         config.targets.iter().zip(notes::read_all(config)).map(target).collect()
     }
 
-    /// What became of an event for it; `None` if it doesn't want the event. `exceptions` are those events that it did
-    /// not get when their turn came.
+    /// What became of an event for this target; `None` if it doesn't want the event. `exceptions` are the events that
+    /// it did not get in their turn.
     pub fn fate(&self, row: &Row, exceptions: &HashMap<EventId, Exceptional>) -> Option<Fate> {
         let Row { id, event, verdict } = row;
         let exception = exceptions.get(id);
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn cursor_filter_verdict_and_exception_say_what_became_of_an_event() {
+    fn cursor_filter_verdict_and_exception_decide_the_fate_of_an_event() {
         let (all, open) = (Filter::default(), row(Action::Open, Verdict::default()));
         let opens = Filter { closes: false, ..all };
         let close = row(Action::Close, Verdict::default());
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_noted_counts_although_the_queue_does_not_know_it_yet() {
+    fn a_noted_outcome_counts_before_the_queue_has_it() {
         let mut target = target(Filter::default(), Some(4));
         let open = row(Action::Open, Verdict::default());
         target.noted.delivered = HashSet::from([Uid(7)]);

@@ -1,4 +1,4 @@
-//! The sessions as JSON. docs/json.md says what each member means; a change of that needs another version.
+//! The sessions as JSON. docs/json.md describes each member; changing a meaning requires a new version.
 
 use crate::clock::Stamp;
 use crate::command::log::History;
@@ -10,7 +10,7 @@ use crate::tz::rfc3339;
 /// The version of the format.
 const VERSION: &str = "1";
 
-/// Writes one object in one line.
+/// Writes one object on one line.
 pub fn write(history: &History<'_>, has_allowlist: bool, now: &Stamp) -> String {
     let sessions = history.sessions.iter().map(|session| one(session, &history.targets, now));
     let members = [

@@ -1,4 +1,4 @@
-//! `log`: the last sessions, how long they were, and what was told of them.
+//! `log`: the last sessions, how long they were, and what became of their notices.
 
 mod choice;
 mod fate;
@@ -24,25 +24,25 @@ use crate::queue::{EventId, Exceptional, Progress, Queue, Row, spool};
 use crate::send;
 use crate::text::visible;
 
-/// Events that are looked at, the newest ones. A router reads so many in a few seconds.
+/// Events that are searched, newest first. A router reads this many in a few seconds.
 const EVENT_LIMIT: usize = 100_000;
 
-/// Events that are read at a time. In between, the queue is closed, so that logins get their turn.
+/// Events read at a time. In between the queue is closed, so that logins get their turn.
 const BATCH: usize = 1000;
 
-/// What was found.
+/// The result of the search.
 pub struct History<'c> {
-    /// The sessions, the oldest first.
+    /// The sessions, oldest first.
     sessions: Vec<Session>,
     /// The names of the targets.
     targets: Vec<&'c str>,
-    /// Whether there are no older ones that were asked for.
+    /// Whether there are no older sessions of the choice.
     is_complete: bool,
-    /// Whether older events were not looked at.
+    /// Whether older events were not searched.
     is_cut: bool,
 }
 
-/// Writes what was asked for. Nothing on the disk is changed.
+/// Writes the chosen sessions. Changes nothing on the disk.
 pub fn report(config: &Config, choice: &Choice) -> Result<String, Error> {
     let now = Stamp::now();
     let history = read(config, choice, &now)?;
@@ -52,7 +52,7 @@ pub fn report(config: &Config, choice: &Choice) -> Result<String, Error> {
     let style = Style { zone: &config.zone, now: &now, targets: &history.targets };
     let mut text = match history.sessions.as_slice() {
         [] if Queue::is_being_repaired(&config.paths.database) => {
-            "a repair of the queue was cut off; the next `send` finishes it\n".into()
+            "a repair of the queue was interrupted; the next `send` finishes it\n".into()
         }
         [] if choice.since.is_some() || choice.user.is_some() => "no such session was recorded\n".into(),
         [] => "nothing was recorded yet\n".into(),
@@ -66,7 +66,7 @@ pub fn report(config: &Config, choice: &Choice) -> Result<String, Error> {
         }
     }
     if history.is_cut {
-        let _ = writeln!(text, "not shown: what is older than the last {EVENT_LIMIT} logins and logouts");
+        let _ = writeln!(text, "not shown: sessions older than the last {EVENT_LIMIT} logins and logouts");
     } else if !history.is_complete {
         text += "not shown: older sessions; `-n` says how many are shown\n";
     }
@@ -76,7 +76,7 @@ pub fn report(config: &Config, choice: &Choice) -> Result<String, Error> {
     Ok(text)
 }
 
-/// Reads the newest events backwards, until there are enough sessions.
+/// Reads events backwards from the newest, until there are enough sessions.
 fn read<'c>(config: &'c Config, choice: &Choice, now: &Stamp) -> Result<History<'c>, Error> {
     let progress = match Queue::open_to_read(&config.paths.database)? {
         Some(queue) => queue.progress()?,
@@ -110,10 +110,10 @@ fn read<'c>(config: &'c Config, choice: &Choice, now: &Stamp) -> Result<History<
     Ok(History { sessions, targets: targets.iter().map(|target| target.name).collect(), is_complete, is_cut })
 }
 
-/// For each target, those events that it did not get when their turn came.
+/// For each target, the events that it did not get in their turn.
 type Exceptions = Vec<HashMap<EventId, Exceptional>>;
 
-/// The next older events, newest first, and the exceptions among them.
+/// The next older events, newest first, and their exceptions.
 fn batch(config: &Config, before: Option<EventId>, targets: &[Target<'_>]) -> Result<(Vec<Row>, Exceptions), Error> {
     let Some(queue) = Queue::open_to_read(&config.paths.database)? else { return Ok((Vec::new(), Vec::new())) };
     let rows = queue.newest_events(before, BATCH)?;

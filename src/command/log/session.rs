@@ -10,11 +10,11 @@ use crate::text::Field;
 /// A session.
 #[derive(Clone, Debug, Default)]
 pub struct Session {
-    /// Who.
+    /// The user.
     pub user: Field,
     /// Who became that user.
     pub by: Field,
-    /// From where, as PAM has it: an address or a name.
+    /// The remote host from PAM: an address or a name.
     pub remote_host: Field,
     /// The address, if the remote host is a name.
     pub address: Field,
@@ -22,34 +22,34 @@ pub struct Session {
     pub tty: Field,
     /// The PAM service.
     pub service: Field,
-    /// How the user authenticated, as a notice has it. At the end of a session everybody can have changed that.
+    /// How the user authenticated, as in a notice, from the login. At a logout anything can be forged.
     pub authentication: Field,
-    /// What of the login is new for its user.
+    /// What was new about the login for its user.
     pub new: New,
     /// The place of the rule that decided about its notices.
     pub rule: Option<u16>,
-    /// Whether it repeats one that was told, and a summary tells of it.
+    /// Whether it is a repeat that only a summary reports.
     pub is_held: bool,
-    /// When it was opened, if that is known.
+    /// When it was opened, if known.
     pub opened: Option<Stamp>,
     /// When it was closed, or found closed.
     pub closed: Option<Stamp>,
-    /// How it stands.
+    /// Its state.
     pub state: State,
-    /// How long it was, in milliseconds.
+    /// How long it lasted, in milliseconds.
     pub duration_ms: Option<i64>,
-    /// Whether its login should have been recorded, and wasn't.
+    /// Whether its login should have been recorded but wasn't.
     pub is_unopened: bool,
-    /// What became of its notices, for each target of the configuration; `None` for one that wanted neither.
+    /// What became of its notices, for each target of the configuration; `None` for a target that wanted neither.
     pub fates: Vec<Option<Fate>>,
-    /// Whether its login is still looked for. Until then, `opened` is what the logout says of it.
+    /// Whether its login is still missing from the search. Until then, `opened` is derived from the logout.
     pub awaits_login: bool,
 }
 
-/// How a session stands.
+/// The state of a session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum State {
-    /// It is open.
+    /// Open.
     Open,
     /// Its logout was recorded.
     Closed,
@@ -57,13 +57,13 @@ pub enum State {
     Noticed,
     /// No logout was recorded before the host was restarted.
     Restarted,
-    /// No logout was recorded, and nothing else is known.
+    /// No logout was recorded, and nothing more is known.
     #[default]
     Unknown,
 }
 
 impl State {
-    /// The word for it.
+    /// The word in the output.
     pub fn name(self) -> &'static str {
         match self {
             Self::Open => "open",
@@ -76,7 +76,7 @@ impl State {
 }
 
 impl Session {
-    /// The session that this logout ends, without its login.
+    /// The session that this logout ends, its login still missing.
     pub fn closed(row: &Row, state: State, fates: Vec<Option<Fate>>) -> Self {
         let (at, after_ms) = (row.event.at.clone(), row.verdict.after_ms);
         let opened = after_ms.map(|ms| Stamp {
@@ -114,12 +114,12 @@ impl Session {
         }
     }
 
-    /// The moment by which it is put in order.
+    /// The moment that orders it among others.
     pub fn begin(&self) -> Option<&Stamp> {
         self.opened.as_ref().or(self.closed.as_ref())
     }
 
-    /// Whether a time of it can't be right.
+    /// Whether one of its times is surely wrong.
     pub fn is_uncertain(&self, now: &Stamp) -> bool {
         [&self.opened, &self.closed].into_iter().flatten().any(|at| at.is_uncertain(at.corrected(now)))
     }

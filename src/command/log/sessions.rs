@@ -1,4 +1,4 @@
-//! The sessions of the newest events: logins and logouts that belong together, as the judge found them.
+//! The sessions of the newest events: logins paired with logouts as the judge paired them.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,38 +10,37 @@ use crate::process::{self, Process};
 use crate::queue::{Progress, Row, are_twins, session_key};
 use crate::text::Field;
 
-/// Which sessions are looked for.
+/// Which sessions to find.
 #[derive(Clone, Debug)]
 pub struct Wanted {
     /// How many at most.
     pub count: usize,
-    /// Only those that were opened or closed since this moment, in UTC milliseconds.
+    /// Only sessions opened or closed since this moment, in UTC milliseconds.
     pub since_ms: Option<i64>,
-    /// Only those of this user, or of a user who became another one.
+    /// Only sessions of this user, or of this user as another one.
     pub user: Option<Field>,
 }
 
-/// The sessions found so far, newest first. Their number bounds what is kept in memory.
+/// The sessions found so far, newest first. Their limited number bounds the memory.
 pub struct Sessions<'a> {
-    /// What is found.
+    /// The sessions.
     pub found: Vec<Session>,
-    /// Whether there are more than are wanted.
+    /// Whether there are more than wanted.
     pub are_more: bool,
     wanted: Wanted,
     progress: &'a Progress,
     now: &'a Stamp,
     /// The pid namespace of this process; empty if it can't see others' processes.
     namespace: String,
-    /// The places in `found` of sessions with the same key, newest first.
+    /// Indexes into `found` of the sessions with the same key, newest first.
     places: HashMap<String, Vec<usize>>,
-    /// How many logouts are there whose login is to come.
+    /// How many logouts still lack their login.
     incomplete: usize,
-    /// Events that are not judged yet, because a copy of one may follow.
+    /// Events that aren't judged yet, because an earlier event may be a copy of one.
     unjudged: HashSet<Uid>,
 }
 
 impl<'a> Sessions<'a> {
-    /// None yet.
     pub fn new(wanted: Wanted, progress: &'a Progress, now: &'a Stamp) -> Self {
         let namespace = if process::are_visible() { process::namespace() } else { String::new() };
         Self {
@@ -57,14 +56,14 @@ impl<'a> Sessions<'a> {
         }
     }
 
-    /// Whether an older event changes nothing any more.
+    /// Whether older events can't change anything.
     pub fn are_complete(&self) -> bool {
         self.found.len() >= self.wanted.count && self.incomplete == 0
     }
 
-    /// Takes the next older event, and what became of it for each target.
+    /// Adds the next older event, with its fate for each target.
     pub fn take(&mut self, row: &Row, fates: Vec<Option<Fate>>) {
-        // A summary stands for sessions that are there themselves.
+        // A summary stands for sessions that are recorded themselves.
         if !row.event.facts[TIMES].is_empty() {
             return;
         }
@@ -89,7 +88,7 @@ impl<'a> Sessions<'a> {
         }
         let is_noticed = !row.event.facts[ENDED].is_empty();
         let state = if is_noticed { State::Noticed } else { State::Closed };
-        // The judge knows whether there is a login, but it only judges what PAM is proven to have said.
+        // The judge knows whether there is a login, but only for events that PAM proves.
         let is_known = is_judged && !is_noticed && row.event.facts[ORIGIN].as_str() == "pam";
         let awaits_login = key.is_some() && (row.verdict.after_ms.is_some() || !is_known);
         let session = Session { awaits_login, ..Session::closed(row, state, fates) };
@@ -113,7 +112,7 @@ impl<'a> Sessions<'a> {
         self.add(key, &row.event, Session::opened(row, state, fates));
     }
 
-    /// Adds a session if it is wanted; whether it was.
+    /// Adds a session if it is wanted, and returns whether it is.
     fn add(&mut self, key: Option<String>, event: &Event, session: Session) -> bool {
         let is_of = |user: &Field| event.facts[USER] == *user || event.facts[BY] == *user;
         let is_since = |ms: i64| event.at.corrected(self.now) >= ms;
@@ -136,8 +135,8 @@ impl<'a> Sessions<'a> {
         self.places.get(key?)?.last().map(|place| &self.found[*place])
     }
 
-    /// The place of the session whose logout belongs to this login: the one that the judge found, else the first one
-    /// after the login.
+    /// The index of the session whose logout belongs to this login: the one that the judge paired, or else the first
+    /// one after the login.
     fn closed_by(&self, key: &str, login: &Event) -> Option<usize> {
         let places = self.places.get(key)?.iter().rev().copied();
         places.into_iter().find(|place| {
@@ -146,7 +145,7 @@ impl<'a> Sessions<'a> {
         })
     }
 
-    /// How a session stands of which no logout was recorded.
+    /// The state of a session without a recorded logout.
     fn state(&self, login: &Event) -> State {
         let boots = [&login.at.boot_id, &self.now.boot_id];
         if boots[0] != boots[1] && boots.iter().all(|boot| !boot.is_empty()) {
@@ -175,7 +174,7 @@ mod tests {
     use crate::queue::EventId;
     use crate::rules::Verdict;
 
-    /// The boot that events and the present moment belong to.
+    /// The boot of all events and of the present moment.
     const BOOT: &str = "b";
 
     /// Events, 1000 ms apart: what happened, the process, and the verdict or a word for another case.
@@ -219,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn logins_and_logouts_belong_together_as_the_judge_found_them_and_before_it_did_by_their_process() {
+    fn logins_and_logouts_are_paired_by_the_judge_or_until_then_by_process() {
         use Action::{Close, Open};
         type Case = (&'static [(Action, &'static str, &'static str)], i64, &'static [&'static str]);
         let rows: [Case; 15] = [
@@ -236,7 +235,7 @@ mod tests {
                 0,
                 &["2000-4000 closed 2000", "1000-3000 closed 2000"],
             ),
-            // Second copies, once they are judged and before.
+            // Second copies, judged and not yet judged.
             (
                 &[(Open, "7-1", ""), (Open, "7-1", "copy"), (Close, "7-1", "after 2000"), (Close, "7-1", "copy")],
                 9,
@@ -252,18 +251,18 @@ mod tests {
                 0,
                 &["1000-4000 closed 3000", "2000-3000 closed 1000"],
             ),
-            // A process that opened two sessions one after the other.
+            // A process that opened two sessions, one after the other.
             (
                 &[(Open, "7-1", ""), (Close, "7-1", ""), (Open, "7-1", ""), (Close, "7-1", "")],
                 0,
                 &["3000-4000 closed 1000", "1000-2000 closed 1000"],
             ),
-            // Of a logout alone, the judge may know more.
+            // The judge may know more about a lone logout.
             (&[(Close, "7-1", "unopened")], 9, &["-1000 closed"]),
             (&[(Open, "7-1", ""), (Close, "7-1", "")], 9, &["-2000 closed", "1000- open"]),
             (&[(Open, "9-1", ""), (Close, "7-1", "after 1500")], 9, &["500-2000 closed 1500", "1000- open"]),
             (&[(Open, "7-1", "reordered"), (Close, "7-1", "reordered")], 9, &["1000-2000 closed 1000"]),
-            // What nobody knows the end of.
+            // Sessions whose end is unknown.
             (&[(Open, "7-1", ""), (Close, "7-1", "noticed")], 9, &["1000-2000 noticed"]),
             (
                 &[(Open, "7-1", "imapd"), (Open, "", ""), (Open, "1-1", "")],

@@ -1,25 +1,25 @@
-//! The beginning of the time that is asked for: a date with or without a time, or an age.
+//! The start of the time to show: a date with or without a time, or an age.
 
 use crate::clock::Stamp;
 use crate::tz::{Zone, days_from_civil};
 
-/// Digits of an age: a thousand years have 6 in days, and 9 in minutes.
+/// Digits of an age. A thousand years have 6 in days, and 9 in minutes.
 const AGE_DIGITS: usize = 9;
 
 /// The units of an age, in milliseconds.
 const UNITS: [(char, i64); 3] = [('m', 60_000), ('h', 3_600_000), ('d', 86_400_000)];
 
-/// Since when sessions are asked for.
+/// The start of the time to show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Since {
-    /// So many milliseconds ago.
+    /// This many milliseconds ago.
     Age(i64),
-    /// What the clock on the wall showed, in seconds from 1970-01-01 00:00.
+    /// Wall-clock time, in seconds since 1970-01-01 00:00.
     Wall(i64),
 }
 
 impl Since {
-    /// Reads `2h`, `3d`, `2026-04-25`, `2026-04-25 10:00` or `2026-04-25 10:00:30`.
+    /// Parses `2h`, `3d`, `2026-04-25`, `2026-04-25 10:00` or `2026-04-25 10:00:30`.
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         let age = |(unit, ms): (char, i64)| {
@@ -29,7 +29,7 @@ impl Since {
         UNITS.into_iter().find_map(age).or_else(|| wall(text).map(Self::Wall))
     }
 
-    /// The moment in UTC milliseconds, by the clocks of the zone. An age goes back from `now`.
+    /// The moment in UTC milliseconds, with dates in `zone` and ages counted back from `now`.
     pub fn utc_ms(self, zone: &Zone, now: &Stamp) -> i64 {
         match self {
             Self::Age(ms) => now.utc_ms.saturating_sub(ms),
@@ -51,7 +51,7 @@ fn seconds([hour, minute, second]: [i64; 3]) -> Option<i64> {
     (hour < 24 && minute < 60 && second < 60).then_some(hour * 3600 + minute * 60 + second)
 }
 
-/// Three numbers of so many digits with `sign` between them.
+/// Three numbers of these lengths, separated by `sign`.
 fn parts(text: &str, sign: char, lengths: [usize; 3]) -> Option<[i64; 3]> {
     let parts: Vec<&str> = text.split(sign).collect();
     let is_long = parts.iter().map(|part| part.len()).eq(lengths);
@@ -79,7 +79,8 @@ mod tests {
             (" 2026-01-25 23:59:59 ", "2026-01-25 23:59:59+13:00"),
             ("2024-02-29", "2024-02-29 00:00:00+13:00"),
             ("2025-12-31", "2025-12-31 00:00:00+13:00"),
-            // Clocks go back from 03:00 to 02:00 on April 5th, and forward from 02:00 to 03:00 on September 27th.
+            // The clock goes back from 03:00 to 02:00 on April 5th, and forward from 02:00 to 03:00 on September
+            // 27th.
             ("2026-04-05 02:30", "2026-04-05 02:30:00+13:00"),
             ("2026-04-05 03:00", "2026-04-05 03:00:00+12:00"),
             ("2026-09-27 02:30", "2026-09-27 03:30:00+13:00"),
@@ -94,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_neither_a_date_nor_an_age_is_refused() {
+    fn anything_but_a_date_or_an_age_is_refused() {
         for text in [
             "",
             "h",

@@ -1,4 +1,4 @@
-//! The sessions as a table that fits a terminal of 80 columns, as long as names and addresses are short.
+//! The sessions as a table that fits 80 columns as long as names and addresses are short.
 
 use crate::clock::Stamp;
 use crate::command::log::fate::Fate;
@@ -6,14 +6,14 @@ use crate::command::log::session::{Session, State};
 use crate::notice::duration;
 use crate::tz::Zone;
 
-/// Characters shown of a name, and of a remote host, whose address follows if it is a name.
+/// Characters shown of a name, and of a remote host. If that is a name, its address follows.
 const NAME_WIDTH: usize = 32;
 const HOST_WIDTH: usize = 45;
 
 /// Characters shown of how the user authenticated.
 const AUTHENTICATION_WIDTH: usize = 160;
 
-/// The heads of the columns, and the width up to which a long cell widens its column.
+/// The column heads, and the width up to which a long cell widens its column.
 const COLUMNS: [(&str, usize); 7] = [
     ("OPENED", 19),
     ("CLOSED (LASTED)", 26),
@@ -24,9 +24,9 @@ const COLUMNS: [(&str, usize); 7] = [
     ("DETAILS", 0),
 ];
 
-/// What all sessions have in common.
+/// What all rows share.
 pub struct Style<'a> {
-    /// The zone that times are shown in.
+    /// The time zone of all times.
     pub zone: &'a Zone,
     /// The present moment, which may correct a session's clock.
     pub now: &'a Stamp,
@@ -35,7 +35,7 @@ pub struct Style<'a> {
 }
 
 impl Style<'_> {
-    /// Writes one line for each session below a line of heads.
+    /// Writes one line for each session, below a line of heads.
     pub fn table(&self, sessions: &[Session]) -> String {
         let heads = COLUMNS.map(|(head, _)| head.to_owned());
         let rows: Vec<[String; 7]> = [heads].into_iter().chain(sessions.iter().map(|one| self.row(one))).collect();
@@ -77,7 +77,7 @@ impl Style<'_> {
         ]
     }
 
-    /// `11:02 (1h 2m 3s)` if it was the same day, else `04-26 11:02 (1d 0h 0m 0s)`; `still open` if it is.
+    /// `11:02 (1h 2m 3s)` on the same day, or else `04-26 11:02 (1d 0h 0m 0s)`; `still open` if it is open.
     fn closed(&self, session: &Session) -> String {
         let Some(closed) = &session.closed else {
             return match session.state {
@@ -122,7 +122,7 @@ impl Style<'_> {
         said.into_iter().chain(rule).chain(words).collect()
     }
 
-    /// The date and the time by the clock on the wall.
+    /// The date and the time by the wall clock.
     fn time(&self, at: &Stamp) -> String {
         let mut time = self.zone.format(at.corrected(self.now));
         time.truncate(time.len() - "+12:00".len());

@@ -1,4 +1,4 @@
-//! The facts: all that `status` says, read once, so that the text and the JSON only print it.
+//! The facts: everything that `status` shows, read once, so that the text and the JSON only print it.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ use crate::text::Field;
 /// Dead letters that are shown; the count has all of them.
 pub const SHOWN_LIMIT: i64 = 100;
 
-/// What there is to say.
+/// Everything that `status` shows.
 pub struct Facts {
     /// When it was read.
     pub now: Stamp,
@@ -22,39 +22,39 @@ pub struct Facts {
     pub place: Place,
     /// Every target that the queue knows.
     pub targets: Vec<Target>,
-    /// Events that wait for the first `send`, which makes the targets known.
+    /// Events that are pending for the first `send`, which makes the targets known.
     pub unclaimed: i64,
     /// When the newest event happened, in UTC milliseconds.
     pub newest_ms: Option<i64>,
-    /// Each service's last login or logout, newest first.
+    /// Each service's last login or logout, latest first.
     pub sessions: Vec<(Field, Stamp)>,
     /// How many sessions of schedulers were opened in the last day.
     pub scheduled: i64,
-    /// Where logins left events for the next `send`, with how many.
+    /// Where logins left events for the next `send`, and how many.
     pub left: Vec<Left>,
-    /// What only notes tell of each target.
+    /// Outcomes of each target that only the notes have.
     pub noted: Vec<NotedOutcomes>,
     /// Why the queue can't be written.
     pub trouble: Option<String>,
     /// The last run of `send`.
     pub last_run: Record,
-    /// Whether `send --watch` is at work.
+    /// Whether `send --watch` is running.
     pub is_watching: bool,
-    /// Whether there is a monitor to call.
+    /// Whether a heartbeat is configured.
     pub has_heartbeat: bool,
     /// The newest dead letters, and how many there are.
     pub letters: Vec<DeadLetter>,
     pub dead: i64,
 }
 
-/// Whether there is a queue.
+/// The state of the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// There is none: nothing was recorded yet.
+    /// Nothing was recorded yet.
     Missing,
-    /// A repair was cut off; what could be read of the queue is in the facts.
+    /// A repair was interrupted; the facts have what could be read.
     Repairing,
-    /// There is one.
+    /// The queue can be read.
     Ready,
 }
 
@@ -75,12 +75,12 @@ pub struct Left {
     pub oldest_ms: Option<i64>,
 }
 
-/// Why they are there.
+/// Why the events are there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeftKind {
     /// The database couldn't take them.
     Spool,
-    /// The configuration couldn't be read.
+    /// The configuration couldn't be read or trusted.
     Orphans,
 }
 
@@ -89,11 +89,11 @@ pub struct NotedOutcomes {
     pub target: String,
     /// Delivered or rejected.
     pub done: usize,
-    /// Cut off, and to be sent again.
+    /// Interrupted, and to be sent again.
     pub unknown: usize,
 }
 
-/// Reads everything, and closes the queue again. Nothing on the disk is changed.
+/// Reads everything, then closes the queue. Changes nothing on the disk.
 pub fn gather(config: &Config) -> Result<Facts, Error> {
     let now = Stamp::now();
     let database = &config.paths.database;

@@ -1,4 +1,4 @@
-//! The JSON of `status`, for a program. docs/json.md describes every member; what is there keeps its meaning.
+//! The JSON of `status`. docs/json.md describes every member.
 
 use crate::clock::Stamp;
 use crate::command::status::facts::{Facts, Left, LeftKind, NotedOutcomes, Place, Target};
@@ -11,10 +11,10 @@ use crate::send::last_run::{Mode, Record};
 use crate::text::Field;
 use crate::tz::rfc3339;
 
-/// Raised when a member changes its meaning or goes; a new one is no reason.
+/// Raised when a member changes its meaning or is removed, but not when one is added.
 const VERSION: u32 = 1;
 
-/// Writes one object in one line.
+/// Writes one object on one line.
 pub fn print(facts: &Facts, problems: &[Problem], config: &Config, style: &Style<'_>) -> String {
     let place = match facts.place {
         Place::Missing => "missing",
@@ -105,7 +105,7 @@ fn send(facts: &Facts) -> String {
     ])
 }
 
-/// `null` where none is configured.
+/// `null` if none is configured.
 fn heartbeat(facts: &Facts) -> String {
     if !facts.has_heartbeat {
         return optional(None);

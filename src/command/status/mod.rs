@@ -1,4 +1,4 @@
-//! `status`: what waits, what failed and why, when hook, sender and targets last worked.
+//! `status`: what is pending, what failed and why, and when hook, sender and targets last worked.
 
 mod facts;
 mod json;
@@ -12,16 +12,16 @@ use crate::error::{Error, Health};
 use crate::notice::Style;
 use crate::queue::Queue;
 
-/// How it is printed.
+/// The form of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// For a person.
     Text,
-    /// For a program: docs/json.md describes it.
+    /// For a program, as docs/json.md describes it.
     Json,
 }
 
-/// Says how everything stands. Nothing on the disk is changed. `Failed` if something needs somebody's attention.
+/// Reports the state of everything. Changes nothing on the disk. `Failed` if something needs attention.
 pub fn report(config: &Config, form: Form) -> Result<(String, Health), Error> {
     let facts = facts::gather(config)?;
     let style = Style { host: &config.host, zone: &config.zone, now: &facts.now };
@@ -36,7 +36,7 @@ pub fn report(config: &Config, form: Form) -> Result<(String, Health), Error> {
     Ok((text, health))
 }
 
-/// The targets that something waits for.
+/// The targets with pending events.
 pub fn pending(config: &Config) -> Result<String, Error> {
     let Some(queue) = Queue::open_to_read(&config.paths.database)? else { return Ok(String::new()) };
     let now = Stamp::now();

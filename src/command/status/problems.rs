@@ -1,4 +1,4 @@
-//! The problems: what makes `status` exit with 1, and what to do about each.
+//! The problems: what makes `status` exit with 1, each with its remedy.
 
 use std::time::Duration;
 
@@ -8,30 +8,30 @@ use crate::command::status::facts::{Facts, Left, Target};
 use crate::send::last_run::{LastRun, Record};
 use crate::text::visible;
 
-/// Nothing waits for longer while all is well, and no scheduler pauses for longer: both work every minute, and a
-/// short outage of a service is not worth anybody's attention.
+/// While all is well, nothing is pending for longer and no scheduler pauses for longer, because both work every
+/// minute. A shorter outage of a service needs no attention.
 const PATIENCE: Duration = Duration::from_mins(10);
 
-/// What is younger may just wait for the scheduler's next minute.
+/// A younger event may just be waiting for the scheduler's next minute.
 const GRACE: Duration = Duration::from_mins(2);
 
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
 
-/// Something that needs somebody's attention.
+/// Something that needs attention.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// What it is, for a program.
+    /// Its name, for a program.
     pub code: &'static str,
-    /// What it is, for a person.
+    /// Its text, for a person.
     pub text: String,
     /// What to do.
     pub remedy: &'static str,
 }
 
 impl Problem {
-    /// The same as a line to print.
+    /// The problem as a finding to print.
     pub fn finding(&self) -> Finding {
         Finding::problem(self.text.as_str(), self.remedy)
     }
@@ -51,32 +51,34 @@ pub fn find(facts: &Facts) -> Vec<Problem> {
     problems.extend(stopped(facts));
     if let Some(why) = &facts.trouble {
         let text = format!("the queue can't be written: {why}");
-        let remedy = "everything is delivered all the same, as far as the spool can note it";
+        let remedy = "everything is still delivered, as long as the spool can hold the notes";
         problems.push(Problem { code: "unwritable", text, remedy });
     }
     problems
 }
 
-/// A target that something has waited for too long for. What is kept for one that left the configuration may wait.
+/// A target with an event that has been pending for too long. Events for a target that left the configuration may
+/// wait.
 fn late(target: &Target, now: &Stamp) -> Option<Problem> {
     let age = age(target, now).filter(|_| target.kept_until.is_none())?;
-    let text = format!("{}: the oldest event has waited for {}", visible(&target.state.name), duration(age));
-    let remedy = "`check --network` says what is wrong; when it is mended, `send --now` tries again at once";
+    let text = format!("{}: the oldest event has been pending for {}", visible(&target.state.name), duration(age));
+    let remedy = "`check --network` shows the cause; after fixing it, `send --now` retries at once";
     is_long(age).then_some(Problem { code: "late", text, remedy })
 }
 
-/// The same, before the first `send`.
+/// The same before the first `send`.
 fn unclaimed(facts: &Facts) -> Option<Problem> {
     let age = age_of_unclaimed(facts)?;
-    let text = format!("{} events have waited for the first `send` for {} at least", facts.unclaimed, duration(age));
-    is_long(age).then_some(Problem { code: "late", text, remedy: "`check` says how to schedule it" })
+    let text =
+        format!("{} events have been pending for the first `send` for at least {}", facts.unclaimed, duration(age));
+    is_long(age).then_some(Problem { code: "late", text, remedy: "`check` shows how to schedule it" })
 }
 
-/// The same, before the sender has taken it into the queue.
+/// The same for events that the sender has not imported yet.
 fn left_behind(left: &Left, now: &Stamp) -> Option<Problem> {
     let (path, age) = (left.path.to_string_lossy(), age_of_left(left, now)?);
-    let text = format!("{} events in {} have waited for up to {}", left.count, visible(&path), duration(age));
-    let remedy = "`send` says why it can't import them; if it can, `check` says how to schedule it";
+    let text = format!("{} events in {} have been pending for up to {}", left.count, visible(&path), duration(age));
+    let remedy = "`send` reports why it can't import them; if it can, `check` shows how to schedule it";
     is_long(age).then_some(Problem { code: "late", text, remedy })
 }
 
@@ -86,7 +88,7 @@ fn unwell(facts: &Facts) -> Vec<Problem> {
     let mut problems = Vec::new();
     if !failure.is_empty() {
         let text = format!("the last run of `send` failed: {failure}");
-        let remedy = "when that is mended, `send --now` tries again at once";
+        let remedy = "after fixing that, `send --now` retries at once";
         problems.push(Problem { code: "failed", text, remedy });
     }
     if facts.has_heartbeat && !heartbeat.failure.is_empty() {
@@ -97,26 +99,26 @@ fn unwell(facts: &Facts) -> Vec<Problem> {
     problems
 }
 
-/// Whether nobody runs `send`.
+/// Whether `send` does not run.
 fn stopped(facts: &Facts) -> Option<Problem> {
     if facts.is_watching {
         return None;
     }
     let text = match &facts.last_run {
         Record::Run(run) => {
-            // A moment of an earlier boot: /run was not emptied.
+            // The moment is from an earlier boot, because /run was not emptied.
             let age = run.at.until(&facts.now).unwrap_or(facts.now.boot_ms);
-            Some(format!("`send` last ran {} ago: the scheduler stands still", duration(age))).filter(|_| is_long(age))
+            Some(format!("`send` last ran {} ago: the scheduler has stopped", duration(age))).filter(|_| is_long(age))
         }
         Record::Nothing if is_anything_ripe(facts) && is_long(facts.now.boot_ms) => {
-            Some("`send` hasn't run since the host started, although something waits for it".into())
+            Some("`send` hasn't run since the host started, although something is pending".into())
         }
         Record::Nothing | Record::NotKept(_) => None,
     };
-    text.map(|text| Problem { code: "stopped", text, remedy: "`check` says how to schedule it" })
+    text.map(|text| Problem { code: "stopped", text, remedy: "`check` shows how to schedule it" })
 }
 
-/// Whether something waits that a scheduler would have come for.
+/// Whether something is pending that a running scheduler would have handled.
 fn is_anything_ripe(facts: &Facts) -> bool {
     let configured = facts.targets.iter().filter(|target| target.kept_until.is_none());
     let left = facts.left.iter().filter_map(|left| age_of_left(left, &facts.now));
@@ -124,12 +126,12 @@ fn is_anything_ripe(facts: &Facts) -> bool {
     ages.max().is_some_and(|age| age > milliseconds(GRACE))
 }
 
-/// How long the oldest event has waited for a target. What no clock can place is from an earlier boot.
+/// How long the target's oldest event has been pending. One that no clock can place is from an earlier boot.
 fn age(target: &Target, now: &Stamp) -> Option<i64> {
     target.counts.oldest.as_ref().map(|oldest| oldest.until(now).unwrap_or(now.boot_ms))
 }
 
-/// How long the newest event has waited for the first `send`.
+/// How long the newest event has been pending for the first `send`.
 fn age_of_unclaimed(facts: &Facts) -> Option<i64> {
     let newest = facts.newest_ms.filter(|_| facts.unclaimed > 0);
     newest.map(|newest| facts.now.utc_ms.saturating_sub(newest))

@@ -11,15 +11,15 @@ use crate::send;
 use crate::send::last_run::{LastRun, Mode, Record};
 use crate::text::visible;
 
-/// What to do where the hook seems to be silent.
+/// The advice if the hook seems not to work.
 const LOOK_AT_CHECK: &str = "; if somebody has logged in since, `check` says why the hook is silent\n";
 
-/// Writes a line for each target and for each other thing, and a paragraph for the dead letters.
+/// Writes a line for each target and for everything else, and a paragraph for the dead letters.
 pub fn print(facts: &Facts, spool: &Path, style: &Style<'_>) -> String {
     let mut text: String = facts.targets.iter().map(|one| target(one, style)).collect();
     match facts.place {
         Place::Missing => text.extend(["nothing was recorded yet", LOOK_AT_CHECK]),
-        Place::Repairing => text += "a repair of the queue was cut off; the next `send` finishes it\n",
+        Place::Repairing => text += "a repair of the queue was interrupted; the next `send` finishes it\n",
         Place::Ready => {
             if facts.targets.is_empty() {
                 let _ = writeln!(text, "{} pending for the first `send`", facts.unclaimed);

@@ -1,4 +1,4 @@
-//! Hostile names: whatever the name of a user looks like, no service finds a mention, a link or formatting in it.
+//! Hostile names: no service finds a mention, a link or formatting in a user's name.
 
 use serde_json::Value;
 
@@ -6,7 +6,7 @@ use super::*;
 use crate::event::{Action, Event, Facts, SERVICE, USER};
 use crate::rules::Verdict;
 
-/// What each of the services would take for a mention, a link, formatting, an escape or an end.
+/// Text that some service would take for a mention, a link, formatting, an escape or an end.
 const NAMES: [&str; 18] = [
     "<!channel> <!here> <@U1>",
     "@everyone @here @all @room",
@@ -28,7 +28,7 @@ const NAMES: [&str; 18] = [
     "{user} {{host}} $(id)",
 ];
 
-/// A service, settings with which it works, and whether a message to it has nothing in it that it interprets.
+/// A service, settings for it, and a check that a message to it has no text that the service interprets.
 struct Row {
     service: &'static str,
     settings: &'static str,
@@ -41,7 +41,7 @@ const ROWS: &[Row] = &[
         service: "discord",
         settings: "webhook_url = 'http://127.0.0.1/api/webhooks/1/s3cret'",
         is_plain: |json| {
-            // In a block nothing is formatted, and nobody is mentioned anyway.
+            // A code block is not formatted, and mentions are off.
             json["allowed_mentions"] == serde_json::json!({"parse": []}) && inside(&json["content"], "```").is_some()
         },
     },
@@ -60,7 +60,7 @@ const ROWS: &[Row] = &[
     Row {
         service: "gotify",
         settings: "server_url = 'http://127.0.0.1'\ntoken = 'a'\ntitle = '{user}'",
-        // Markdown would need `extras`.
+        // Markdown would require `extras`.
         is_plain: |json| has_only(json, "message priority title"),
     },
     Row {
@@ -76,25 +76,25 @@ const ROWS: &[Row] = &[
     Row {
         service: "ntfy",
         settings: "topic_url = 'http://127.0.0.1/t'\ntitle = '{user}'",
-        // Markdown would need `markdown`, a link `click` or `actions`.
+        // Markdown would require `markdown`, and a link `click` or `actions`.
         is_plain: |json| has_only(json, "message priority tags title topic"),
     },
     Row {
         service: "pushover",
         settings: "api_base = 'http://127.0.0.1'\ntoken = 'a'\nuser = 'b'\ntitle = '{user}'",
-        // HTML would need `html`.
+        // HTML would require `html`.
         is_plain: |json| has_only(json, "message priority title token user"),
     },
     Row {
         service: "rocketchat",
         settings: "webhook_url = 'http://127.0.0.1/hooks/a'",
-        // It mentions people in a block, too.
+        // It finds mentions even in a code block.
         is_plain: |json| has_only(json, "text") && inside(&json["text"], "```").is_some_and(|text| !text.contains('@')),
     },
     Row {
         service: "slack",
         settings: "webhook_url = 'http://127.0.0.1/services/a'",
-        // Mentions and links are in angle brackets, in a block too.
+        // Mentions and links are in angle brackets, even in a code block.
         is_plain: |json| {
             has_only(json, "text") && inside(&json["text"], "```").is_some_and(|text| !text.contains(['<', '>']))
         },
@@ -118,7 +118,7 @@ const ROWS: &[Row] = &[
         service: "telegram",
         settings: "api_base = 'http://127.0.0.1'\ntoken = '1:a'\nchat = '1'",
         is_plain: |json| {
-            // All of it is preformatted, in which nothing is found.
+            // All of it is preformatted.
             let length = json["text"].as_str().map(|text| text.encode_utf16().count());
             let whole = serde_json::json!([{"type": "pre", "offset": 0, "length": length}]);
             json["entities"] == whole && json.get("parse_mode").is_none()
@@ -137,13 +137,13 @@ const ROWS: &[Row] = &[
     },
 ];
 
-/// What a text holds between two fences, if there is no other one.
+/// The text between two fences, if there are no others.
 fn inside<'t>(text: &'t Value, fence: &str) -> Option<&'t str> {
     let text = text.as_str()?.strip_prefix(fence)?.strip_suffix(fence)?;
     (!text.contains('`')).then_some(text)
 }
 
-/// Whether an object has these members, in the order of the alphabet.
+/// Whether an object has exactly these members, in alphabetical order.
 fn has_only(json: &Value, members: &str) -> bool {
     let mut names: Vec<&String> = json.as_object().into_iter().flat_map(|object| object.keys()).collect();
     names.sort();
@@ -155,7 +155,7 @@ fn are_reports(json: &Value) -> bool {
     json.as_array().is_some_and(|reports| reports.len() == 1 && reports.iter().all(is_report))
 }
 
-/// The message that tells of a login by a user of this name.
+/// The message about a login by a user of this name.
 fn message(target: &Notifier, name: &str) -> Value {
     let mut facts = Facts::default();
     (facts[USER], facts[SERVICE]) = (Field::new(name.as_bytes()), Field::new(b"sshd"));

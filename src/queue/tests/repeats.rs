@@ -1,4 +1,4 @@
-//! Repeats that are held, and the summary of them.
+//! Held repeats and their summary.
 
 use super::*;
 use crate::event::{REMOTE_HOST, SERVICE, TIMES};
@@ -24,14 +24,14 @@ fn login(user: &str, at: Stamp) -> Event {
     Event { at, ..Event::session(Action::Open, facts) }
 }
 
-/// Judges as a rule does that is quiet, and holds repeats for an hour.
+/// Judges by a quiet rule that holds repeats for an hour.
 fn judge_quietly(queue: &mut Queue, now: &Stamp) {
     let quiet = Verdict { urgency: Urgency::Quiet, ..Verdict::default() };
     let hour = Some(Duration::from_hours(1));
     queue.judge(now, &mut |_, _| Judgment { verdict: quiet.clone(), repeat: hour }).expect("room");
 }
 
-/// What is told of events beyond this place: `u`, or `u 59 times until MS` for a summary.
+/// The reported events after this place: `u`, or `u 59 times until MS` for a summary.
 fn reported(queue: &Queue, after: i64) -> Vec<String> {
     let sql = format!("SELECT {} FROM event WHERE id > ? ORDER BY id", row::columns());
     let rows = queue.read(|connection| sql::every(connection, &sql, rusqlite::params![after], row::read));
@@ -49,7 +49,7 @@ fn due(queue: &Queue, now: &Stamp) -> Due {
 }
 
 #[test]
-fn the_first_of_a_source_is_told_at_once_and_its_repeats_as_one() {
+fn the_first_login_from_a_source_is_reported_at_once_and_its_repeats_in_one_summary() {
     let home = Home::new();
     let mut queue = home.queue();
     queue.append(&[login("backup", at(0))]).expect("room");
@@ -73,9 +73,9 @@ fn the_first_of_a_source_is_told_at_once_and_its_repeats_as_one() {
     assert_eq!(reported(&queue, 62), ["backup"], "it begins again");
 }
 
-/// A sender that was away for long finds many at once.
+/// A sender that was away for long finds many logins at once.
 #[test]
-fn each_time_has_a_summary_of_its_own_however_late_it_is_judged() {
+fn each_time_has_its_own_summary_even_if_it_is_judged_late() {
     let home = Home::new();
     let mut queue = home.queue();
     let logins: Vec<Event> = (0..6).map(|number| login("backup", at(number * 25 * MINUTE))).collect();
@@ -86,7 +86,7 @@ fn each_time_has_a_summary_of_its_own_however_late_it_is_judged() {
     assert_eq!(reported(&queue, 0), [&expected[..], &[last.as_str()]].concat());
 }
 
-/// The time passes by the clock since boot, and across boots by the wall clock, if that can be.
+/// The time is measured by the clock since boot, or across boots by the wall clock if that is plausible.
 #[test]
 fn a_clock_that_is_set_neither_ends_the_time_nor_keeps_it_from_ending() {
     let day = 24 * HOUR;
@@ -118,9 +118,9 @@ fn a_clock_that_is_set_neither_ends_the_time_nor_keeps_it_from_ending() {
     }
 }
 
-/// P2, P3: a flood of sources fills no disk, and hides nobody.
+/// P2, P3: a flood of sources neither fills the disk nor hides anyone.
 #[test]
-fn beyond_a_thousand_sources_everything_is_told() {
+fn beyond_a_thousand_sources_everything_is_reported() {
     let home = Home::new();
     let mut queue = home.queue();
     let twice = |users: std::ops::Range<i64>| {
@@ -137,9 +137,9 @@ fn beyond_a_thousand_sources_everything_is_told() {
     assert_eq!(kept(&queue).expect("readable"), 0);
 }
 
-/// P4, P8: whatever is in the table, it goes.
+/// P4, P8: invalid rows of the table are removed too.
 #[test]
-fn bytes_in_the_place_of_a_source_are_told_once() {
+fn a_blob_in_place_of_a_source_is_reported_once() {
     let home = Home::new();
     let mut queue = home.queue();
     queue.append(&[login("backup", at(0)), login("backup", at(1))]).expect("room");
