@@ -1,5 +1,5 @@
-//! `check` and `test`, on a host with an /etc of its own: each broken set-up is one problem, and what is printed
-//! below it mends it.
+//! `check` and `test`, on a host with its own /etc: each broken set-up is one problem, and the remedy printed below
+//! it fixes it.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -18,7 +18,7 @@ const CONFIG: &str = "etc/ssh-session-notifier";
 /// Where this program's configuration is on a [`Host`].
 pub const FILE: &str = "etc/ssh-session-notifier/config.toml";
 
-/// What Debian's file for sshd has that matters: includes, and `pam_env` at the end.
+/// The relevant parts of Debian's file for sshd: includes, and `pam_env` at the end.
 const SSHD: &str = "\
 @include common-auth
 session [success=ok ignore=ignore module_unknown=ignore default=bad] pam_selinux.so close
@@ -29,10 +29,10 @@ session required pam_env.so user_readenv=1
 session [success=ok default=bad] pam_selinux.so open
 ";
 
-/// Waits until the process started last is the program, and no longer the shell that became it.
+/// Waits until the process started last is the program, rather than the shell that it was.
 const STARTED: &str = "until ! grep -q '^sh$' /proc/$!/comm; do sleep 0.01; done";
 
-/// A host on which everything is right: a directory that becomes /etc, and a state directory.
+/// A host where everything is right: a directory that becomes /etc, and a state directory.
 pub struct Host(Home);
 
 impl Host {
@@ -94,7 +94,7 @@ impl Host {
         fs::set_permissions(self.at(path), Permissions::from_mode(0o755)).expect("it is ours");
     }
 
-    /// Runs lines of shell on this host. `check` runs the program's, and `mend` what stands below a problem.
+    /// Runs lines of shell on this host. `check` runs the program's `check`, and `mend` the remedy below a problem.
     pub fn run(&self, lines: &str) -> Output {
         let (root, ours) = (self.0.0.display(), program().join(" "));
         let script = format!(
@@ -107,14 +107,15 @@ impl Host {
             {lines}\n"
         );
         let mut command = Command::new("unshare");
-        // A pid namespace of its own: `check` must not see another test's daemons.
+        // It has its own pid namespace, so that `check` doesn't see another test's daemons.
         command.args(["--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c", &script]);
         command.env_clear().env("PATH", format!("{root}/bin:/usr/sbin:/usr/bin:/sbin:/bin"));
         command.output().expect("unshare")
     }
 }
 
-/// What is broken, by which lines of shell, and what the problem says. `mend` is left out where the remedy needs
+/// What to break, by lines of shell, and the text of the problem. `mend` is omitted if the remedy needs a package or
+/// a person.
 /// a package or a person.
 type Row = (&'static str, &'static str, &'static str);
 
@@ -201,8 +202,8 @@ fn problems(text: &str) -> Vec<&str> {
 }
 
 #[test]
-fn each_broken_set_up_is_one_problem_and_its_remedy_mends_it() {
-    let test = "each_broken_set_up_is_one_problem_and_its_remedy_mends_it";
+fn each_broken_set_up_is_one_problem_and_its_remedy_fixes_it() {
+    let test = "each_broken_set_up_is_one_problem_and_its_remedy_fixes_it";
     if let Some(why) = obstacle(&std::env::temp_dir()) {
         return skip(test, why);
     }
@@ -247,8 +248,8 @@ fn a_deleted_user_is_one_problem_and_comes_back_with_the_number_that_owns_the_qu
 
 /// P5
 #[test]
-fn check_changes_nothing_and_says_what_it_cannot_see_without_root() {
-    let test = "check_changes_nothing_and_says_what_it_cannot_see_without_root";
+fn check_changes_nothing_and_names_what_it_cannot_see_without_root() {
+    let test = "check_changes_nothing_and_names_what_it_cannot_see_without_root";
     if let Some(why) = obstacle(&std::env::temp_dir()) {
         return skip(test, why);
     }
@@ -259,7 +260,7 @@ fn check_changes_nothing_and_says_what_it_cannot_see_without_root() {
     host.run(&format!("start bin/cron; {as_user}")).exits(0).prints("run this check as root").prints("sshd is watched");
 }
 
-/// P5, P7: nobody gets rights for having asked.
+/// P5, P7: running `check` gives nobody rights.
 #[test]
 fn a_third_user_is_told_to_ask_as_root_and_not_how_to_let_him_in() {
     let test = "a_third_user_is_told_to_ask_as_root_and_not_how_to_let_him_in";
@@ -296,7 +297,7 @@ fn a_configuration_without_a_service_is_a_problem() {
 }
 
 #[test]
-fn a_test_says_what_the_service_answered_and_what_to_do() {
+fn test_prints_the_services_answer_and_what_to_do() {
     let cases = [
         (200, "{\"id\":\"x\"}", 0, "ntfy accepted the notice (HTTP 200)", "compare topic_url letter by letter"),
         (401, "{\"error\":\"unauthorized\"}", 1, "the service refuses the token", "put a valid token"),

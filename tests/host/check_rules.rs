@@ -1,9 +1,9 @@
-//! What `check` says of rules.
+//! `check` and rules.
 
 use crate::support::home::{Home, STDOUT};
 use crate::support::outcome::Outcome;
 
-/// The lines about rules, without what stands before the place.
+/// The lines about rules, with the path replaced.
 fn findings(home: &Home) -> Vec<String> {
     let said = home.run(&["check"]).stdout();
     let file = home.at("config.toml").display().to_string();
@@ -12,7 +12,7 @@ fn findings(home: &Home) -> Vec<String> {
 }
 
 #[test]
-fn check_says_what_each_rule_did_and_which_never_can() {
+fn check_counts_each_rules_decisions_and_finds_those_that_never_can_decide() {
     let key = format!("SHA256:{}", "A".repeat(43));
     let home = Home::new(&format!(
         "{STDOUT}[[rule]]\nuser = 'ansible'\nnotify = 'never'\n[[rule]]\nuser = 'ansible'\nfrom = '10.0.0.0/8'\n\
@@ -42,7 +42,7 @@ fn check_says_what_each_rule_did_and_which_never_can() {
 }
 
 #[test]
-fn check_speaks_of_the_environment_only_where_it_is_to_be_trusted() {
+fn check_examines_the_environment_only_if_it_is_to_be_trusted() {
     let home = Home::new(&format!("{STDOUT}[hook]\ntrust_environment = true\n"));
     let said = findings(&home);
     assert!(!said.is_empty() && said.iter().all(|line| line.contains("hook.trust_environment: ")), "{said:?}");

@@ -1,5 +1,5 @@
-//! A host whose clock is wrong, as a router's without a battery is until it has asked the network.
-//! libfaketime sets the wall clock of one process; the boot-time clock stays the real one.
+//! A host whose clock is wrong, like a router's without a battery until it has asked the network. libfaketime sets
+//! the wall clock of one process; the clock since boot stays real.
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use crate::support::outcome::Outcome;
 use crate::support::server::{Server, reply};
 use crate::support::skip;
 
-/// Debian's libfaketime, wherever this architecture keeps it. A static binary wouldn't load it.
+/// Debian's libfaketime, in this architecture's directory. A static binary wouldn't load it.
 fn libfaketime(test: &str) -> Option<PathBuf> {
     let found = fs::read_dir("/usr/lib").into_iter().flatten().flatten();
     let library = found.map(|entry| entry.path().join("faketime/libfaketime.so.1")).find(|path| path.exists());
@@ -22,7 +22,7 @@ fn libfaketime(test: &str) -> Option<PathBuf> {
     library
 }
 
-/// Makes a command see another wall clock: `@2026-12-24 10:00:00` runs on from there.
+/// Gives a command another wall clock, which runs on from `@2026-12-24 10:00:00`.
 fn at(mut command: Command, library: &PathBuf, time: &str) -> Command {
     command.env("LD_PRELOAD", library).env("FAKETIME", time).env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("TZ", "UTC");
     command
@@ -34,8 +34,8 @@ fn year(text: &str) -> i32 {
 }
 
 #[test]
-fn a_time_is_corrected_when_the_clock_is_set_after_the_login_and_in_doubt_when_that_cannot_be() {
-    let test = "a_time_is_corrected_when_the_clock_is_set_after_the_login_and_in_doubt_when_that_cannot_be";
+fn a_time_is_corrected_if_the_clock_is_set_in_the_same_boot_and_is_uncertain_otherwise() {
+    let test = "a_time_is_corrected_if_the_clock_is_set_in_the_same_boot_and_is_uncertain_otherwise";
     let Some(library) = libfaketime(test) else { return };
     let home = Home::new(STDOUT);
     for _ in 0..2 {
@@ -55,8 +55,8 @@ fn a_time_is_corrected_when_the_clock_is_set_after_the_login_and_in_doubt_when_t
 
 /// P4
 #[test]
-fn a_clock_that_goes_back_postpones_nothing_for_longer_than_the_back_off() {
-    let test = "a_clock_that_goes_back_postpones_nothing_for_longer_than_the_back_off";
+fn a_clock_that_goes_back_delays_nothing_beyond_the_back_off() {
+    let test = "a_clock_that_goes_back_delays_nothing_beyond_the_back_off";
     let Some(library) = libfaketime(test) else { return };
     let server = Server::new(|_, _, stream| reply(stream, 503, "", ""));
     let home = Home::new(&format!("[notification]\nservice = \"ntfy\"\n{}", server.ntfy()));
@@ -68,7 +68,7 @@ fn a_clock_that_goes_back_postpones_nothing_for_longer_than_the_back_off() {
         .says("ntfy: HTTP 503");
     home.send().succeeds();
     assert_eq!(server.requests().len(), 1, "within the back-off it waits");
-    // As if a minute had passed since by the clock that can't be set.
+    // As if a minute had passed by the clock since boot.
     home.queue().let_boot_time_pass(Duration::from_mins(1));
     home.send().fails();
     assert_eq!(server.requests().len(), 2, "it is tried again, years before the clock's next try");

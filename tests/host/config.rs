@@ -1,5 +1,4 @@
-//! The configuration as commands meet it: mistakes, owners and modes, and what a login does when
-//! it is broken.
+//! The configuration as commands read it: mistakes, owners and modes, and what a login does if it is broken.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -22,7 +21,7 @@ fn a_mistake_stops_the_sender_with_file_line_and_setting() {
 
 /// P7
 #[test]
-fn a_configuration_that_others_could_have_written_is_refused_and_one_they_can_read_is_said() {
+fn a_configuration_that_others_could_have_written_is_refused_and_one_they_can_read_is_warned_about() {
     let home = Home::new(STDOUT);
     let file = home.at("config.toml");
     let mode = |mode| fs::set_permissions(&file, Permissions::from_mode(mode)).expect("it is ours");
@@ -41,7 +40,7 @@ fn a_configuration_that_others_could_have_written_is_refused_and_one_they_can_re
     mode(0o600);
     if !is_root() {
         return skip(
-            "a_configuration_that_others_could_have_written_is_refused_and_one_they_can_read_is_said",
+            "a_configuration_that_others_could_have_written_is_refused_and_one_they_can_read_is_warned_about",
             "only root can give a file to somebody else; modes were tried",
         );
     }
@@ -49,7 +48,7 @@ fn a_configuration_that_others_could_have_written_is_refused_and_one_they_can_re
     home.send().fails().says("is owned by user 65534; `chown root` it");
 }
 
-/// P1: what a login reads takes time in proportion to its length.
+/// P1: a login parses the allowlist in linear time.
 #[test]
 fn a_login_is_recorded_in_time_however_long_the_allowlist_is() {
     let users: Vec<String> = (0..60_000).map(|number| format!("user{number:06}")).collect();
@@ -60,7 +59,7 @@ fn a_login_is_recorded_in_time_however_long_the_allowlist_is() {
     assert_eq!(home.queue().count_events(), 1);
 }
 
-/// What is wrong, and how to make it so.
+/// What is wrong, and how to break it.
 type Way = (&'static str, fn(&Home));
 
 /// P2
@@ -95,7 +94,7 @@ fn a_login_is_recorded_whatever_is_wrong_with_the_configuration() {
         let output = hook(run(&["queue"]), &LOGIN);
         output.when(name).exits(0).says("the allowlist counts as empty until that is corrected");
 
-        // Mended, the sender finds what was kept in the default place, and only once.
+        // Once it is corrected, the sender finds the events kept in the default place, each once.
         let file = home.at("config.toml");
         let _ = fs::remove_file(&file).or_else(|_| fs::remove_dir(&file));
         home.configure(&good);
@@ -106,10 +105,10 @@ fn a_login_is_recorded_whatever_is_wrong_with_the_configuration() {
     }
 }
 
-/// P2: a login that can't know where the queue is leaves its event where the sender finds it.
+/// P2: a login that can't know where the queue is leaves its event where the sender looks.
 #[test]
-fn the_orphans_of_a_configuration_that_cannot_be_believed_are_sent_once_it_is_corrected() {
-    let test = "the_orphans_of_a_configuration_that_cannot_be_believed_are_sent_once_it_is_corrected";
+fn the_orphans_of_an_untrusted_configuration_are_sent_once_it_is_corrected() {
+    let test = "the_orphans_of_an_untrusted_configuration_are_sent_once_it_is_corrected";
     if !has_mount_namespaces() {
         return skip(test, "needs root and mount namespaces: the default paths are the machine's own");
     }
@@ -177,7 +176,7 @@ fn a_missing_authority_holds_up_only_those_who_need_it() {
 }
 
 #[test]
-fn misuse_is_told_from_failure_by_its_exit_status() {
+fn misuse_and_failure_have_different_exit_statuses() {
     let home = Home::new(STDOUT);
     for (arguments, code) in [
         (&["--help"][..], 0),

@@ -1,5 +1,5 @@
-//! What a login and a sender with nothing to do cost, where that is a number and not a time: system
-//! calls, syncs, bytes, memory. `make bench` has the times.
+//! The cost of a login and of an idle sender, as far as it is a count rather than a time: system calls, syncs, bytes,
+//! memory. `make bench` measures the times.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -15,7 +15,7 @@ use crate::support::outcome::Outcome;
 use crate::support::server::{Server, reply};
 use crate::support::{is_root, skip};
 
-/// Bytes that a login may write, with its share of what is moved into the database now and then.
+/// Bytes that a login may write, including its share of checkpoints.
 const LOGIN_BYTES: u64 = 4403;
 
 /// System calls that a sender with nothing to do may make beyond those of an allowlisted login: to give up
@@ -58,7 +58,7 @@ fn a_login_syncs_once_and_writes_a_page() {
     assert_eq!(home.queue().count_events(), 5);
 }
 
-/// P6: what is moved into the database now and then counts too.
+/// P6: this includes checkpoints.
 #[test]
 fn two_hundred_logins_without_a_sender_cost_little_more_than_two_hundred_times_one() {
     if !is_possible("two_hundred_logins_without_a_sender_cost_little_more_than_two_hundred_times_one") {
@@ -100,7 +100,7 @@ fn an_idle_send_makes_few_more_calls_than_an_allowlisted_login() {
         return;
     }
     let home = home();
-    // Also while the log is long, and after it was moved into the database.
+    // Even while the log is long, and after a checkpoint.
     for round in 0..3 {
         send(&home);
         let (idle, allowed) = (send(&home), login_from(&home, "10.0.0.2"));
@@ -152,7 +152,7 @@ fn mode_of(path: &Path) -> u32 {
     fs::metadata(path).expect("a file").mode()
 }
 
-/// Runs something and answers its peak memory in KiB, as the kernel counts it.
+/// Runs a command and returns its peak memory in KiB, as the kernel counts it.
 fn memory(home: &Home, run: impl FnOnce(Command) -> Output, arguments: &[&str]) -> u64 {
     let launch = launcher(home);
     let script = "exec \"$0\" 3 \"$@\" 3>&1 >/dev/null";
@@ -160,7 +160,7 @@ fn memory(home: &Home, run: impl FnOnce(Command) -> Output, arguments: &[&str]) 
     let output = run(behind(&words, &home.command(arguments)));
     let text = output.succeeds().stdout();
     let figures: Vec<u64> = text.split_whitespace().filter_map(|figure| figure.parse().ok()).collect();
-    // A look also exits with 1 where something needs attention.
+    // `status` also exits with 1 if something needs attention.
     let is_fine = |status| status == 0 || arguments == ["status"] && status == 1;
     assert!(figures.len() == 4 && is_fine(figures[3]), "{output:?}");
     figures[2]
@@ -173,13 +173,13 @@ fn launcher(home: &Home) -> PathBuf {
     launch
 }
 
-/// Whether this is a build as it ships, static perhaps, and not the one that cargo made for the tests.
+/// Whether this is a release build, perhaps static, rather than cargo's test build.
 fn is_shipped() -> bool {
     std::env::var_os("SSN_BINARY").is_some()
 }
 
-/// The limits are for what ships (`make bench` holds it to them, too); a test build, which is not
-/// optimised for size and not stripped, gets two MiB more.
+/// The limits are for release builds (`make bench` checks them too). A test build, which is neither optimized for
+/// size nor stripped, gets two MiB more.
 fn limit(mib: u64) -> u64 {
     (mib + if is_shipped() { 0 } else { 2 }) * 1024
 }
@@ -205,7 +205,7 @@ fn a_login_and_an_idle_send_need_less_than_4_mib() {
         return;
     }
     let home = home();
-    // The shell in front changes the order of the environment, and with an allowlist that is reported.
+    // The shell changes the order of the environment, which is reported if there is an allowlist.
     home.configure(STDOUT);
     let login = memory(&home, |command| hook(command, &LOGIN), &["queue"]);
     assert!((100..limit(4)).contains(&login), "a login: {login} KiB");

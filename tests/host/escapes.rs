@@ -1,4 +1,4 @@
-//! What a compromised service user writes into files and the database reaches no terminal, and no log, as it is.
+//! Text that a compromised service user writes into files and the database reaches terminals and logs only sanitized.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -14,7 +14,7 @@ use crate::support::{has_mount_namespaces, skip};
 /// Clears a terminal's screen, sets its title, and claims to be another line.
 const ESCAPES: &str = "\x1b[2J\n\u{9b}31m\r\x1b]0;all is well\x07\nssh-session-notifier: all is well";
 
-/// The lines of a text, all of which must be visible.
+/// The lines of a text, all of which must be printable.
 #[track_caller]
 fn lines(text: &str) -> Vec<&str> {
     let hidden: Vec<char> = text.chars().filter(|sign| sign.is_control() && *sign != '\n').collect();
@@ -22,7 +22,7 @@ fn lines(text: &str) -> Vec<&str> {
     text.lines().collect()
 }
 
-/// Runs `send`, and returns what it wrote to syslog, one packet a line.
+/// Runs `send`, and returns its syslog packets, one per line.
 fn send(home: &Home, syslog: &Syslog) -> (Output, String) {
     let output = home.command_in_own_dev(":", &["send"]).output().expect("unshare starts");
     (output, syslog.lines())
@@ -30,7 +30,7 @@ fn send(home: &Home, syslog: &Syslog) -> (Output, String) {
 
 /// P3
 #[test]
-fn texts_in_the_database_reach_terminal_and_syslog_as_visible_lines() {
+fn texts_in_the_database_reach_terminal_and_syslog_as_printable_lines() {
     let is_down = Arc::new(AtomicBool::new(false));
     let fails = Arc::clone(&is_down);
     let server = Server::new(move |_, request, stream| {
@@ -54,7 +54,7 @@ fn texts_in_the_database_reach_terminal_and_syslog_as_visible_lines() {
     assert_eq!(told.len(), before + 1 + 2, "one more target and one more dead letter: {status}");
     assert!(!told.contains(&"ssh-session-notifier: all is well"), "{status}");
     if !has_mount_namespaces() {
-        return skip("texts_in_the_database_reach_terminal_and_syslog_as_visible_lines", "needs mount namespaces");
+        return skip("texts_in_the_database_reach_terminal_and_syslog_as_printable_lines", "needs mount namespaces");
     }
     let syslog = Syslog::listen(&home);
     let (output, logged) = send(&home, &syslog);
@@ -67,9 +67,9 @@ fn texts_in_the_database_reach_terminal_and_syslog_as_visible_lines() {
 
 /// P3
 #[test]
-fn the_name_of_a_file_in_the_spool_is_one_visible_line() {
+fn the_name_of_a_spool_file_is_printed_as_one_line() {
     if !has_mount_namespaces() {
-        return skip("the_name_of_a_file_in_the_spool_is_one_visible_line", "needs mount namespaces");
+        return skip("the_name_of_a_spool_file_is_printed_as_one_line", "needs mount namespaces");
     }
     let home = Home::new(STDOUT);
     home.login("amanda");
@@ -85,7 +85,7 @@ fn the_name_of_a_file_in_the_spool_is_one_visible_line() {
 
 /// P3
 #[test]
-fn nobody_else_can_read_the_database_however_it_was_made() {
+fn no_other_user_can_read_the_database_whatever_its_original_mode() {
     let home = Home::new(STDOUT);
     home.login("amanda");
     assert!(home.queue().modes().iter().all(|mode| mode == "600"), "{:?}", home.queue().modes());

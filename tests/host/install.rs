@@ -74,7 +74,7 @@ fn a_second_install_of_a_package_changes_nothing() {
 }
 
 #[test]
-fn a_binary_with_shared_libraries_is_warned_of() {
+fn there_is_a_warning_about_a_binary_with_shared_libraries() {
     let tree = Tree::new("shared");
     for (head, is_warned) in [("\0/lib64/ld-linux-x86-64.so.2\0", true), ("\0/lib/ld.so.1", true), ("\0gold\0", false)]
     {
@@ -122,7 +122,7 @@ fn the_umask_of_the_caller_changes_no_mode() {
 }
 
 #[test]
-fn every_setting_in_the_first_configuration_is_one_that_the_program_knows() {
+fn the_program_knows_every_setting_in_the_first_configuration() {
     let tree = Tree::new("template");
     output(&mut package(&tree, &["sh"]));
     let status = |file: &Path| Command::new(BINARY).arg("--config").arg(file).arg("status").output().expect("status");
@@ -215,8 +215,8 @@ fn an_existing_configuration_and_queue_are_left_as_they_are() {
 }
 
 #[test]
-fn where_root_owns_the_queue_send_stays_root_until_somebody_changes_it() {
-    let Some(host) = Tree::host("where_root_owns_the_queue_send_stays_root_until_somebody_changes_it") else { return };
+fn if_root_owns_the_queue_send_stays_root_until_somebody_changes_that() {
+    let Some(host) = Tree::host("if_root_owns_the_queue_send_stays_root_until_somebody_changes_that") else { return };
     host.write(QUEUE, "events");
     host.write("etc/crontabs/root", "0 4 * * * backup");
     let said = host.install(&[]);
@@ -236,8 +236,8 @@ fn where_root_owns_the_queue_send_stays_root_until_somebody_changes_it() {
 }
 
 #[test]
-fn systemd_is_told_once() {
-    let Some(host) = Tree::host("systemd_is_told_once") else { return };
+fn systemd_is_reloaded_once() {
+    let Some(host) = Tree::host("systemd_is_reloaded_once") else { return };
     fs::create_dir_all(host.at("run/systemd/system")).expect("a directory");
     let systemctl = "usr/sbin/systemctl";
     host.write(systemctl, "#!/bin/sh\ncase $2 in is-*) [ -f /on ]; exit;; esac\necho \"$*\" >>/calls\n: >/on\n");
@@ -281,10 +281,10 @@ fn uninstalling_takes_only_what_is_ours_and_never_while_pam_calls_it() {
 }
 
 #[test]
-fn a_mistake_is_said_with_its_remedy_before_anything_is_changed() {
+fn a_mistake_is_reported_with_its_remedy_before_anything_is_changed() {
     let (code, said) = failure(Command::new("sh").args([SCRIPT, "--frobnicate"]));
     assert!(code == Some(2) && said.contains("--help"), "{said}");
-    let Some(host) = Tree::host("a_mistake_is_said_with_its_remedy_before_anything_is_changed") else { return };
+    let Some(host) = Tree::host("a_mistake_is_reported_with_its_remedy_before_anything_is_changed") else { return };
     host.write("foreign", "\u{7f}ELF of another machine");
     let before = host.snapshot();
     for (binary, remedy) in [("/none", "--binary FILE"), ("/foreign", "does not run on this machine")] {

@@ -76,8 +76,8 @@ fn with(text: &str, after: usize, line: &str) -> String {
 
 /// P1
 #[test]
-fn the_line_stands_before_the_users_environment_and_after_the_login_uid() {
-    let test = "the_line_stands_before_the_users_environment_and_after_the_login_uid";
+fn the_line_goes_before_the_users_environment_and_after_the_login_uid() {
+    let test = "the_line_goes_before_the_users_environment_and_after_the_login_uid";
     let cases = [
         (DEBIAN, 5),
         (FEDORA, 4),
@@ -104,8 +104,8 @@ fn the_line_stands_before_the_users_environment_and_after_the_login_uid() {
 
 /// P1
 #[test]
-fn a_dry_run_says_where_the_line_would_stand_and_changes_nothing() {
-    let test = "a_dry_run_says_where_the_line_would_stand_and_changes_nothing";
+fn a_dry_run_shows_where_the_line_would_go_and_changes_nothing() {
+    let test = "a_dry_run_shows_where_the_line_would_go_and_changes_nothing";
     let Some(host) = host(test, DEBIAN) else { return };
     host.install(&[]);
     let before = host.snapshot();
@@ -132,8 +132,8 @@ fn a_line_at_the_end_is_moved_with_its_own_options() {
 }
 
 #[test]
-fn of_su_and_its_login_form_only_the_one_that_both_pass_gets_the_line() {
-    let Some(host) = host("of_su_and_its_login_form_only_the_one_that_both_pass_gets_the_line", DEBIAN) else { return };
+fn only_the_file_that_su_and_su_l_share_gets_the_line() {
+    let Some(host) = host("only_the_file_that_su_and_su_l_share_gets_the_line", DEBIAN) else { return };
     let (su, su_l) =
         ("auth sufficient pam_rootok.so\nsession required pam_env.so\n", "auth include su\nsession include su\n");
     host.write("etc/pam.d/su", su);

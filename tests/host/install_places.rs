@@ -1,5 +1,5 @@
-//! install.sh on hosts whose places are unusual: a binary by another name, a queue elsewhere, a disk that is
-//! read-only, full or in RAM.
+//! install.sh on hosts with unusual places: a binary by another name, a queue elsewhere, a disk that is read-only,
+//! full or in RAM.
 
 use std::fs;
 use std::process::Command;
@@ -12,8 +12,8 @@ const PROGRAM: &str = "usr/sbin/ssh-session-notifier";
 const READ_ONLY: &str = "mount -o remount,bind,ro $root";
 
 #[test]
-fn what_make_dist_made_for_this_machine_is_found_beside_the_script() {
-    let Some(host) = Tree::host("what_make_dist_made_for_this_machine_is_found_beside_the_script") else { return };
+fn the_binary_of_make_dist_for_this_machine_is_found_next_to_the_script() {
+    let Some(host) = Tree::host("the_binary_of_make_dist_for_this_machine_is_found_next_to_the_script") else { return };
     fs::remove_file(host.at(NAME)).expect("the stand-in");
     let (code, said) = failure(&mut host.script());
     assert!(code == Some(1) && said.contains("ssh-session-notifier-full-") && said.contains("make dist"), "{said}");
@@ -35,8 +35,8 @@ fn what_make_dist_made_for_this_machine_is_found_beside_the_script() {
 }
 
 #[test]
-fn a_read_only_root_is_said_in_one_line_by_a_dry_run_too() {
-    let test = "a_read_only_root_is_said_in_one_line_by_a_dry_run_too";
+fn a_read_only_root_is_reported_in_one_line_even_by_a_dry_run() {
+    let test = "a_read_only_root_is_reported_in_one_line_even_by_a_dry_run";
     let Some(host) = Tree::host(test) else { return };
     if !has_mount_namespaces() {
         return skip(test, "needs mount namespaces");
@@ -62,8 +62,8 @@ fn a_read_only_root_is_said_in_one_line_by_a_dry_run_too() {
 }
 
 #[test]
-fn a_full_disk_is_said_in_one_line() {
-    let test = "a_full_disk_is_said_in_one_line";
+fn a_full_disk_is_reported_in_one_line() {
+    let test = "a_full_disk_is_reported_in_one_line";
     let Some(host) = Tree::host(test) else { return };
     if !has_mount_namespaces() {
         return skip(test, "needs mount namespaces");
@@ -117,8 +117,8 @@ fn queue_configuration_and_binary_may_be_anywhere() {
 }
 
 #[test]
-fn what_an_existing_configuration_says_about_the_queue_is_followed() {
-    let Some(host) = Tree::host("what_an_existing_configuration_says_about_the_queue_is_followed") else { return };
+fn the_queue_of_an_existing_configuration_is_used() {
+    let Some(host) = Tree::host("the_queue_of_an_existing_configuration_is_used") else { return };
     let configs = [
         "[queue] # here\n  path = '/srv/a/b.db'\nspool=\"/srv/spool\"\n",
         "queue.path = \"/srv/a/b.db\"\nqueue . spool = \"/srv/spool\"\n[x]\npath = \"/no\"\n",
@@ -143,8 +143,8 @@ fn what_an_existing_configuration_says_about_the_queue_is_followed() {
 }
 
 #[test]
-fn a_queue_in_ram_and_what_sysupgrade_forgets_are_said_with_the_remedy() {
-    let test = "a_queue_in_ram_and_what_sysupgrade_forgets_are_said_with_the_remedy";
+fn a_queue_in_ram_and_files_that_sysupgrade_drops_are_reported_with_the_remedy() {
+    let test = "a_queue_in_ram_and_files_that_sysupgrade_drops_are_reported_with_the_remedy";
     let Some(host) = Tree::host(test) else { return };
     if !has_mount_namespaces() {
         return skip(test, "needs mount namespaces");

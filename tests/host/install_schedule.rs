@@ -99,8 +99,8 @@ fn cron_d_is_used_only_where_a_cron_reads_it() {
 }
 
 #[test]
-fn nothing_is_left_after_a_purge_but_what_it_names() {
-    let test = "nothing_is_left_after_a_purge_but_what_it_names";
+fn a_purge_leaves_only_the_files_that_it_names() {
+    let test = "a_purge_leaves_only_the_files_that_it_names";
     for scheduler in ["systemd", "openrc", "crontab", "cron.d", "none"] {
         let Some(host) = Tree::host(&format!("{test}-{scheduler}")) else { return };
         openrc(&host);
@@ -132,8 +132,8 @@ fn nothing_is_left_after_a_purge_but_what_it_names() {
 }
 
 #[test]
-fn a_purge_takes_no_files_of_others_that_lie_beside_the_queue() {
-    let Some(host) = Tree::host("a_purge_takes_no_files_of_others_that_lie_beside_the_queue") else { return };
+fn a_purge_leaves_foreign_files_next_to_the_queue() {
+    let Some(host) = Tree::host("a_purge_leaves_foreign_files_next_to_the_queue") else { return };
     host.write("data/photo", "mine");
     host.install(&["--state", "/data"]);
     host.write("data/session_events.db-wal", "");

@@ -1,10 +1,10 @@
-//! The plan of the house: each room of src imports only rooms below it, and no two files import each other.
+//! The layering: each room of src imports only rooms below it, and no two files import each other.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The rooms, from the top down. docs/design.md says what each is for.
+/// The rooms, from top to bottom. docs/design.md describes each.
 const ROOMS: [&str; 28] = [
     "main",
     "cli",
@@ -49,7 +49,7 @@ fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Every path `crate::…` in a text, without what is in comments.
+/// Every path `crate::…` in a text outside comments.
 fn paths(text: &str) -> Vec<String> {
     let code: String = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
     let is_path = |sign: char| sign.is_ascii_alphanumeric() || "_:".contains(sign);
@@ -65,7 +65,8 @@ fn paths(text: &str) -> Vec<String> {
     found
 }
 
-/// What every file imports: files by their path below src without the ending, `queue/mod` being `queue`.
+/// The imports of every file. Files are named by their path below src without the extension, and `queue/mod` is
+/// `queue`.
 fn read() -> Imports {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
@@ -81,7 +82,7 @@ fn read() -> Imports {
         let text = fs::read_to_string(path).expect("UTF-8");
         let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
         let found = paths(text);
-        // The longest part of a path that is a file.
+        // The longest prefix of a path that is a file.
         let file = |path: &String| {
             let parts: Vec<&str> = path.split("::").collect();
             (1..=parts.len()).rev().map(|count| parts[..count].join("::")).find(|file| names.contains(file))

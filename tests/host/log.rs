@@ -15,7 +15,7 @@ use crate::support::{is_root, skip, wait_for};
 /// Clears a terminal's screen, and claims to be another line and another member.
 const HOSTILE: &str = "\x1b[2J\n\u{202e}\", \"by\": \"root\\";
 
-/// What `log` prints with these options. It must succeed silently.
+/// The output of `log` with these options. It must succeed silently.
 #[track_caller]
 fn log(home: &Home, options: &[&str]) -> String {
     home.run(&[&["log"], options].concat()).succeeds().stdout()
@@ -41,7 +41,7 @@ fn session(home: &Home, user: &str) {
     home.record(user, "192.0.2.7", "close_session");
 }
 
-/// Lets the sender look for missing processes, and again when they have been missing for long.
+/// Lets the sender check for missing processes, and again when they have been missing long enough.
 fn notice_the_end(home: &Home) {
     for _ in 0..2 {
         home.send().succeeds();
@@ -142,7 +142,7 @@ fn the_state_of_a_notice_is_shown_for_each_target_that_wants_it() {
 }
 
 #[test]
-fn the_newest_sessions_of_a_user_or_since_a_moment_are_shown_and_that_there_are_more() {
+fn the_newest_sessions_of_a_user_or_since_a_moment_are_shown_with_a_note_if_there_are_more() {
     let home = Home::new(STDOUT);
     let su = [("PAM_SERVICE", "su"), ("PAM_USER", "root"), ("PAM_RUSER", "amanda"), ("PAM_TYPE", "open_session")];
     session(&home, "amanda");
@@ -178,7 +178,7 @@ fn a_long_history_takes_little_memory_and_its_end_is_mentioned() {
     let within_memory = |options: &[&str]| {
         let inner = home.command(&[&["log"], options].concat());
         let mut command = Command::new("sh");
-        // The program itself takes a third of this; all events at once would take three times as much.
+        // The program itself takes a third of this; with all events in memory it would take three times as much.
         command.args(["-c", "ulimit -v 60000 && exec \"$@\"", "sh"]).arg(inner.get_program()).args(inner.get_args());
         command.output().expect("sh starts").succeeds().stdout()
     };
@@ -192,7 +192,7 @@ fn a_long_history_takes_little_memory_and_its_end_is_mentioned() {
 }
 
 #[test]
-fn a_queue_that_is_missing_or_empty_is_no_failure_and_the_allowlist_is_mentioned() {
+fn a_missing_or_empty_queue_is_not_a_failure_and_the_allowlist_is_mentioned() {
     let home = Home::new(STDOUT);
     assert_eq!(log(&home, &[]), "nothing was recorded yet\n");
     assert_eq!(parsed(&home, &[]), json!({"version": 1, "complete": true, "allowlist": false, "sessions": []}));
@@ -210,7 +210,7 @@ fn a_queue_that_is_missing_or_empty_is_no_failure_and_the_allowlist_is_mentioned
 
 /// P3
 #[test]
-fn hostile_names_stay_within_their_line_and_their_member() {
+fn hostile_names_stay_within_their_line_or_member() {
     let server = Server::well();
     let home = Home::new(&format!("[notification]\nservice = \"ntfy\"\n{}", server.ntfy()));
     home.login("amanda");
@@ -227,7 +227,7 @@ fn hostile_names_stay_within_their_line_and_their_member() {
 }
 
 #[test]
-fn a_bad_value_is_a_misuse_that_shows_the_right_form() {
+fn a_bad_value_is_a_usage_error_that_shows_the_right_form() {
     let home = Home::new(STDOUT);
     home.run(&["log", "--since", "yesterday"]).exits(2).says(
         "--since takes a date (2026-04-25), a date and a time (\"2026-04-25 10:00\"), or an age (30m, 2h, 3d), not \

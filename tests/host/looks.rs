@@ -1,5 +1,5 @@
-//! `status` and `log` look and change nothing: whatever is in the queue's place, on a disk that can be written, one
-//! that can't and one that is full, as root and as the service user.
+//! `status` and `log` only read: whatever is in place of the queue, on a writable, read-only or full disk, as root
+//! and as the service user.
 
 use std::fs;
 use std::io::pipe;
@@ -13,10 +13,10 @@ use crate::support::home::{Home, SERVICE, STDOUT, copy};
 use crate::support::outcome::Outcome;
 use crate::support::{has, has_mount_namespaces, is_root, skip, wait_for};
 
-/// What `status` prints where no queue was made yet.
+/// The output of `status` if there is no queue yet.
 const SILENT: &str = "nothing was recorded yet; if somebody has logged in since, `check` says why the hook is silent\n";
 
-/// What is in the queue's place, how it got there, the exit status, and what is printed or said of it.
+/// What is in place of the queue, how to make it, the exit status, and what is printed on stdout or stderr.
 type Row = (&'static str, fn(&Home), i32, &'static str);
 
 const ROWS: [Row; 15] = [
@@ -37,7 +37,7 @@ const ROWS: [Row; 15] = [
     ("events in the spool", |home| prepared(home, Home::login_into_spool), 0, "1 in "),
 ];
 
-/// Lists all that there is, with contents, and looks in between; `$1` is where it happens.
+/// Lists all files with contents before and after a command; `$1` is the directory.
 const SCRIPT: &str = r#"
 list() {
     find state spool ! -name . -printf '%p %y %s %T@ %C@ %i %m %U\n' 2>/dev/null | sort
@@ -58,7 +58,7 @@ fn put(home: &Home, name: &str) {
     fs::copy(data(name), home.database()).expect("a copy");
 }
 
-/// One event is sent, one waits, in the log.
+/// One event is sent and one is pending, both in the log.
 fn used(home: &Home) {
     home.login("bob");
     assert_eq!(home.sent().lines().count(), 1);
@@ -70,7 +70,7 @@ fn prepared(home: &Home, change: fn(&Home)) {
     change(home);
 }
 
-/// What a repair leaves that was cut off before it began a new database.
+/// The state after a repair that was interrupted before it began a new database.
 fn interrupted(home: &Home) {
     used(home);
     home.queue().remove_log();
@@ -80,7 +80,7 @@ fn interrupted(home: &Home) {
     }
 }
 
-/// A host in this state; everything in it is the service user's.
+/// A host in this state; the service user owns all of its files.
 fn host(prepare: fn(&Home)) -> Home {
     let home = Home::new(STDOUT);
     fs::create_dir(home.at("spool")).expect("a new directory");
@@ -96,7 +96,7 @@ fn host(prepare: fn(&Home)) -> Home {
     home
 }
 
-/// Looks at a host in a mount namespace after a line of shell, as root or as the service user.
+/// Runs a command on a host in a mount namespace, after a line of shell, as root or as the service user.
 fn look(home: &Home, prepare: &str, before: &[&str]) -> Output {
     let inner = home.command(&[]);
     let mut command = Command::new("unshare");
@@ -107,8 +107,8 @@ fn look(home: &Home, prepare: &str, before: &[&str]) -> Output {
 
 /// P2, P5
 #[test]
-fn a_look_changes_nothing_on_any_disk_and_says_what_is_there() {
-    let test = "a_look_changes_nothing_on_any_disk_and_says_what_is_there";
+fn status_and_log_change_nothing_on_any_disk_and_report_what_is_there() {
+    let test = "status_and_log_change_nothing_on_any_disk_and_report_what_is_there";
     if !has_mount_namespaces() || !has("setpriv") {
         return skip(test, "needs root, mount namespaces and setpriv");
     }
@@ -142,11 +142,11 @@ fn a_look_changes_nothing_on_any_disk_and_says_what_is_there() {
     }
 }
 
-/// P5: where root would make a directory for a login.
+/// P5: even if root could create a directory for a login.
 #[test]
-fn a_look_makes_no_directory() {
+fn status_and_log_create_no_directory() {
     if !is_root() {
-        return skip("a_look_makes_no_directory", "needs root");
+        return skip("status_and_log_create_no_directory", "needs root");
     }
     for missing in [&["state"][..], &["spool"], &["state", "spool"]] {
         let home = host(|_| ());
@@ -162,7 +162,7 @@ fn a_look_makes_no_directory() {
 
 /// A closed pipe is no failure.
 #[test]
-fn nobody_has_to_read_what_a_look_finds() {
+fn a_closed_stdout_is_no_failure_of_status_and_log() {
     let home = Home::new(STDOUT);
     used(&home);
     let (reader, writer) = pipe().expect("a pipe");
@@ -171,11 +171,11 @@ fn nobody_has_to_read_what_a_look_finds() {
     output.succeeds();
 }
 
-/// P1: a pager that nobody reads on in keeps no login waiting, and no sender.
+/// P1: a pager that nobody scrolls blocks no login and no sender.
 #[test]
-fn a_look_that_is_stuck_in_its_output_holds_nothing() {
+fn status_and_log_hold_no_lock_while_they_print() {
     if !is_root() {
-        return skip("a_look_that_is_stuck_in_its_output_holds_nothing", "needs root");
+        return skip("status_and_log_hold_no_lock_while_they_print", "needs root");
     }
     let home = Home::new(STDOUT);
     used(&home);

@@ -1,4 +1,4 @@
-//! Secrets in files of their own: who reads them, and what may be planted in their places.
+//! Secrets in their own files: who reads them, and what may be planted in their place.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
@@ -13,7 +13,7 @@ use crate::support::outcome::Outcome;
 use crate::support::server::Server;
 use crate::support::{is_root, skip};
 
-/// A directory that is root's alone, as is everything above it.
+/// A directory that belongs to root alone, as do all directories above it.
 struct Etc(PathBuf);
 
 impl Etc {
@@ -74,7 +74,7 @@ fn root_reads_a_secret_that_is_its_own_and_the_service_user_reads_every_other_on
         symlink(target, &planted).expect("root may");
         lchown(&planted, Some(SERVICE), Some(SERVICE)).expect("root may");
     };
-    // The way leads out of root's hands and back.
+    // The path leaves root's directories and comes back.
     symlink(&planted, etc.0.join("detour")).expect("root may");
     plant(&shadow);
     home.login("amanda");
@@ -104,7 +104,7 @@ fn root_reads_a_secret_that_is_its_own_and_the_service_user_reads_every_other_on
     home.send().fails().says(&format!("cannot read {}: No such file", etc.0.join("missing").display()));
 }
 
-/// P5: where the state directory is root's, root is not given up.
+/// P5: if root owns the state directory, root is not given up.
 #[test]
 fn a_sender_that_stays_root_reads_no_secret_that_others_could_have_put_there() {
     let test = "a_sender_that_stays_root_reads_no_secret_that_others_could_have_put_there";
@@ -148,7 +148,7 @@ fn a_sender_that_stays_root_trusts_no_authorities_that_others_could_have_put_the
 
 /// P8
 #[test]
-fn a_pipe_in_the_place_of_a_file_that_the_configuration_names_hangs_no_command() {
+fn a_pipe_in_place_of_a_file_that_the_configuration_names_blocks_no_command() {
     let home = Home::as_installed("");
     let etc = is_root().then(|| Etc::new("pipes"));
     let directories = [Some(home.at("state")), etc.as_ref().map(|etc| etc.0.clone())];

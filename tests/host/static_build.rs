@@ -28,7 +28,7 @@ const AFTER_2038: &str = "2040-02-29 12:00:00";
 struct Root(Home);
 
 impl Root {
-    /// `None`, with the reason said, where the binary hasn't been built or this isn't root.
+    /// `None`, after printing the reason, if the binary hasn't been built or this isn't root.
     fn new(test: &str, notification: &str) -> Option<Self> {
         let binary = built(test, "x86_64-unknown-linux-musl")?;
         if !is_root() {
@@ -140,7 +140,7 @@ fn without_a_store_and_without_proc_the_built_in_authorities_decide() {
     let Some((root, server)) = https(test) else { return };
     root.configure(&server.ntfy());
     root.record();
-    // Twice: what the first run may have left behind must not trouble the second one.
+    // Twice, because the first run may leave something behind that troubles the second.
     for _ in 0..2 {
         root.send().fails().says("the server's certificate is from an unknown authority");
         Queue(root.0.at("root/state/session_events.db")).end_waits();
@@ -188,7 +188,7 @@ impl Tls {
     }
 }
 
-/// Reads a request to its empty line, and takes it.
+/// Reads a request up to its empty line, and accepts it.
 fn answer(stream: StreamOwned<ServerConnection, TcpStream>) -> io::Result<()> {
     let mut reader = BufReader::new(stream);
     let mut head = String::new();
@@ -203,8 +203,8 @@ fn answer(stream: StreamOwned<ServerConnection, TcpStream>) -> io::Result<()> {
     stream.flush()
 }
 
-/// A root directory, and beside it a server whose certificate is from an authority that only `ca.pem`
-/// in the test's own directory knows.
+/// A root directory, and next to it a server whose certificate is from an authority that only `ca.pem` in the test's
+/// own directory has.
 fn https(test: &str) -> Option<(Root, Tls)> {
     let root = Root::new(test, "")?;
     if !has("openssl") {
@@ -245,7 +245,7 @@ fn a_login_takes_less_than_3_mib_of_memory() {
         return skip(test, "there is no GNU time");
     }
     let home = Home::new(STDOUT);
-    // The first login makes the database, the others find it.
+    // The first login creates the database; later ones find it.
     for _ in 0..3 {
         let mut command = Command::new("/usr/bin/time");
         command.args(["-f", "%M"]).arg(&binary).arg("--config").arg(home.at("config.toml")).arg("queue");

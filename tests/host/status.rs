@@ -1,4 +1,4 @@
-//! What `status` says of the hook.
+//! `status` and the hook.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -20,7 +20,7 @@ fn status_names_each_service_with_its_last_session_newest_first() {
     home.hook(&su).succeeds();
     home.login("amanda");
     home.login("bob");
-    // Neither the delivery nor the judge changes when something was recorded.
+    // Neither delivery nor judging changes when a session was last recorded.
     let before = recorded(&home);
     home.send().succeeds();
     assert_eq!(recorded(&home), before);
@@ -29,9 +29,9 @@ fn status_names_each_service_with_its_last_session_newest_first() {
     assert_eq!(services, ["sshd", "su"], "{before}");
 }
 
-/// Rows of the history go after `history_days`; that the hook worked is known all the same.
+/// Events are deleted after `history_days`; that the hook worked is still known.
 #[test]
-fn status_knows_each_services_last_session_when_its_events_are_gone() {
+fn status_shows_each_services_last_session_after_its_events_are_deleted() {
     let home = Home::new(STDOUT);
     for service in ["su", "sshd"] {
         home.hook(&[("PAM_SERVICE", service), ("PAM_USER", "amanda"), ("PAM_TYPE", "open_session")]).succeeds();
@@ -41,7 +41,7 @@ fn status_knows_each_services_last_session_when_its_events_are_gone() {
     assert!(before.contains("su at 20") && before.contains("sshd at 20"), "{before}");
     home.queue().forget_history();
     assert_eq!(recorded(&home), before);
-    // A program that calls the hook with ever new names makes it forget no more than it must.
+    // Even if a program calls the hook with ever new service names, few services are forgotten.
     for number in 0..20 {
         let service = format!("service{number}");
         home.hook(&[("PAM_SERVICE", service.as_str()), ("PAM_USER", "amanda"), ("PAM_TYPE", "open_session")])
@@ -55,7 +55,7 @@ fn status_knows_each_services_last_session_when_its_events_are_gone() {
 }
 
 #[test]
-fn status_says_where_to_look_if_the_hook_recorded_no_session() {
+fn status_gives_advice_if_the_hook_recorded_no_session() {
     let home = Home::new(STDOUT);
     home.send().succeeds();
     home.run(&["status"]).succeeds();
@@ -66,7 +66,7 @@ fn status_says_where_to_look_if_the_hook_recorded_no_session() {
 }
 
 #[test]
-fn status_says_when_the_oldest_event_happened_that_waits_for_a_target() {
+fn status_shows_when_a_targets_oldest_pending_event_happened() {
     let home = Home::new(STDOUT);
     let oldest = |home: &Home| {
         home.status()
@@ -95,7 +95,7 @@ fn status_says_when_the_oldest_event_happened_that_waits_for_a_target() {
 }
 
 #[test]
-fn status_says_how_many_sessions_a_day_a_hooked_cron_makes_and_which_line_to_move() {
+fn status_counts_the_daily_sessions_of_a_hooked_cron_and_names_the_line_to_move() {
     let home = Home::new(STDOUT);
     home.login("amanda");
     assert!(!home.status().contains("cron"), "{}", home.status());

@@ -1,4 +1,4 @@
-//! `status --json`: every member that docs/json.md names, and nothing that a name could break.
+//! `status --json`: all members that docs/json.md names, and no name that breaks the JSON.
 
 use std::fs;
 
@@ -17,7 +17,7 @@ fn read(home: &Home) -> Value {
     value
 }
 
-/// The members of an object and of what is in it: `targets[].name`.
+/// The members of an object and of its parts: `targets[].name`.
 fn paths(value: &Value, prefix: &str, found: &mut Vec<String>) {
     match value {
         Value::Object(members) => {
@@ -37,7 +37,7 @@ fn is_utc(value: &Value) -> bool {
     text.len() == "2026-04-24T22:00:00.123Z".len() && text.starts_with("20") && text.ends_with('Z')
 }
 
-/// A host on which everything that status can say is there to be said.
+/// A host where every part of the status has something to report.
 fn eventful(test: &str) -> Option<(Home, Server)> {
     let server = Server::scripted(&[(503, "")]);
     let config = format!(
@@ -55,8 +55,8 @@ fn eventful(test: &str) -> Option<(Home, Server)> {
 }
 
 #[test]
-fn the_json_says_what_the_text_says_with_moments_in_utc() {
-    let Some((home, _server)) = eventful("the_json_says_what_the_text_says_with_moments_in_utc") else { return };
+fn the_json_has_the_facts_of_the_text_with_moments_in_utc() {
+    let Some((home, _server)) = eventful("the_json_has_the_facts_of_the_text_with_moments_in_utc") else { return };
     let all = read(&home);
     assert_eq!((&all["version"], &all["host"], &all["well"]), (&json!(1), &json!("host.example"), &json!(false)));
     let target = &all["targets"][0];

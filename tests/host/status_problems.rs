@@ -33,7 +33,7 @@ fn let_record_be_older(home: &Home, time: Duration) {
     fs::write(home.last_run(), format!("{} {} {boot_ms} {}\n{rest}", words[0], words[1], words[3])).expect("ours");
 }
 
-/// A sender that stays.
+/// A resident sender.
 struct Watch(Child);
 
 impl Watch {
@@ -56,8 +56,8 @@ impl Drop for Watch {
 }
 
 #[test]
-fn status_says_when_send_last_ran_and_that_it_went_well() {
-    let test = "status_says_when_send_last_ran_and_that_it_went_well";
+fn status_shows_when_send_last_ran_and_that_it_succeeded() {
+    let test = "status_shows_when_send_last_ran_and_that_it_succeeded";
     let Some(home) = Home::in_memory(test, STDOUT) else { return };
     home.run(&["status"]).succeeds().prints("when send last ran is not known: queue.spool is missing");
     fs::create_dir(home.at("spool")).expect("ours");
@@ -78,8 +78,8 @@ fn status_says_when_send_last_ran_and_that_it_went_well() {
 }
 
 #[test]
-fn status_fails_and_says_why_if_the_last_run_failed() {
-    let test = "status_fails_and_says_why_if_the_last_run_failed";
+fn status_fails_with_the_reason_if_the_last_run_failed() {
+    let test = "status_fails_with_the_reason_if_the_last_run_failed";
     let server = Server::scripted(FAILING);
     let config = format!("[notification]\nservice = \"ntfy\"\n{}", server.ntfy());
     let Some(home) = Home::in_memory(test, &config) else { return };
@@ -117,8 +117,8 @@ fn no_secret_is_in_the_record_of_a_run() {
 }
 
 #[test]
-fn status_fails_if_the_scheduler_stands_still() {
-    let test = "status_fails_if_the_scheduler_stands_still";
+fn status_fails_if_the_scheduler_has_stopped() {
+    let test = "status_fails_if_the_scheduler_has_stopped";
     let Some(home) = Home::in_memory(test, STDOUT) else { return };
     home.login("amanda");
     home.sent();
@@ -133,8 +133,8 @@ fn status_fails_if_the_scheduler_stands_still() {
 }
 
 #[test]
-fn status_fails_if_nobody_has_run_send_although_something_waits() {
-    let test = "status_fails_if_nobody_has_run_send_although_something_waits";
+fn status_fails_if_send_never_ran_although_something_is_pending() {
+    let test = "status_fails_if_send_never_ran_although_something_is_pending";
     let uptime = fs::read_to_string("/proc/uptime").expect("proc(5)");
     let seconds: f64 = uptime.split(' ').next().and_then(|word| word.parse().ok()).expect("proc(5)");
     if seconds < 700.0 {
@@ -151,15 +151,15 @@ fn status_fails_if_nobody_has_run_send_although_something_waits() {
 }
 
 #[test]
-fn a_sender_that_stays_is_a_scheduler_that_runs_however_old_the_record_is() {
-    let test = "a_sender_that_stays_is_a_scheduler_that_runs_however_old_the_record_is";
+fn a_resident_sender_counts_as_a_running_scheduler_even_if_its_record_is_old() {
+    let test = "a_resident_sender_counts_as_a_running_scheduler_even_if_its_record_is_old";
     let Some(home) = Home::in_memory(test, STDOUT) else { return };
     let watch = Watch::start(&home);
     assert!(wait_for(|| home.last_run().exists()));
     assert!(wait_for(|| sender(&home).contains(": well; send --watch is running")), "{}", sender(&home));
     let line = sender(&home);
     assert!(line.starts_with("send --watch last ran 20"), "{line}");
-    // A run beside it leaves no record, because it does nothing.
+    // A scheduled run at the same time leaves no record, because it does nothing.
     let_record_be_older(&home, LATE);
     home.send().succeeds();
     home.run(&["status"]).succeeds();
@@ -168,7 +168,7 @@ fn a_sender_that_stays_is_a_scheduler_that_runs_however_old_the_record_is() {
 }
 
 #[test]
-fn status_fails_if_something_waits_for_longer_than_ten_minutes() {
+fn status_fails_if_an_event_is_pending_for_more_than_ten_minutes() {
     let home = Home::new(STDOUT);
     home.login("amanda");
     home.sent();
@@ -184,7 +184,7 @@ fn status_fails_if_something_waits_for_longer_than_ten_minutes() {
 }
 
 #[test]
-fn status_fails_if_what_was_spooled_waits_for_longer_than_ten_minutes() {
+fn status_fails_if_a_spooled_event_is_older_than_ten_minutes() {
     let home = Home::new(STDOUT);
     home.login_into_spool();
     home.run(&["status"]).succeeds();
@@ -208,8 +208,8 @@ fn status_fails_while_there_is_a_dead_letter() {
 }
 
 #[test]
-fn status_says_when_the_heartbeat_last_worked_or_why_it_failed() {
-    let test = "status_says_when_the_heartbeat_last_worked_or_why_it_failed";
+fn status_shows_when_the_heartbeat_last_worked_or_why_it_failed() {
+    let test = "status_shows_when_the_heartbeat_last_worked_or_why_it_failed";
     let server = Server::scripted(&[(200, ""), (404, "")]);
     let config = format!("{STDOUT}[network]\nheartbeat_url = \"http://127.0.0.1:{}/ping\"\n", server.port);
     let Some(home) = Home::in_memory(test, &config) else { return };
@@ -232,7 +232,7 @@ fn status_says_when_the_heartbeat_last_worked_or_why_it_failed() {
     home.run(&["status"]).succeeds();
 }
 
-/// P3, P8: a file that somebody else put in the place of the record.
+/// P3, P8: a file that somebody else planted in place of the record.
 #[test]
 fn a_planted_record_harms_neither_sender_nor_status() {
     let test = "a_planted_record_harms_neither_sender_nor_status";

@@ -1,4 +1,4 @@
-//! Local time on hosts that have no zoneinfo, or keep their zone where routers do.
+//! Local time on hosts without zoneinfo, or with their zone where routers keep it.
 
 use std::fs;
 use std::process::Output;
@@ -7,10 +7,10 @@ use crate::support::home::{Home, STDOUT};
 use crate::support::outcome::Outcome;
 use crate::support::{has_mount_namespaces, skip};
 
-/// Hides what Debian has of zones.
+/// Hides Debian's zone files.
 const BARE: &str = "mount -t tmpfs tmpfs /usr/share/zoneinfo; mount -t tmpfs tmpfs /etc";
 
-/// What `send` says of a login, in a zone, where a line of shell made the host what it is.
+/// The output of `send` about a login in a zone, on a host prepared by a line of shell.
 fn sent(prepare: &str, zone: &str) -> Output {
     let home = Home::new(STDOUT);
     let file = home.at("config.toml");
@@ -21,9 +21,9 @@ fn sent(prepare: &str, zone: &str) -> Output {
 }
 
 #[test]
-fn a_host_without_zoneinfo_tells_local_time_all_the_same() {
+fn a_host_without_zoneinfo_still_shows_local_time() {
     if !has_mount_namespaces() {
-        return skip("a_host_without_zoneinfo_tells_local_time_all_the_same", "needs root and mount namespaces");
+        return skip("a_host_without_zoneinfo_still_shows_local_time", "needs root and mount namespaces");
     }
     let router = format!("{BARE}; echo '<-0330>3:30' >/etc/TZ");
     for (prepare, zone, offset) in [
@@ -41,9 +41,9 @@ fn a_host_without_zoneinfo_tells_local_time_all_the_same() {
 }
 
 #[test]
-fn a_zone_that_nobody_knows_is_a_mistake_with_zoneinfo_and_without() {
+fn an_unknown_zone_is_a_mistake_with_and_without_zoneinfo() {
     if !has_mount_namespaces() {
-        let test = "a_zone_that_nobody_knows_is_a_mistake_with_zoneinfo_and_without";
+        let test = "an_unknown_zone_is_a_mistake_with_and_without_zoneinfo";
         return skip(test, "needs root and mount namespaces");
     }
     for prepare in ["true", BARE] {

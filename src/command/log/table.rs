@@ -201,7 +201,8 @@ OPENED               CLOSED (LASTED)           USER              FROM          S
 2026-11-01 13:00:01  still open                eve               203.0.113.9   sshd     sent        host gateway
 -                    11-01 13:00               a-name-of-thirty-three-characte…  tty1          login    sent        \
 no login was recorded
-1970-01-01 13:00:00  restarted                 bob               192.168.1.50  sshd     silenced    rule 2; repeat; time uncertain
+1970-01-01 13:00:00  restarted                 bob               192.168.1.50  sshd     silenced    \
+rule 2; repeat; time uncertain
 2026-11-01 13:00:00  13:00 (0s)                carol             192.168.1.50  sshd     phone dead
 ";
         let table = style.table(&sessions);
