@@ -106,5 +106,5 @@ fn status_counts_the_daily_sessions_of_a_hooked_cron_and_names_the_line_to_move(
     let status = home.status();
     let line = status.lines().find(|line| line.starts_with("cron's sessions are reported too"));
     let line = line.unwrap_or_else(|| panic!("{status}"));
-    assert!(line.contains(", 2 in the last 24 hours") && line.contains("out of /etc/pam.d/cron"), "{line}");
+    assert!(line.contains(", 2 in the last 24 hours") && line.contains("from /etc/pam.d/cron"), "{line}");
 }

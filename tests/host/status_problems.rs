@@ -178,7 +178,7 @@ fn status_fails_if_an_event_is_pending_for_more_than_ten_minutes() {
     home.queue().let_events_be_older_by(Duration::from_mins(3));
     let output = home.run(&["status"]);
     output.exits(1).says_only("").prints("problem  stdout: the oldest event has been pending for 12 min\n");
-    output.prints("`check --network` says what is wrong");
+    output.prints("`check --network` shows the cause");
     home.sent();
     home.run(&["status"]).succeeds();
 }
