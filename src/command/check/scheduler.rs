@@ -69,7 +69,7 @@ fn is_watch(line: &str) -> bool {
     line.contains(NAME) && line.ends_with("send --watch")
 }
 
-/// An init script (OpenRC or procd) whose service doesn't run: `send --watch` was looked for before.
+/// An init script (`OpenRC` or procd) whose service doesn't run: `send --watch` was looked for before.
 fn init_script(host: &Host) -> Option<Finding> {
     let runs_send = |path: &String| host.read(path).is_some_and(|text| text.lines().any(is_send));
     let script = host.list("/etc/init.d").into_iter().find(runs_send)?;
