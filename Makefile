@@ -37,6 +37,10 @@ check:
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) clippy --locked --all-targets --no-default-features -- -D warnings
+	@for service in $$(sed -n 's/^default = \["tls", "\(.*\)"\]$$/\1/p' Cargo.toml | sed 's/", "/ /g'); do \
+		echo "clippy with only $$service"; \
+		$(CARGO) clippy --quiet --locked --no-default-features --features "$$service" -- -D warnings || exit 1; \
+	done
 	@sh tests/setup.sh check
 	shellcheck -x install.sh tests/*.sh tests/services/*.sh cross/*.sh .ci/run
 	@if $(CARGO) deny --version >/dev/null 2>&1; then \
