@@ -19,13 +19,17 @@ demo:
 	$(CARGO) build --locked
 	@sh tests/demo.sh $(TARGET_DIR)/debug/ssh-session-notifier
 
+# Modules of the crates hook, host, net and queue that are tested without TLS too: files tests/*/NAME.rs.
+WITHOUT_TLS = config letters login names rejections takeover wire
+
 # Runs the unit tests, then tests the binary with the real sshd, PAM, TLS servers and cron.
 test:
 	@sh tests/setup.sh test
 	$(CARGO) test --locked --no-fail-fast
 	$(CARGO) test --locked --no-fail-fast --no-default-features --bins --test send
+	@for module in $(WITHOUT_TLS); do ls tests/*/$$module.rs >/dev/null || exit 1; done
 	$(CARGO) test --locked --no-fail-fast --no-default-features --test hook --test host --test net --test queue -- \
-		config:: letters:: login:: names:: rejections:: takeover:: wire::
+		$(addsuffix ::,$(WITHOUT_TLS))
 
 # Delivers to servers that others wrote, from PyPI and npm. Slow.
 test-services:
@@ -37,6 +41,10 @@ check:
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) clippy --locked --all-targets --no-default-features -- -D warnings
+	@for service in $$(sed -n 's/^default = \["tls", "\(.*\)"\]$$/\1/p' Cargo.toml | sed 's/", "/ /g'); do \
+		echo "clippy with only $$service"; \
+		$(CARGO) clippy --quiet --locked --no-default-features --features "$$service" -- -D warnings || exit 1; \
+	done
 	@sh tests/setup.sh check
 	shellcheck -x install.sh tests/*.sh tests/services/*.sh cross/*.sh .ci/run
 	@if $(CARGO) deny --version >/dev/null 2>&1; then \

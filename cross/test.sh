@@ -14,8 +14,8 @@ sh tests/setup.sh test
 plain='wire digest letters rejections takeover idle'
 secure='servers targets tls algorithms config'
 extra='tls algorithms'
-native='login environment privileges links limits signals surroundings worker hostile fallbacks syslog damage crash
-	powercut upgrade looks crowd cost schedule'
+native='login environment privileges links limits signals surroundings worker hostile fallbacks pipes syslog damage
+	crash powercut upgrade looks crowd cost schedule'
 for module in $plain $secure $extra $native; do
 	ls tests/*/"$module.rs" >/dev/null
 done

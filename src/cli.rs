@@ -334,6 +334,10 @@ mod tests {
             assert!(text.lines().count() <= 24 && text.lines().all(|line| line.len() <= 120), "{text}");
             assert!(USAGE.contains(&format!("\n  {name}")), "{name}");
         }
+        for name in USAGE.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next()) {
+            let has_help = name.starts_with('-') || COMMANDS.iter().any(|(command, _)| *command == name);
+            assert!(has_help, "COMMANDS needs a row for {name}");
+        }
     }
 
     #[test]

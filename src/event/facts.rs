@@ -198,3 +198,18 @@ const fn is_same(one: &str, other: &str) -> bool {
     }
     at == one.len() && at == other.len()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_design_describes_every_fact() {
+        let design = include_str!("../../docs/design.md");
+        let table = design.split("### The table of facts").nth(1).and_then(|rest| rest.split("\n### ").next());
+        for Spec { name, .. } in &FACTS {
+            let has_row = table.is_some_and(|table| table.contains(&format!("\n| `{name}` | ")));
+            assert!(has_row, "the table of facts in docs/design.md needs a row for {name}");
+        }
+    }
+}

@@ -129,7 +129,9 @@ const OPTIONAL: &[&str] = &[
 const _: () = {
     let mut row = 0;
     while row < SERVICES.len() {
-        assert!(SERVICES[row].capacity.holds(LONGEST), "a notice is too long for a service");
+        if !SERVICES[row].capacity.holds(LONGEST) {
+            panic!("{}", SERVICES[row].name) // One of its messages can't hold the longest notice (notice::LONGEST).
+        }
         row += 1;
     }
 };

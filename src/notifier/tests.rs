@@ -236,6 +236,19 @@ fn a_service_that_this_build_lacks_is_a_mistake_that_names_the_feature() {
     }
 }
 
+#[test]
+fn every_service_is_a_feature_or_in_every_build_and_the_readme_has_it() {
+    let default = include_str!("../../Cargo.toml").lines().find(|line| line.starts_with("default = ")).expect("a list");
+    let features: Vec<&str> = default.split('"').skip(1).step_by(2).filter(|name| *name != "tls").collect();
+    assert_eq!(OPTIONAL, features, "OPTIONAL and `default` in Cargo.toml differ");
+    for row in SERVICES {
+        let is_listed = OPTIONAL.contains(&row.name) || ["discord", "ntfy", "stdout"].contains(&row.name);
+        assert!(is_listed, "OPTIONAL needs {}", row.name);
+        let has_row = include_str!("../../README.md").contains(&format!("\n| `{}` | ", row.name));
+        assert!(has_row, "the table of services in README.md needs a row for {}", row.name);
+    }
+}
+
 /// P4
 #[test]
 fn an_answer_to_a_targets_own_request_has_an_outcome_and_a_remedy() {

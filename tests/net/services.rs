@@ -140,6 +140,18 @@ fn each_service_gets_its_documented_request_byte_for_byte() {
     }
 }
 
+#[test]
+fn every_service_that_a_build_can_lack_has_a_row() {
+    let default = include_str!("../../Cargo.toml").lines().find(|line| line.starts_with("default = ")).expect("a list");
+    // They have files of their own.
+    let others = ["tls", "command", "email", "webhook"];
+    for name in default.split('"').skip(1).step_by(2).filter(|name| !others.contains(name)) {
+        // A row whose feature is off is not in `ROWS`.
+        let has_row = include_str!("services.rs").contains(&format!("        service: \"{name}\","));
+        assert!(has_row, "{name} needs a row here");
+    }
+}
+
 /// P4: only the first message goes to the old number, even in later runs.
 #[cfg(feature = "telegram")]
 #[test]
