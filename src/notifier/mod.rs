@@ -129,9 +129,8 @@ const OPTIONAL: &[&str] = &[
 const _: () = {
     let mut row = 0;
     while row < SERVICES.len() {
-        if !SERVICES[row].capacity.holds(LONGEST) {
-            panic!("{}", SERVICES[row].name) // One of its messages can't hold the longest notice (notice::LONGEST).
-        }
+        // A message of the named service can't hold the longest notice.
+        assert!(SERVICES[row].capacity.holds(LONGEST), "{}", SERVICES[row].name);
         row += 1;
     }
 };
