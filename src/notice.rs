@@ -194,7 +194,7 @@ fn sentence(action: Action, facts: &Facts, host: &str) -> String {
 }
 
 /// How many logins it stands for, if it is a summary of repeats.
-fn times(facts: &Facts) -> Option<u64> {
+pub fn times(facts: &Facts) -> Option<u64> {
     facts[TIMES].as_str().parse().ok()
 }
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::event::{Action, BY, Event, FACTS, Fact, Shown, USER};
-use crate::notice::{HOST_WIDTH, Style, TIME_WIDTH, VERDICT_WIDTH, shown};
+use crate::notice::{HOST_WIDTH, Style, TIME_WIDTH, VERDICT_WIDTH, shown, times};
 use crate::rules::{Urgency, Verdict};
 use crate::template::Template;
 
@@ -32,10 +32,10 @@ pub fn width(field: &str) -> usize {
 }
 
 impl Style<'_> {
-    /// Says of a session what a template says. `None` for a notice of the program's own, which keeps its words, and
-    /// where only fields without a value are left.
+    /// Says of a session what a template says. `None` for a notice of the program's own and for a summary of repeats,
+    /// which keep their words, and where only fields without a value are left.
     pub fn fill(&self, template: &Template, event: &Event, verdict: &Verdict) -> Option<String> {
-        let action = event.action()?;
+        let action = event.action().filter(|_| times(&event.facts).is_none())?;
         let text = template.render(|field| match field {
             "by" if event.facts[BY] == event.facts[USER] => Cow::Borrowed(""),
             "host" => self.host.shown(HOST_WIDTH),
@@ -56,7 +56,7 @@ impl Style<'_> {
 mod tests {
     use super::*;
     use crate::clock::{EARLIEST_MS, Stamp};
-    use crate::event::{ADDRESS, ENDED, Facts, KEY, METHOD, REMOTE_HOST, SERVICE, TTY};
+    use crate::event::{ADDRESS, ENDED, Facts, KEY, METHOD, REMOTE_HOST, SERVICE, TIMES, TTY};
     use crate::rules::New;
     use crate::text::Field;
     use crate::tz::Zone;
@@ -165,5 +165,12 @@ mod tests {
             assert_eq!(filled(template, "h", &nameless, &Verdict::default()), None, "{template:?}");
         }
         assert_eq!(filled("{user}", "h", &Event::notice("all is well"), &Verdict::default()), None);
+    }
+
+    /// P2: no field says how many logins it stands for.
+    #[test]
+    fn no_template_is_filled_for_a_summary_of_repeats() {
+        let summary = session(Action::Open, &[(USER, "backup"), (SERVICE, "sshd"), (TIMES, "59")]);
+        assert_eq!(filled("{user} {action}", "h", &summary, &Verdict::default()), None);
     }
 }
