@@ -57,6 +57,7 @@ pub fn object(style: &Style<'_>, event: &Event, verdict: &Verdict) -> String {
         ("login_missing", json::boolean(verdict.is_unopened)),
         ("time_uncertain", json::boolean(event.at.is_uncertain(utc_ms))),
         ("ended_noticed", json::boolean(!event.facts[ENDED].is_empty())),
+        ("repeats", json::optional(notice::times(&event.facts).map(|times| times.to_string()))),
         ("text", json::string(&style.line(event, verdict))),
     ]);
     json::object(&members)
@@ -91,7 +92,7 @@ mod tests {
 
     use super::*;
     use crate::clock::{EARLIEST_MS, Stamp};
-    use crate::event::{BY, Facts, KEY, METHOD, REMOTE_HOST, SERVICE, TTY, USER, Uid};
+    use crate::event::{BY, Facts, KEY, METHOD, REMOTE_HOST, SERVICE, TIMES, TTY, USER, Uid};
     use crate::rules::{New, Urgency};
     use crate::tz::Zone;
 
@@ -122,7 +123,7 @@ mod tests {
             "utc_ms": EARLIEST_MS + 7, "host": "example.com", "user": "root", "remote_host": "gateway", "tty": "pts/0",
             "service": "su", "by": "amanda", "address": null, "authentication": "password", "urgency": "urgent",
             "new_address": true, "new_key": false, "duration_ms": null, "login_missing": false, "time_uncertain": false,
-            "ended_noticed": false, "text": text
+            "ended_noticed": false, "repeats": null, "text": text
         });
         assert_eq!(report(&open, &verdict), expected);
 
@@ -145,6 +146,12 @@ mod tests {
         let own = report(&event(Kind::Notice, &[(USER, "a dead letter")]), &Verdict::default());
         assert_eq!((&own["type"], &own["user"], &own["duration_ms"]), (&json!("notice"), &Value::Null, &Value::Null));
         assert_eq!(own["text"], "ssh-session-notifier on example.com at 2026-11-01 13:00:00+13:00: a dead letter");
+    }
+
+    #[test]
+    fn a_summary_of_repeats_says_how_many_logins_it_stands_for() {
+        let summary = report(&event(Kind::Session(Action::Open), &[(TIMES, "59")]), &Verdict::default());
+        assert_eq!(summary["repeats"], 59);
     }
 
     #[test]
