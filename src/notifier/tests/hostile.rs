@@ -128,12 +128,16 @@ const ROWS: &[Row] = &[
     Row {
         service: "webhook",
         settings: "url = 'http://127.0.0.1/a'\nformat = 'apprise'\ntitle = '{user}'",
-        is_plain: |json| has_only(json, "body format title type") && json["format"] == "text",
+        // Behind it may be any service, and the title is a heading for some.
+        is_plain: |json| {
+            let is_text = has_only(json, "body format title type") && json["format"] == "text";
+            is_text && has_no_marks(&json["title"]) && has_no_marks(&json["body"])
+        },
     },
     Row {
         service: "webhook",
         settings: "url = 'http://127.0.0.1/a'\nbody = '{\"a\":\"{title}\",\"b\":\"{text}\"}'\ntitle = '{user}'",
-        is_plain: |json| has_only(json, "a b"),
+        is_plain: |json| has_only(json, "a b") && has_no_marks(&json["a"]) && has_no_marks(&json["b"]),
     },
 ];
 
@@ -148,6 +152,11 @@ fn has_only(json: &Value, members: &str) -> bool {
     let mut names: Vec<&String> = json.as_object().into_iter().flat_map(|object| object.keys()).collect();
     names.sort();
     names.into_iter().map(String::as_str).collect::<Vec<_>>().join(" ") == members
+}
+
+/// Whether a text has none of the signs that most services take for mentions, links and code.
+fn has_no_marks(text: &Value) -> bool {
+    text.as_str().is_some_and(|text| !text.contains(['<', '>', '`', '@']))
 }
 
 fn are_reports(json: &Value) -> bool {

@@ -31,7 +31,7 @@ impl Services {
             Urgency::Quiet | Urgency::Normal => "info",
             Urgency::Urgent => "warning",
         };
-        let (title, body) = (json::string(digest.title_or_host()), json::string(&plain(&digest.lines(""))));
+        let (title, body) = (json::string(&plain(digest.title_or_host())), json::string(&plain(&digest.lines(""))));
         let member = |name: &str, value: &str| format!(",\"{name}\":{}", json::string(value));
         let tag = self.tag.as_ref().map_or_else(String::new, |tag| member("tag", tag));
         let urls = self.urls.as_ref().map_or_else(String::new, |urls| member("urls", urls.reveal()));

@@ -101,7 +101,7 @@ impl Template {
     pub fn render(&self, digest: &Digest<'_>, key: u64) -> String {
         self.filled(|field| match field {
             Field::Text => plain(&digest.lines("")),
-            Field::Title => digest.title_or_host().to_owned(),
+            Field::Title => plain(digest.title_or_host()),
             Field::Host => digest.style.host.as_str().to_owned(),
             Field::Urgency => digest.urgency().name().to_owned(),
             Field::Key => format!("{key:016x}"),
