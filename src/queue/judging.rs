@@ -60,6 +60,9 @@ impl Queue {
             };
             self.write("judge events in", |connection| {
                 sessions::set_created(connection, now)?;
+                if let Some(first) = new.first().filter(|_| !is_copy) {
+                    repeats::make_room(connection, &first.event.at)?;
+                }
                 for row in new.iter().filter(|row| row.event.facts[TIMES].is_empty()) {
                     let is_new = seen.insert(row.event.uid);
                     let copy = Context { is_copy: true, ..Context::default() };

@@ -70,7 +70,9 @@ impl Window {
 /// milliseconds.
 pub fn hold(connection: &Connection, row: &Row, ms: i64) -> SqlResult<bool> {
     let (key, at) = (key(&row.event), &row.event.at);
-    if let Some(window) = windows(connection, "key = ?", &key)?.pop() {
+    if let Some(mut window) = windows(connection, "key = ?", &key)?.pop() {
+        // Somebody may have shortened it in the configuration.
+        window.ms = window.ms.min(ms);
         if window.left(at) > 0 {
             let sql = "UPDATE repeat SET count = count + 1, last = ? WHERE key = ?";
             execute(connection, sql, params![row.id, key])?;
@@ -83,6 +85,16 @@ pub fn hold(connection: &Connection, row: &Row, ms: i64) -> SqlResult<bool> {
         execute(connection, sql, params![key, at.to_string(), ms, row.id, row.id])?;
     }
     Ok(false)
+}
+
+/// Makes room for other sources if there is none: drops those whose time was over at a moment, and of which nothing
+/// was held.
+pub fn make_room(connection: &Connection, at: &Stamp) -> SqlResult<()> {
+    if value::<i64>(connection, "SELECT count(*) FROM repeat", &[])? < LIMIT {
+        return Ok(());
+    }
+    let windows = windows(connection, "count = 0 AND key > ?", "")?;
+    windows.iter().filter(|window| window.left(at) == 0).try_for_each(|window| window.end(connection))
 }
 
 /// Ends every window whose time is over.
@@ -101,12 +113,14 @@ pub fn due(connection: &Connection, now: &Stamp) -> SqlResult<Due> {
 fn windows(connection: &Connection, choice: &str, key: &str) -> SqlResult<Vec<Window>> {
     let sql = format!("SELECT key, since, ms, count, last FROM repeat WHERE {choice} ORDER BY last LIMIT {LIMIT}");
     every(connection, &sql, params![key], |row| {
+        // What isn't a number counts as 0, which ends the time.
+        let number = |column: usize| row.get_ref(column).map(|value| value.as_i64().unwrap_or_default());
         Ok(Window {
             key: row.get(0)?,
             since: Stamp::parse(&row::text(row, 1)?),
-            ms: row.get(2)?,
-            count: row.get(3)?,
-            last: row.get(4)?,
+            ms: number(2)?,
+            count: number(3)?,
+            last: EventId(number(4)?),
         })
     })
 }

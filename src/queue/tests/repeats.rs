@@ -137,17 +137,51 @@ fn beyond_a_thousand_sources_everything_is_reported() {
     assert_eq!(kept(&queue).expect("readable"), 0);
 }
 
-/// P4, P8: invalid rows of the table are removed too.
 #[test]
-fn a_blob_in_place_of_a_source_is_reported_once() {
+fn a_shorter_time_in_the_configuration_counts_at_the_next_login() {
     let home = Home::new();
     let mut queue = home.queue();
     queue.append(&[login("backup", at(0)), login("backup", at(1))]).expect("room");
     judge_quietly(&mut queue, &at(1));
-    for change in ["key = x'ff00', last = 99", "since = x'ff'"] {
+    queue.append(&[login("backup", at(2 * MINUTE))]).expect("room");
+    let minute = Some(Duration::from_mins(1));
+    let quiet = Verdict { urgency: Urgency::Quiet, ..Verdict::default() };
+    queue.judge(&at(2 * MINUTE), &mut |_, _| Judgment { verdict: quiet.clone(), repeat: minute }).expect("room");
+    assert_eq!(reported(&queue, 1), ["backup", "backup 1 times until 1"]);
+}
+
+/// A source that came once stays in the table until then, and there may be a thousand of them.
+#[test]
+fn sources_whose_time_is_over_make_room_for_others() {
+    let home = Home::new();
+    let mut queue = home.queue();
+    let once: Vec<Event> = (0..1000).map(|user| login(&format!("u{user}"), at(user))).collect();
+    queue.append(&once).expect("room");
+    judge_quietly(&mut queue, &at(2000));
+    let (late, again) = (login("backup", at(2 * HOUR)), login("backup", at(2 * HOUR + 1)));
+    queue.append(&[late, again]).expect("room");
+    judge_quietly(&mut queue, &at(2 * HOUR + 1));
+    assert_eq!(reported(&queue, 1000), ["backup"]);
+}
+
+/// P4, P8: whatever is in the table, it goes.
+#[test]
+fn bytes_in_the_place_of_a_source_are_told_once_and_stop_nobody() {
+    for (change, summaries) in [
+        ("key = x'ff00', last = 99, since = x'ff'", 1),
+        ("since = x'ff'", 1),
+        ("ms = x'ff'", 1),
+        ("last = 1.5, since = ''", 1),
+        ("count = 'x'", 0),
+    ] {
+        let home = Home::new();
+        let mut queue = home.queue();
+        queue.append(&[login("backup", at(0)), login("backup", at(1))]).expect("room");
+        judge_quietly(&mut queue, &at(1));
         queue.connection.execute_batch(&format!("UPDATE repeat SET {change}")).expect("writable");
+        queue.append(&[login("amanda", at(HOUR))]).expect("room");
+        queue.judge(&at(HOUR), &mut |_, _| Verdict::default().into()).expect("room");
+        assert_eq!(queue.count().expect("readable"), 3 + summaries, "{change}");
+        assert_eq!(due(&queue, &at(9 * HOUR)), Due::Never, "{change}");
     }
-    queue.judge(&at(2), &mut |_, _| Verdict::default().into()).expect("room");
-    assert_eq!(queue.count().expect("readable"), 3);
-    assert_eq!(due(&queue, &at(9 * HOUR)), Due::Never);
 }
