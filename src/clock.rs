@@ -38,7 +38,7 @@ impl Stamp {
     /// `None` if the wall clock went backwards or wasn't set.
     pub fn until(&self, later: &Self) -> Option<i64> {
         if !self.boot_id.is_empty() && self.boot_id == later.boot_id {
-            return Some(later.boot_ms - self.boot_ms);
+            return Some(later.boot_ms.saturating_sub(self.boot_ms));
         }
         let passed = later.utc_ms.saturating_sub(self.utc_ms);
         (self.utc_ms >= EARLIEST_MS && passed >= 0).then_some(passed)

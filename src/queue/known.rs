@@ -68,7 +68,7 @@ fn has_learned_enough(connection: &Connection, event: &Event) -> SqlResult<bool>
     execute(connection, sql, params![event.at.to_string()])?;
     let since = every(connection, "SELECT value FROM meta WHERE name = 'learning'", &[], |row| row::text(row, 0))?;
     let since = since.first().map(|moment| Stamp::parse(moment)).unwrap_or_default();
-    Ok(event.at.utc_ms - since.utc_ms >= LEARNING_MS)
+    Ok(event.at.utc_ms.saturating_sub(since.utc_ms) >= LEARNING_MS)
 }
 
 /// The IPv4 address, or the IPv6 network that one customer usually gets.

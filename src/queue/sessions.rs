@@ -152,7 +152,8 @@ fn closed(connection: &Connection, event: &Event, process: Process) -> SqlResult
         // created.
         let sql = "SELECT value FROM meta WHERE name = 'created' AND EXISTS (SELECT 1 FROM meta WHERE name = ?)";
         let created: Vec<String> = every(connection, sql, params![is_paired], |row| row::text(row, 0))?;
-        let started = event.at.utc_ms - (event.at.boot_ms - process.started_ms());
+        let age = event.at.boot_ms.saturating_sub(process.started_ms());
+        let started = event.at.utc_ms.saturating_sub(age);
         let is_later = |created: Stamp| {
             if created.boot_id == event.at.boot_id {
                 process.started_ms() > created.boot_ms
@@ -172,7 +173,7 @@ fn closed(connection: &Connection, event: &Event, process: Process) -> SqlResult
         _ => {
             set_state(connection, &key, &format!("{CLOSED} {}", event.at))?;
             execute(connection, "INSERT OR IGNORE INTO meta VALUES (?, '')", params![is_paired])?;
-            let after_ms = Some((event.at.boot_ms - open.event.at.boot_ms).max(0));
+            let after_ms = Some(event.at.boot_ms.saturating_sub(open.event.at.boot_ms).max(0));
             Ok(Context { after_ms, login: Some(open), ..context })
         }
     }
@@ -202,7 +203,7 @@ fn is_twin(event: &Event, before: &Event) -> bool {
 
 /// Whether two logins, or two logouts, of one process can be one that a stack recorded twice.
 pub fn are_twins(service: &str, first: &Stamp, second: &Stamp) -> bool {
-    ONE_SESSION.contains(&service) && (0..TWIN_MS).contains(&(second.boot_ms - first.boot_ms))
+    ONE_SESSION.contains(&service) && (0..TWIN_MS).contains(&second.boot_ms.saturating_sub(first.boot_ms))
 }
 
 /// The key that a session's login and logout share; `None` if the event doesn't name its process.

@@ -64,7 +64,7 @@ impl Wait {
     pub fn left(&self, now: &Stamp) -> i64 {
         // Within one boot, the clock since boot has gone on, even if the boot's id is unknown.
         let in_one_boot = || {
-            let passed = now.boot_ms - self.since.boot_ms;
+            let passed = now.boot_ms.saturating_sub(self.since.boot_ms);
             (self.since.boot_id == now.boot_id && passed >= 0).then_some(passed)
         };
         let passed = self.since.until(now).or_else(in_one_boot);

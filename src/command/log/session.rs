@@ -98,7 +98,8 @@ impl Session {
     pub fn with_login(self, row: &Row, fates: Vec<Option<Fate>>) -> Self {
         let at = &row.event.at;
         let is_closed = self.state == State::Closed;
-        let lasted = self.closed.as_ref().filter(|_| is_closed).map(|closed| (closed.boot_ms - at.boot_ms).max(0));
+        let lasted =
+            self.closed.as_ref().filter(|_| is_closed).map(|closed| closed.boot_ms.saturating_sub(at.boot_ms).max(0));
         let worst = |place: usize, fate: Option<Fate>| fate.max(self.fates.get(place).copied().flatten());
         Self {
             authentication: Field::new(authentication::describe(&row.event.facts).as_bytes()),

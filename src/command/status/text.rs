@@ -45,7 +45,7 @@ pub fn target(Target { state, counts, kept_until }: &Target, style: &Style<'_>) 
         state.success_ms.map_or_else(|| "never worked".into(), |ms| format!("last worked {}", style.zone.format(ms)));
     let mut text = format!("{name}: {pending} pending, {dead} dead, {worked}");
     if !state.error.is_empty() && *pending > 0 {
-        let minutes = (state.wait.left(style.now) + 59_999) / 60_000;
+        let minutes = state.wait.left(style.now).saturating_add(59_999) / 60_000;
         let _ = write!(text, "; next try in {minutes} min: {}", state.error);
     }
     if let Some(oldest) = oldest {
