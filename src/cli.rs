@@ -97,7 +97,7 @@ NOTICES is the state of a session's notices; if it differs between targets, thos
   sent      the target has them
   pending   they are still to be sent; `status` says why
   dead      they could not be delivered; `status` lists them
-  silenced  no target wants them
+  silenced  no target wants them, or a summary of repeats tells of them
 ",
     ),
     (
