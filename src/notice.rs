@@ -98,7 +98,8 @@ impl Style<'_> {
         let Rest { count, span, is_uncertain } =
             rest.unwrap_or(Rest { count: 0, span: (utc_ms, utc_ms), is_uncertain: false });
         let span = (span.0.min(utc_ms), span.1.max(utc_ms));
-        Rest { count: count + 1, span, is_uncertain: is_uncertain || event.at.is_uncertain(utc_ms) }
+        let more = times(&event.facts).map_or(1, |times| usize::try_from(times).unwrap_or(usize::MAX));
+        Rest { count: count.saturating_add(more), span, is_uncertain: is_uncertain || event.at.is_uncertain(utc_ms) }
     }
 
     /// Writes the shared line; `actor` is `None` for the program's own notices:
@@ -293,6 +294,15 @@ mod tests {
             style.line(&own, &Verdict::default()),
             "ssh-session-notifier on example.com at 2026-04-24 22:00:00+00:00: all is well"
         );
+    }
+
+    #[test]
+    fn a_summary_counts_among_the_rest_of_an_actor_as_the_logins_that_it_stands_for() {
+        let (host, zone, now) = (Field::new(b"h"), Zone::utc(), Stamp { utc_ms: EARLIEST_MS, ..Stamp::default() });
+        let style = Style { host: &host, zone: &zone, now: &now };
+        let login = |times: &str| event(Action::Open, &[(USER, "a"), (TIMES, times)], now.clone());
+        let rest = ["", "59", "1"].iter().fold(None, |rest, times| Some(style.add(rest, &login(times))));
+        assert_eq!(rest.map(|rest| rest.count), Some(61));
     }
 
     #[test]
