@@ -127,8 +127,9 @@ impl Uid {
         Self(RandomState::new().hash_one(std::process::id()))
     }
 
-    /// Hashes the text form of an old event without a uid (FNV-1a, 64 bits), so that all its copies get the same.
-    fn of(text: &str) -> Self {
+    /// Hashes a text (FNV-1a, 64 bits), so that all copies of an event without a random uid get the same: an old
+    /// event's text form, or what a summary is about.
+    pub fn of(text: &str) -> Self {
         Self(
             text.bytes()
                 .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)),

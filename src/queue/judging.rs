@@ -39,7 +39,7 @@ impl From<Verdict> for Judgment {
 
 impl Queue {
     /// Judges every event after the judge's cursor, in order and in batches. `judge` gets each event with its context.
-    /// Then records the summaries of repeats that are due. A copy in memory holds no repeats, because it is forgotten.
+    /// Then records the summaries of repeats that are due. A copy in memory holds no further repeats.
     pub fn judge(&mut self, now: &Stamp, judge: &mut dyn FnMut(&Row, Context) -> Judgment) -> Result<(), Error> {
         let mut seen = self.judged_uids(WINDOW)?;
         let is_copy = self.is_copy;

@@ -20,7 +20,7 @@ const PENDING_LIMIT: usize = 10_000;
 const LATEST: i64 = 1000;
 
 /// Tables that are copied completely.
-const TABLES: [&str; 6] = ["target", "attempt", "delivery", "open", "known", "meta"];
+const TABLES: [&str; 7] = ["target", "attempt", "delivery", "open", "known", "repeat", "meta"];
 
 impl Queue {
     /// An empty queue in memory that stands in for the one at `path`.
@@ -70,7 +70,7 @@ fn copy_events(disk: &Connection, memory: &Connection, is_done: &dyn Fn(Uid) -> 
     let sql = format!(
         "SELECT {}, id > ifnull((SELECT min(cursor) FROM target), 0)
            OR id IN (SELECT event FROM delivery WHERE dead = 0) AS pending
-         FROM event WHERE pending OR id > ? OR {IS_OPEN} ORDER BY id",
+         FROM event WHERE pending OR id > ? OR {IS_OPEN} OR id IN (SELECT last FROM repeat) ORDER BY id",
         row::columns()
     );
     let mut count = 0;

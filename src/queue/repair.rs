@@ -123,6 +123,9 @@ fn salvage(path: &Path) -> SqlResult<Vec<Event>> {
     let mut found: Vec<Row> = Vec::new();
     for choice in [
         "id <= ? AND id IN (SELECT event FROM delivery) ORDER BY id",
+        // Repeats that no summary has reported yet.
+        "id <= ? AND judged LIKE '%held%' AND id NOT IN (SELECT event FROM delivery)
+           AND id > (SELECT min(first) FROM repeat WHERE count > 0) ORDER BY id",
         // From both ends, as far as the damage allows.
         "id > ? ORDER BY id",
         "id > ? ORDER BY id DESC",

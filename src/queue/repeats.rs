@@ -1,7 +1,7 @@
 //! Repeats: the first session from a source is reported at once, and those that follow within a time in one summary.
 //!
 //! The summary is an event of its own, recorded in the transaction that ends the time, so a killed sender neither
-//! loses nor repeats it.
+//! loses nor repeats it. While the database can't be written, a copy in memory reports what was held before.
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, params};
@@ -58,7 +58,9 @@ impl Window {
             facts[fact] = Field::new(text.as_bytes());
         }
         facts[TIMES] = Field::new(self.count.to_string().as_bytes());
-        let event = Event { uid: Uid::random(), kind: Kind::Session(Action::Open), at, facts };
+        // A copy of the queue in memory may report it before the queue does: then the note of it counts for both.
+        let uid = Uid::of(&format!("{key}\n{}", self.since));
+        let event = Event { uid, kind: Kind::Session(Action::Open), at, facts };
         row::insert(connection, &event)?;
         let verdict = Verdict { urgency, ..Verdict::default() }.to_string();
         let id = connection.last_insert_rowid();

@@ -123,13 +123,37 @@ fn nothing_is_held_while_the_disk_is_full() {
     log_in(&home, "backup", 1);
     assert_eq!(home.sent().lines().count(), 1);
     log_in(&home, "backup", 2);
-    let inner = home.command(&["send"]);
-    let mut command = Command::new("unshare");
-    let script = format!("mount --bind {0} {0}; mount -o remount,bind,ro {0}; exec \"$@\"", home.at("state").display());
-    command.args(["--mount", "sh", "-ec", &script, "sh"]).arg(inner.get_program()).args(inner.get_args());
-    let sent = command.output().expect("unshare starts").fails().stdout();
+    let sent = sent_read_only(&home);
     assert_eq!(count(&sent, "'backup' (192.0.2.7) logged in"), 2, "{sent}");
     home.queue().let_repeats_pass(HOUR);
     let sent = home.sent() + &home.sent();
     assert!(count(&sent, "'backup'") <= 1, "told before: {sent}");
+}
+
+/// P2: also for good, as an SD card may.
+#[test]
+fn a_summary_is_told_once_although_the_disk_has_become_read_only() {
+    let test = "a_summary_is_told_once_although_the_disk_has_become_read_only";
+    if !has_mount_namespaces() {
+        return skip(test, "needs root and mount namespaces");
+    }
+    let home = Home::new(&config());
+    log_in(&home, "backup", 3);
+    assert_eq!(home.sent().lines().count(), 1);
+    home.queue().let_repeats_pass(HOUR);
+    let sent = sent_read_only(&home);
+    assert_eq!(count(&sent, "2 more times until"), 1, "{sent}");
+    let sent = sent_read_only(&home) + &home.sent();
+    assert_eq!(count(&sent, "'backup'"), 0, "{sent}");
+    assert_eq!(home.queue().facts("times"), ["2"]);
+    assert_eq!(home.queue().count_unsettled(), 0);
+}
+
+/// What is sent while the state directory can't be written.
+fn sent_read_only(home: &Home) -> String {
+    let inner = home.command(&["send"]);
+    let mut command = Command::new("unshare");
+    let script = format!("mount --bind {0} {0}; mount -o remount,bind,ro {0}; exec \"$@\"", home.at("state").display());
+    command.args(["--mount", "sh", "-ec", &script, "sh"]).arg(inner.get_program()).args(inner.get_args());
+    command.output().expect("unshare starts").fails().stdout()
 }

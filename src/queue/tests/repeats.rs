@@ -164,6 +164,53 @@ fn sources_whose_time_is_over_make_room_for_others() {
     assert_eq!(reported(&queue, 1000), ["backup"]);
 }
 
+/// P2: a disk that can't be written any more keeps no summary back, and a note of it counts when it is well again.
+#[test]
+fn a_copy_in_memory_tells_of_what_was_held_with_the_uid_that_the_queue_gives_it_too() {
+    let home = Home::new();
+    let mut queue = home.queue();
+    queue.append(&[login("backup", at(0)), login("backup", at(1)), login("backup", at(2))]).expect("room");
+    set_targets(&mut queue, &["a"]);
+    judge_quietly(&mut queue, &at(2));
+    queue.delivered(batch(&queue, "a", 0), 0, &at(2)).expect("settled");
+    let mut uids = Vec::new();
+    for _ in 0..2 {
+        let mut copy = Queue::in_memory(&home.path()).expect("memory");
+        copy.copy(&|_| false).expect("readable");
+        judge_quietly(&mut copy, &at(HOUR - 1));
+        assert_eq!(copy.unsettled().expect("readable").len(), 0);
+        judge_quietly(&mut copy, &at(HOUR));
+        assert_eq!(reported(&copy, 3), ["backup 2 times until 2"]);
+        uids.push(copy.unsettled().expect("readable"));
+    }
+    judge_quietly(&mut queue, &at(HOUR));
+    uids.push(queue.unsettled().expect("readable"));
+    assert!(uids[0].len() == 1 && uids.iter().all(|other| *other == uids[0]), "{uids:?}");
+}
+
+/// P2: of what is held, nobody knows yet, although it is settled for every target.
+#[test]
+fn a_repair_saves_what_no_summary_has_told_of() {
+    let home = Home::new();
+    let path = home.0.join("q.db");
+    let mut queue = home.queue();
+    queue.append(&[login("backup", at(0)), login("backup", at(1)), login("backup", at(2))]).expect("room");
+    set_targets(&mut queue, &["a"]);
+    judge_quietly(&mut queue, &at(2));
+    queue.delivered(batch(&queue, "a", 0), 0, &at(2)).expect("settled");
+    drop(queue);
+    let (mut queue, _) = Queue::repair(&path, "for a test").expect("a repair");
+    assert_eq!(queue.count().expect("readable"), 2);
+    judge_quietly(&mut queue, &at(2));
+    judge_quietly(&mut queue, &at(2 * HOUR));
+    assert_eq!(reported(&queue, 0), ["backup", "backup 1 times until 2"]);
+    set_targets(&mut queue, &["a"]);
+    queue.delivered(batch(&queue, "a", 0), 0, &at(2)).expect("settled");
+    drop(queue);
+    let (queue, _) = Queue::repair(&path, "for a test").expect("a repair");
+    assert_eq!(queue.count().expect("readable"), 0, "it was told");
+}
+
 /// P4, P8: whatever is in the table, it goes.
 #[test]
 fn bytes_in_the_place_of_a_source_are_told_once_and_stop_nobody() {
