@@ -259,7 +259,7 @@ fn no_fault_during_a_repair_loses_what_could_be_read() {
     inject::traced(&home, &home.command(&["send"]), Where::Everywhere)
         .output()
         .expect("strace starts")
-        .says("20 events of it were saved");
+        .says("20 of its events were saved");
     for call in &inject::calls(&home) {
         for fault in [Fault::Kill, Fault::FromThenOn("ENOSPC")] {
             let home = copy_of(&template, STDOUT);

@@ -57,5 +57,5 @@ fn pending_events_are_saved_from_a_database_with_an_invalid_schema() {
     home.record("bob", "192.0.2.9", "open_session");
     home.queue().add_invalid_schema();
     home.hook(&LOGIN).exits(0).says("is damaged");
-    home.send().prints("'bob'").prints(LINE).prints("1 events of it were saved");
+    home.send().prints("'bob'").prints(LINE).prints("1 of its events were saved");
 }
