@@ -1,5 +1,6 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
+use std::sync::RwLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Instant;
@@ -7,6 +8,9 @@ use std::time::Instant;
 use nix::unistd::geteuid;
 
 use super::*;
+
+/// Limits belong to the process, which all tests share: a test that changes them writes, one that starts a program reads.
+static LIMITS: RwLock<()> = RwLock::new(());
 
 /// A directory that is root's alone, as those for temporary files aren't.
 struct Place(PathBuf);
@@ -35,6 +39,7 @@ impl Place {
     }
 
     fn run(&self, script: &str, left: Duration) -> Result<Field, Failure> {
+        let _shared = LIMITS.read().unwrap_or_else(PoisonError::into_inner);
         Launcher::default().run(&self.call(script), left)
     }
 }
@@ -61,12 +66,13 @@ fn a_program_gets_its_arguments_and_its_input_and_nothing_of_our_environment() {
 #[test]
 fn a_program_has_no_signal_mask_and_no_memory_limit_of_ours() {
     let Some(place) = Place::new("a_program_has_no_signal_mask_and_no_memory_limit_of_ours") else { return };
+    let _alone = LIMITS.write().unwrap_or_else(PoisonError::into_inner);
     let (soft, hard) = getrlimit(Resource::RLIMIT_DATA).expect("it has one");
     setrlimit(Resource::RLIMIT_DATA, 1 << 30, hard).expect("it may");
     let mask = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK).expect("it may");
     // The shell itself reads: while it waits for another program, it blocks signals.
     let script = "while read -r name value; do [ $name != SigBlk: ] || echo $value; done </proc/$$/status; ulimit -d";
-    let said = place.run(script, PATIENCE);
+    let said = Launcher::default().run(&place.call(script), PATIENCE);
     let after = (SigSet::thread_get_mask().expect("it has one"), getrlimit(Resource::RLIMIT_DATA).expect("it has one"));
     mask.thread_set_mask().expect("it may");
     setrlimit(Resource::RLIMIT_DATA, soft, hard).expect("it may");
