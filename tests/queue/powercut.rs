@@ -32,8 +32,12 @@ fn login(home: &Home, disk: &mut Disk, after: impl FnMut(&Disk, &str)) {
 fn check(disk: &Disk, left: Left, before: &[&str], victim: &[usize], case: &str) {
     let home = Home::new(STDOUT);
     disk.leave(left, &home.at("state"));
-    home.record(NEXT, "192.0.2.8", "open_session");
-    assert!(home.spooled().is_empty(), "{case}: {:?}", home.spooled());
+    let next = [("PAM_SERVICE", "sshd"), ("PAM_USER", NEXT), ("PAM_RHOST", "192.0.2.8"), ("PAM_TYPE", "open_session")];
+    let recorded = home.hook(&next);
+    recorded.exits(0);
+    // On a busy machine the queue may be late; then a copy is in the spool.
+    let is_late = recorded.stderr().contains("the queue took too long");
+    assert!(is_late || home.spooled().is_empty() && recorded.stderr().is_empty(), "{case}: {recorded:?}");
     assert_eq!(home.queue().integrity(), "ok", "{case}");
     let sent = home.sent();
     let times = |part: &str| sent.lines().filter(|line| line.contains(part)).count();
