@@ -1,14 +1,14 @@
-//! Templates: an administrator's own words with fields in them, such as `{user} {action} at {time}`.
+//! Templates: text with fields, such as `{user} {action} at {time}`.
 //!
-//! `{word}` is a field. `{{word}}` stands for `{word}` itself. Every other brace stands for itself, so that JSON can
-//! be a template.
+//! `{word}` is a field, and `{{word}}` is the literal text `{word}`. Every other brace is literal too, so JSON can be a
+//! template.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
 use crate::text::nearest;
 
-/// Characters of an unknown field that a mistake shows.
+/// Characters of an unknown field that the error message shows.
 const SHOWN: usize = 32;
 
 /// A text with fields.
@@ -22,7 +22,7 @@ enum Part {
 }
 
 impl Template {
-    /// Reads a template that has these fields, or says which field there is not.
+    /// Parses a template with these fields. The error names the first unknown field.
     pub fn parse(text: &str, known: &[&'static str]) -> Result<Self, String> {
         let (mut parts, mut literal, mut rest) = (Vec::new(), String::new(), text);
         while let Some((before, behind)) = rest.split_once('{') {
@@ -47,7 +47,7 @@ impl Template {
         Ok(Self(parts))
     }
 
-    /// Puts a value in the place of each field. What looks like a field in a value stays as it is.
+    /// Replaces each field with its value. Values are not expanded again.
     pub fn render<'v>(&self, mut value: impl FnMut(&'static str) -> Cow<'v, str>) -> String {
         let mut text = String::new();
         for part in &self.0 {
@@ -59,7 +59,7 @@ impl Template {
         text
     }
 
-    /// The fields, each as often as it is used.
+    /// Its fields, with repetitions.
     pub fn fields(&self) -> impl Iterator<Item = &'static str> {
         self.0.iter().filter_map(|part| match part {
             Part::Literal(_) => None,
@@ -73,9 +73,9 @@ impl Template {
     }
 }
 
-/// The word before the next `}`, and what follows that. `None`: this is no field.
+/// Splits `word}rest` into the word and the rest; `None` if the text isn't a field.
 fn field(text: &str) -> Option<(&str, &str)> {
-    // A blank or a hyphen is in no name. They are mistakes that somebody makes, and JSON has none there.
+    // No name has a space or a hyphen, but they are common mistakes, and JSON never has `{a-b}`.
     let is_part = |letter: char| letter.is_ascii_alphanumeric() || "_- ".contains(letter);
     let end = text.find(|letter| !is_part(letter))?;
     let (word, rest) = text.split_at(end);
@@ -86,7 +86,7 @@ fn unknown(word: &str, known: &[&'static str]) -> String {
     let near = nearest(word.trim(), known.iter().copied()).map(|near| format!("did you mean {{{near}}}? "));
     let names: Vec<String> = known.iter().map(|name| format!("{{{name}}}")).collect();
     let shown: String = word.chars().take(SHOWN).collect();
-    format!("has no field {{{shown}}}; {}there are {}", near.unwrap_or_default(), names.join(", "))
+    format!("has no field {{{shown}}}; {}the fields are {}", near.unwrap_or_default(), names.join(", "))
 }
 
 #[cfg(test)]
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_in_braces_is_a_field_and_every_other_brace_is_itself() {
+    fn a_word_in_braces_is_a_field_and_every_other_brace_is_literal() {
         for (template, expected) in [
             ("", ""),
             ("no field", "no field"),
@@ -124,8 +124,8 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_field_is_named_with_those_that_there_are() {
-        let names = "there are {user}, {by}, {remote_host}";
+    fn an_unknown_field_is_reported_with_the_list_of_fields() {
+        let names = "the fields are {user}, {by}, {remote_host}";
         let long = format!("{{{}}}", "x".repeat(4000));
         for (template, expected) in [
             ("{usr}", "has no field {usr}; did you mean {user}? "),
@@ -142,13 +142,13 @@ mod tests {
     /// P3
     #[test]
     fn a_value_is_never_read_as_a_template() {
-        let template = Template::parse("{user} by {by}", &KNOWN).expect("it is one");
+        let template = Template::parse("{user} by {by}", &KNOWN).expect("a template");
         for value in ["{by}", "{{by}}", "{", "}", "{user}", "\u{0}{by}"] {
             assert_eq!(template.render(|_| value.into()), format!("{value} by {value}"));
         }
     }
 
-    /// What is cut off or changed anywhere is a template too, or a mistake: nothing panics, and nothing gets lost.
+    /// No damage causes a panic or loses text.
     #[test]
     fn every_truncation_and_every_flipped_bit_is_a_template_or_a_mistake() {
         let whole = "a{{by}}é{user} {\"x\":{by}}";

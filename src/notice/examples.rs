@@ -1,4 +1,4 @@
-//! The notices in the documentation: each is what the program writes, and there is one of each kind.
+//! The example notices in the documentation: each is real output, and every kind has one.
 
 use super::*;
 use crate::event::{ADDRESS, KEY, METHOD};
@@ -12,7 +12,7 @@ const OTHERS: [&str; 2] = [include_str!("../../README.md"), include_str!("../../
 const TEN: i64 = 1_777_068_000_000;
 const MINUTE: i64 = 60_000;
 
-/// An event of this service at so many minutes past ten.
+/// An event of this service, `minutes` after ten o'clock.
 fn event(action: Action, service: &str, minutes: i64, facts: &[(Fact, &str)]) -> Event {
     let mut event = Event { at: Stamp { utc_ms: TEN + minutes * MINUTE, ..Stamp::default() }, ..session(action) };
     for (fact, text) in facts.iter().chain(&[(SERVICE, service)]) {
@@ -43,7 +43,7 @@ fn notices(style: &Style<'_>) -> Vec<String> {
     let mut logout = event(Close, "sshd", 62, &ssh("amanda", "192.168.1.50"));
     logout.at.utc_ms += 3000;
     let mut early = event(Open, "login", 0, &[(USER, "dave"), (TTY, "/dev/tty1")]);
-    // 2024-06-01 09:00:41+12:00, before the program was written, and so wrong.
+    // 2024-06-01 09:00:41+12:00: before this program existed, so it must be wrong.
     early.at = Stamp { utc_ms: 1_717_189_241_000, boot_ms: 41_000, boot_id: "b".into() };
     let own = "the host was restarted, which ended 1 session: 'bob' (203.0.113.9, sshd)";
     let own = Event { at: Stamp { utc_ms: TEN + 100 * MINUTE, ..Stamp::default() }, ..Event::notice(own) };
@@ -66,7 +66,7 @@ fn notices(style: &Style<'_>) -> Vec<String> {
 }
 
 #[test]
-fn the_documentation_shows_a_notice_of_each_kind_as_it_is_written() {
+fn the_documentation_shows_a_real_notice_of_each_kind() {
     let (host, zone) = (Field::new(b"example.com"), Zone::open("Pacific/Auckland").expect("a zone"));
     let now = Stamp { utc_ms: TEN, boot_ms: 0, boot_id: "c".into() };
     // The documents shorten the fingerprint.
@@ -76,7 +76,7 @@ fn the_documentation_shows_a_notice_of_each_kind_as_it_is_written() {
     let documents = [&[CONFIGURATION][..], &OTHERS].concat().join("\n");
     let is_notice = |line: &&str| line.starts_with('\'') || line.starts_with("ssh-session-notifier on ");
     for line in documents.lines().filter(is_notice) {
-        assert!(notices.iter().any(|notice| notice == line), "nothing writes {line:?}, but {notices:#?}");
+        assert!(notices.iter().any(|notice| notice == line), "{line:?} is none of {notices:#?}");
     }
     for notice in notices {
         assert!(documents.lines().any(|line| line == notice), "no document shows {notice:?}");

@@ -1,4 +1,4 @@
-//! The fields of a template for a session's notice, each as the notice itself shows it.
+//! The fields of a notice's template, each shown as in the default notice.
 
 use std::borrow::Cow;
 
@@ -7,15 +7,15 @@ use crate::notice::{HOST_WIDTH, Style, TIME_WIDTH, VERDICT_WIDTH, shown, times};
 use crate::rules::{Urgency, Verdict};
 use crate::template::Template;
 
-/// What a template can say of a session. Those that aren't facts are explained in docs/services.md.
+/// The fields that a template can use. docs/services.md explains those that aren't facts.
 pub const FIELDS: [&str; 11] =
     ["user", "by", "host", "remote_host", "address", "service", "tty", "action", "time", "urgency", "details"];
 
-/// What a session did.
+/// The values of `action`.
 const OPENED: &str = "logged in";
 const CLOSED: &str = "logged out";
 
-/// Characters of the longest value of a field.
+/// Characters of a field's longest value.
 pub fn width(field: &str) -> usize {
     let urgencies = Urgency::ALL.into_iter().map(|urgency| urgency.name().len());
     match field {
@@ -32,8 +32,8 @@ pub fn width(field: &str) -> usize {
 }
 
 impl Style<'_> {
-    /// Says of a session what a template says. `None` for a notice of the program's own and for a summary of repeats,
-    /// which keep their words, and where only fields without a value are left.
+    /// Fills a template for a session. `None` keeps the default text: for the program's own notices, for summaries of
+    /// repeats, and if the result would be blank.
     pub fn fill(&self, template: &Template, event: &Event, verdict: &Verdict) -> Option<String> {
         let action = event.action().filter(|_| times(&event.facts).is_none())?;
         let text = template.render(|field| match field {
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn each_field_says_what_the_notice_says() {
+    fn each_field_shows_the_same_as_the_default_notice() {
         let values =
             [(USER, "root"), (BY, "amanda"), (REMOTE_HOST, "gateway"), (ADDRESS, "203.0.113.9"), (TTY, "pts/0")];
         let values = [&values[..], &[(SERVICE, "su"), (METHOD, "password")]].concat();
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn the_usual_notice_can_be_written_as_a_template() {
+    fn the_default_notice_can_be_written_as_a_template() {
         let values =
             [(USER, "amanda"), (REMOTE_HOST, "192.0.2.7"), (TTY, "ssh"), (SERVICE, "sshd"), (METHOD, "password")];
         let event = session(Action::Open, &values);
@@ -119,7 +119,7 @@ mod tests {
 
     /// P3
     #[test]
-    fn what_a_stranger_chooses_is_cut_as_in_the_notice_and_never_expanded() {
+    fn untrusted_values_are_cut_as_in_the_notice_and_never_expanded() {
         let all: Vec<(Fact, &str)> = Fact::all().map(|(fact, _)| (fact, "{host}")).collect();
         let text = filled(
             "{user} {remote_host} {tty} {service} {address}",
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn no_field_is_longer_than_templates_are_checked_for() {
+    fn no_field_exceeds_the_width_that_templates_are_checked_against() {
         let (host, long, by) = ("h".repeat(300), "x".repeat(4000), "y".repeat(300));
         let all: Vec<(Fact, &str)> = Fact::all().map(|(fact, _)| (fact, long.as_str())).chain([(BY, &*by)]).collect();
         let new = New { is_address: true, is_key: true };
@@ -151,7 +151,7 @@ mod tests {
                 filled(&format!("{{{field}}}"), &host, &event, verdict).expect("a session").chars().count()
             };
             let (opened, closed) = (length(&opened, &Verdict { new, ..Verdict::default() }), length(&closed, &verdict));
-            // A login has no second time, and a time's doubt is one of the details.
+            // A login has no second time, and "time uncertain" is one of the details.
             let slack = if ["time", "details"].contains(&field) { 40 } else { 0 };
             let (length, width) = (opened.max(closed), width(field));
             assert!((width - slack..=width).contains(&length), "{field}: {length} of {width}");
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn no_template_is_filled_for_the_programs_own_notices_or_with_nothing() {
+    fn the_programs_own_notices_and_blank_results_keep_the_default_text() {
         let nameless = session(Action::Open, &[]);
         for template in ["", " ", "{user} {by}"] {
             assert_eq!(filled(template, "h", &nameless, &Verdict::default()), None, "{template:?}");
@@ -167,9 +167,9 @@ mod tests {
         assert_eq!(filled("{user}", "h", &Event::notice("all is well"), &Verdict::default()), None);
     }
 
-    /// P2: no field says how many logins it stands for.
+    /// P2: no field has the number of logins.
     #[test]
-    fn no_template_is_filled_for_a_summary_of_repeats() {
+    fn a_summary_of_repeats_keeps_the_default_text() {
         let summary = session(Action::Open, &[(USER, "backup"), (SERVICE, "sshd"), (TIMES, "59")]);
         assert_eq!(filled("{user} {action}", "h", &summary, &Verdict::default()), None);
     }

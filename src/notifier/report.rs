@@ -1,4 +1,4 @@
-//! Reports: events as JSON, for services that a program reads. docs/services.md describes every member.
+//! Reports: events as JSON, for targets that are programs. docs/services.md describes every member.
 
 use crate::event::authentication;
 use crate::event::{Action, ENDED, Event, FACTS, Fact, Kind, Shown};
@@ -8,18 +8,18 @@ use crate::notifier::Digest;
 use crate::rules::Verdict;
 use crate::text::{FIELD_BYTES, FIELD_LIMIT, Field};
 
-/// The schema's version. A new member doesn't change it: programs must ignore those that they don't know.
+/// The schema's version. Adding a member doesn't raise it: receivers must ignore unknown members.
 const VERSION: u8 = 1;
 
-/// Bytes of the longest string that is a `Field`: a backslash may precede each character.
+/// Bytes of the longest `Field` as a JSON string: each character may need a backslash.
 const LONGEST_FIELD: usize = FIELD_BYTES + FIELD_LIMIT;
 
-/// Bytes of the members' names, and of values that are neither a text nor a fact.
+/// Bytes of the members' names, and of the values that are neither text nor facts.
 const WORDS: usize = 600;
 
 /// Bytes of the longest report of one event.
 pub const LONGEST: usize = {
-    // The host's name, and how the user authenticated.
+    // Two more fields: the host's name, and how the user authenticated.
     let mut length = WORDS + 4 * notice::LONGEST + 2 * LONGEST_FIELD;
     let mut place = 0;
     while place < FACTS.len() {
@@ -31,7 +31,7 @@ pub const LONGEST: usize = {
     length
 };
 
-/// Writes the report of one event: an object.
+/// Writes the report of one event as a JSON object.
 pub fn object(style: &Style<'_>, event: &Event, verdict: &Verdict) -> String {
     let utc_ms = event.at.corrected(style.now);
     let kind = match event.kind {
@@ -63,18 +63,18 @@ pub fn object(style: &Style<'_>, event: &Event, verdict: &Verdict) -> String {
     json::object(&members)
 }
 
-/// Writes an array of the reports of a digest, whose notices must be [`object`]s.
+/// Joins a digest's reports into a JSON array. Its notices must be [`object`]s.
 pub fn array(digest: &Digest<'_>) -> String {
     json::array(digest.notices.iter().map(|notice| notice.text.clone()))
 }
 
-/// A member for each fact that a notice shows, by the table's names. A notice of the program's own has none.
+/// One member for each fact that a notice shows, named as in [`FACTS`]. They are all null in the program's own notices.
 fn facts(event: &Event) -> impl Iterator<Item = (&'static str, String)> {
     let value = |fact| if event.action().is_some() { text(&event.facts[fact]) } else { json::optional(None) };
     Fact::all().filter(|(_, row)| row.shown != Shown::No).map(move |(fact, row)| (row.name, value(fact)))
 }
 
-/// How the user authenticated. At the end of a session everybody can have changed that.
+/// How the user authenticated; empty for a logout, whose environment can be forged.
 fn authentication(event: &Event) -> Field {
     match event.action() {
         Some(Action::Open) => Field::new(authentication::describe(&event.facts).as_bytes()),
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_of_event_is_reported_with_all_that_is_known_of_it() {
+    fn a_report_has_every_known_fact_of_each_kind_of_event() {
         let values = [(USER, "root"), (BY, "amanda"), (REMOTE_HOST, "gateway"), (TTY, "pts/0"), (SERVICE, "su")];
         let open = event(Kind::Session(Action::Open), &[&values[..], &[(METHOD, "password")]].concat());
         let new = New { is_address: true, is_key: false };
@@ -149,13 +149,13 @@ mod tests {
     }
 
     #[test]
-    fn a_summary_of_repeats_says_how_many_logins_it_stands_for() {
+    fn a_summary_of_repeats_has_the_number_of_logins() {
         let summary = report(&event(Kind::Session(Action::Open), &[(TIMES, "59")]), &Verdict::default());
         assert_eq!(summary["repeats"], 59);
     }
 
     #[test]
-    fn a_time_that_cannot_be_right_is_said() {
+    fn an_impossible_time_is_marked_as_uncertain() {
         let mut early = event(Kind::Session(Action::Open), &[]);
         early.at.utc_ms = 5000;
         let early = report(&early, &Verdict::default());
@@ -165,7 +165,7 @@ mod tests {
 
     /// P3
     #[test]
-    fn a_fact_is_whole_where_the_text_cuts_it_and_stays_a_string_whatever_is_in_it() {
+    fn a_fact_is_not_cut_as_in_the_text_and_cannot_break_out_of_its_string() {
         let name = format!("\"}},{{\\{{user}}\u{1b}\u{202e}{}", "x".repeat(200));
         let report = report(&event(Kind::Session(Action::Open), &[(USER, &name)]), &Verdict::default());
         let shown = name.replace(['\u{1b}', '\u{202e}'], "\u{fffd}");
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn no_report_is_longer_than_the_services_are_checked_for() {
+    fn no_report_exceeds_the_length_that_services_are_checked_against() {
         let longest = |character: &str| {
             let host = Field::new(character.repeat(300).as_bytes());
             let now = Stamp { utc_ms: i64::MAX, boot_ms: 1, boot_id: "b".into() };

@@ -1,5 +1,4 @@
-//! The recipes of docs/services.md: each is read from there, sent through the real binary, and answered as the service
-//! answers.
+//! The recipes of docs/services.md: the real binary sends each one to a server that answers like the service.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,15 +11,15 @@ use crate::support::server::{Server, reply};
 
 const DOCS: &str = include_str!("../../docs/services.md");
 
-/// What a service gets, and what it says.
+/// The expected request of a recipe, and the service's responses.
 struct Row {
     /// The target's name in the recipe.
     name: &'static str,
-    /// Path and query.
+    /// The path and query.
     path: &'static str,
     /// The body; `TEXT` stands for the notice, `KEY64` for the message's key.
     body: fn() -> Value,
-    /// What it answers if it takes a message, and if it doesn't.
+    /// The responses to an accepted and to a refused message.
     taken: (u16, &'static str),
     refused: (u16, &'static str),
 }
@@ -121,7 +120,7 @@ fn recipes() -> Vec<(&'static str, &'static str)> {
     blocks.filter_map(recipe).collect()
 }
 
-/// The same section for a service at this port.
+/// The section with its address changed to this port.
 fn here(recipe: &str, port: u16) -> String {
     let moved = |line: &str| {
         let (scheme, rest) = line.strip_prefix("url = \"")?.split_once("://")?;
@@ -134,7 +133,7 @@ fn here(recipe: &str, port: u16) -> String {
 
 /// P4
 #[test]
-fn each_recipe_of_the_documentation_sends_what_its_service_documents_and_believes_what_it_answers() {
+fn each_documented_recipe_sends_the_right_request_and_understands_the_response() {
     let names: Vec<&str> = recipes().iter().map(|(name, _)| *name).collect();
     assert_eq!(names, ROWS.map(|row| row.name), "a recipe without a row, or a row without a recipe");
     for (row, (name, recipe)) in ROWS.iter().zip(recipes()) {

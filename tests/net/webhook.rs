@@ -1,4 +1,4 @@
-//! Reports of every event to a receiver of somebody's own: what arrives, and what a retry is.
+//! Reports of every event to a generic webhook: their content, and how retries are identified.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -19,7 +19,7 @@ use crate::tls::GOOD;
 const DOCS: &str = include_str!("../../docs/services.md");
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
-/// A receiver that answers nothing to the first so many requests.
+/// A receiver that never answers the first `answers` requests.
 fn losing(answers: usize) -> Server {
     Server::new(move |number, _, stream| {
         if number >= answers {
@@ -40,7 +40,7 @@ fn users(request: &Request) -> Vec<Value> {
 }
 
 #[test]
-fn a_login_and_its_logout_are_reported_with_every_member_that_the_documentation_has_and_no_other() {
+fn a_login_and_its_logout_are_reported_with_exactly_the_documented_members() {
     let server = losing(0);
     let home = home(server.port, "");
     let name = "\"},{\\ {user} <b> \u{202e}שרת";
@@ -63,7 +63,7 @@ fn a_login_and_its_logout_are_reported_with_every_member_that_the_documentation_
     assert_ne!(open["uid"], close["uid"]);
 }
 
-/// The members in the table of the schema.
+/// The members in the documentation's table.
 fn documented() -> BTreeSet<&'static str> {
     let schema = DOCS.split("### The schema").nth(1).and_then(|rest| rest.split("\n### ").next()).expect("a chapter");
     let first = |line: &'static str| line.strip_prefix("| `").and_then(|row| row.split(" |").next());
@@ -73,7 +73,7 @@ fn documented() -> BTreeSet<&'static str> {
 
 /// P2
 #[test]
-fn a_lost_answer_loses_nothing_and_a_retry_has_the_same_id_unless_there_is_more_in_it() {
+fn a_lost_response_loses_nothing_and_a_retry_has_the_same_id_unless_events_were_added() {
     for more in [None, Some("ben")] {
         let server = losing(1);
         let home = home(server.port, &format!("secret = '{SECRET}'"));
@@ -97,7 +97,7 @@ fn a_lost_answer_loses_nothing_and_a_retry_has_the_same_id_unless_there_is_more_
 }
 
 #[test]
-fn the_documented_check_in_python_finds_the_signature_right_and_another_body_wrong() {
+fn the_documented_python_check_accepts_the_signature_and_rejects_another_body() {
     let test = "the_documented_check_in_python_finds_the_signature_right_and_another_body_wrong";
     if !has("python3") {
         return skip(test, "needs python3");
@@ -125,10 +125,10 @@ fn the_documented_check_in_python_finds_the_signature_right_and_another_body_wro
 
 /// P7
 #[test]
-fn headers_of_a_file_are_sent_and_never_shown() {
+fn headers_from_a_file_are_sent_and_never_shown() {
     let server = Server::new(|_, _, stream| reply(stream, 403, "", "no: t0ken-s3cret and s3cret-path"));
     let home = home(server.port, "");
-    // Root reads no secret in the directory for temporary files, which is everybody's.
+    // Root reads no secrets from a directory that everybody can write to.
     let parent = if is_root() { PathBuf::from("/run") } else { home.at("") };
     let file = parent.join(format!("ssn-headers-{}", std::process::id()));
     fs::write(&file, "Authorization: Bearer t0ken-s3cret\n\n  X-Origin :  router: 1 \n").expect("a file");
@@ -138,21 +138,24 @@ fn headers_of_a_file_are_sent_and_never_shown() {
     };
     home.configure(&settings(&file.display().to_string()));
     home.login("amanda");
-    let said = home.send().fails().says("HTTP 403: no: … and …").stderr();
+    let errors = home.send().fails().says("HTTP 403: no: … and …").stderr();
     let request = &server.requests()[0];
     assert_eq!(request.header("authorization"), Some("Bearer t0ken-s3cret"));
     assert_eq!(request.header("x-origin"), Some("router: 1"));
-    assert!(!format!("{said}{}", home.status()).contains("s3cret"), "{said}");
+    assert!(!format!("{errors}{}", home.status()).contains("s3cret"), "{errors}");
     fs::write(&file, "X-Origin: router\nt0ken-s3cret\n").expect("a file");
-    let said =
-        home.send().fails().says("webhook.headers_file must have headers as `Name: value` (in its line 2)").stderr();
-    assert!(!said.contains("s3cret"), "{said}");
+    let errors = home
+        .send()
+        .fails()
+        .says("webhook.headers_file must have headers as `Name: value` (line 2 of the file)")
+        .stderr();
+    assert!(!errors.contains("s3cret"), "{errors}");
     fs::remove_file(&file).expect("it is ours");
 }
 
 /// P2, P6
 #[test]
-fn a_thousand_events_of_one_user_arrive_each_once_in_messages_that_the_receiver_takes() {
+fn a_thousand_events_of_one_user_each_arrive_once_in_messages_within_the_limit() {
     const LIMIT: usize = 5000;
     let server = Server::new(|_, request, stream| {
         reply(stream, if request.body.len() > LIMIT { 413 } else { 200 }, "", "");
@@ -173,7 +176,7 @@ fn a_thousand_events_of_one_user_arrive_each_once_in_messages_that_the_receiver_
 
 #[cfg(feature = "tls")]
 #[test]
-fn reports_travel_over_tls_and_an_authority_that_is_not_trusted_keeps_them() {
+fn reports_are_sent_over_tls_and_kept_if_the_authority_is_not_trusted() {
     let test = "reports_travel_over_tls_and_an_authority_that_is_not_trusted_keeps_them";
     if !crate::support::tls::is_possible() {
         return skip(test, "needs nginx and openssl");

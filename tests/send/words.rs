@@ -1,12 +1,12 @@
-//! An administrator's own words: what a service gets if a target has a `text` and a `title`.
+//! A target's own `text` and `title`, as services get them.
 
 use crate::support::home::Home;
 use crate::support::outcome::Outcome;
 use crate::support::server::Server;
 
-/// P3: a stranger's name is a value, whatever it looks like.
+/// P3: an untrusted name is a value, even if it looks like a field.
 #[test]
-fn each_service_gets_the_settings_words_with_a_strangers_name_as_it_is() {
+fn each_service_gets_the_configured_text_with_untrusted_names_unchanged() {
     let (ntfy, discord) = (Server::well(), Server::well());
     let text = "text = '🚨 {user} {action} from {remote_host}{details} {{user}}'\n";
     let home = Home::new(&format!(
@@ -29,7 +29,7 @@ fn each_service_gets_the_settings_words_with_a_strangers_name_as_it_is() {
 }
 
 #[test]
-fn notices_of_the_programs_own_keep_their_words_and_title() {
+fn the_programs_own_notices_keep_their_text_and_title() {
     let ntfy = Server::well();
     let words = "text = '{user} {action}'\ntitle = '{user}'\n";
     let home = Home::new(&format!("[notification]\nservice = 'ntfy'\n{}{words}", ntfy.ntfy()));
@@ -40,6 +40,6 @@ fn notices_of_the_programs_own_keep_their_words_and_title() {
     assert!(message.body.contains("this is a test; nobody logged in"), "{}", message.body);
     home.configure(&format!("[notification]\nservice = 'ntfy'\n{}{}", ntfy.ntfy(), words.replace("action", "acton")));
     let mistake =
-        "config.toml:10: notification.ntfy.text has no field {acton}; did you mean {action}? there are {user}";
+        "config.toml:10: notification.ntfy.text has no field {acton}; did you mean {action}? the fields are {user}";
     home.send().fails().says(mistake);
 }

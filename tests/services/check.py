@@ -292,7 +292,7 @@ def webhook(directory):
         host.login(user)
     Receiver.secret = "whsec_" + "AAAA" * 8
     told = host.send(is_well=False)
-    assert "if it is about the signature: set the receiver's secret" in told and not Receiver.events, told
+    assert "if the signature was rejected: compare the secret" in told and not Receiver.events, told
     Receiver.secret = SECRET
     host.end_waits()
     host.send()

@@ -1,4 +1,4 @@
-//! The body that an Apprise API server takes (github.com/caronc/apprise-api, `/notify`).
+//! The request body for an Apprise API server (github.com/caronc/apprise-api, `/notify`).
 
 use crate::json;
 use crate::notifier::Digest;
@@ -7,17 +7,17 @@ use crate::rules::Urgency;
 use crate::text::Secret;
 use crate::toml::Section;
 
-/// Which of Apprise's services get a message: those of the key in the address, or these.
+/// The services that Apprise forwards a message to: those of the key in the address, unless set here.
 #[derive(Clone, Debug)]
 pub struct Services {
-    /// Those with one of these tags.
+    /// Only services with one of these tags.
     tag: Option<String>,
-    /// Their addresses, for a server that keeps none.
+    /// The services' addresses, for a server without stored ones.
     urls: Option<Secret>,
 }
 
 impl Services {
-    /// Reads `tag` and `urls`. The latter join the secrets that are concealed.
+    /// Reads `tag` and `urls`. Adds the addresses to `secrets`.
     pub fn configure(section: &mut Section<'_>, secrets: &mut Vec<Secret>) -> Self {
         let tag = section.string("tag").map(|found| found.value).filter(|tag| !tag.is_empty());
         let urls = section.secret("urls").map(|found| found.value).filter(|urls| !urls.reveal().is_empty());
@@ -25,7 +25,7 @@ impl Services {
         Self { tag, urls }
     }
 
-    /// Writes a message as plain text. Apprise has four kinds of message, and none that makes no sound.
+    /// Writes a message as plain text. Apprise has four message types, but no silent one.
     pub fn render(&self, digest: &Digest<'_>) -> String {
         let kind = match digest.urgency() {
             Urgency::Quiet | Urgency::Normal => "info",

@@ -1,20 +1,20 @@
-//! A body of the operator's own: JSON in which `{text}` and other fields stand for what is to be said.
+//! A request body from the configuration: JSON with `{text}` and other fields.
 
 use crate::json;
 use crate::notifier::Digest;
 use crate::rules::Urgency;
 use crate::text::{FIELD_BYTES, FIELD_LIMIT, Secret};
 
-/// Bytes of the longest body that a template may become.
+/// The most bytes of a body after its fields are filled.
 const LONGEST: usize = 64 * 1024;
 
-/// Bytes of a character, written as JSON.
+/// The most bytes of one character in a JSON string.
 const LONGEST_CHARACTER: usize = 4;
 
-/// Bytes of a constant that may be a secret, such as a routing key.
+/// A constant this long, in bytes, may be a secret, such as a routing key.
 const SHORTEST_SECRET: usize = 16;
 
-/// What a field stands for.
+/// A field of a template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Field {
     Text,
@@ -27,12 +27,12 @@ enum Field {
 /// A part of a template.
 #[derive(Clone, Debug)]
 enum Part {
-    /// It stays as it is; it may hold a secret.
+    /// Literal text, which may contain a secret.
     Constant(Secret),
     Field(Field),
 }
 
-/// JSON with fields.
+/// A JSON text with fields.
 #[derive(Clone, Debug)]
 pub struct Template(Vec<Part>);
 
@@ -45,7 +45,7 @@ impl Field {
         (Self::Key, "key"),
     ];
 
-    /// The most bytes that it can take, if a text has at most `max_length` characters.
+    /// The most bytes of its value, if the text has at most `max_length` characters.
     fn longest(self, max_length: usize) -> usize {
         match self {
             Self::Text => LONGEST_CHARACTER * max_length,
@@ -58,8 +58,7 @@ impl Field {
 }
 
 impl Template {
-    /// Reads a template, or says what is wrong with it. A field is `{`, small letters and `}`; every other brace is
-    /// JSON's own.
+    /// Parses a template. A field is `{`, lower-case letters and `}`; every other brace belongs to the JSON.
     pub fn parse(text: &str, max_length: usize) -> Result<Self, String> {
         let (mut parts, mut constant, mut rest) = (Vec::new(), String::new(), text);
         while let Some((before, after)) = rest.split_once('{') {
@@ -81,9 +80,9 @@ impl Template {
     }
 
     fn checked(self, max_length: usize) -> Result<Self, String> {
-        // Within quotes this is a text like any other, elsewhere it is not JSON.
+        // `x` is valid inside quotes, and invalid JSON anywhere else.
         if !json::is_json(&self.filled(|_| "x".into())) {
-            return Err("must be JSON in which each field stands within quotes: {\"text\":\"{text}\"}".into());
+            return Err("must be JSON, with each field inside quotes: {\"text\":\"{text}\"}".into());
         }
         if !self.0.iter().any(|part| matches!(part, Part::Field(Field::Text))) {
             return Err("must have a field {text}".into());
@@ -91,13 +90,13 @@ impl Template {
         let longest: usize = self.0.iter().map(|part| part.longest(max_length)).sum();
         if longest > LONGEST {
             return Err(format!(
-                "can become {longest} bytes long, {LONGEST} at most: use {{text}} less, or lower max_length"
+                "may need {longest} bytes, but only {LONGEST} fit: use {{text}} fewer times, or lower max_length"
             ));
         }
         Ok(self)
     }
 
-    /// Writes the body. What a field stands for is not looked at again.
+    /// Writes the body. Values are not expanded again.
     pub fn render(&self, digest: &Digest<'_>, key: u64) -> String {
         self.filled(|field| match field {
             Field::Text => plain(&digest.lines("")),
@@ -108,7 +107,7 @@ impl Template {
         })
     }
 
-    /// Constants in it that may be secrets: single words, long enough that nobody would guess them.
+    /// The constants that may be secrets: quoted strings without spaces that are too long to guess.
     pub fn secrets(&self) -> Vec<Secret> {
         let is_secret = |word: &&str| {
             word.len() >= SHORTEST_SECRET && word.bytes().all(|byte| byte.is_ascii_graphic()) && !word.contains('{')
@@ -141,8 +140,7 @@ impl Part {
     }
 }
 
-/// The same text, as many characters long, without what chat services read as a mention, a link or formatting: this
-/// program doesn't know which service it is.
+/// Replaces the characters of mentions, links and formatting, one for one, because the receiving service is unknown.
 pub fn plain(text: &str) -> String {
     text.replace('<', "\u{2039}").replace('>', "\u{203a}").replace('`', "'").replace('@', "\u{ff20}")
 }

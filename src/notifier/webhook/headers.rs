@@ -1,16 +1,16 @@
-//! Headers that the operator adds to every request of a target: tokens, mostly.
+//! Headers from the configuration, mostly tokens, which every request of a target carries.
 
 use crate::http::Header;
 use crate::text::Secret;
 use crate::toml::Section;
 
-/// Headers of one target: a server that takes more has not been seen.
+/// The most headers of one target, more than any known server needs.
 const MOST: usize = 32;
 
-/// Bytes of a value. Servers take 8 KiB of all headers together.
+/// The most bytes of a value. Servers accept about 8 KiB of headers in total.
 const LONGEST: usize = 4096;
 
-/// Names that this program sets itself, or that say how a request is read.
+/// Headers that this program sets itself, or that change how a server parses the request.
 const RESERVED: [&str; 11] = [
     "connection",
     "content-encoding",
@@ -25,7 +25,7 @@ const RESERVED: [&str; 11] = [
     "user-agent",
 ];
 
-/// Reads `headers`, and `headers_file`, which has one a line. Their values join the secrets that are concealed.
+/// Reads `headers` and `headers_file`, which has one header per line. Adds their values to `secrets`.
 pub fn configure(section: &mut Section<'_>, secrets: &mut Vec<Secret>) -> Option<Vec<Header>> {
     let mut headers = Vec::new();
     for found in section.members("headers") {
@@ -36,20 +36,21 @@ pub fn configure(section: &mut Section<'_>, secrets: &mut Vec<Secret>) -> Option
             let lines = (1..).zip(text.reveal().lines()).filter(|(_, line)| !line.trim().is_empty());
             for (number, line) in lines {
                 let (name, value) = line.split_once(':').unwrap_or((line, ""));
-                add(&mut headers, name.trim(), value.trim()).map_err(|why| format!("{why} (in its line {number})"))?;
+                add(&mut headers, name.trim(), value.trim())
+                    .map_err(|why| format!("{why} (line {number} of the file)"))?;
             }
             Ok::<(), String>(())
         })?;
     }
     for (_, value) in &headers {
         secrets.push(value.clone());
-        // Of `Bearer TOKEN`, the token alone is one.
+        // The token in `Bearer TOKEN` is a secret without its prefix too.
         secrets.extend(value.reveal().split_once(' ').map(|(_, token)| Secret::new(token)));
     }
     Some(headers)
 }
 
-/// Adds a header, or says what is wrong with it. Nothing is quoted: what stands for a name may be a secret.
+/// Checks and adds a header. Errors quote nothing, because a secret may be in the place of the name.
 fn add(headers: &mut Vec<Header>, name: &str, value: &str) -> Result<(), &'static str> {
     let is_same = |known: &str| known.eq_ignore_ascii_case(name);
     // RFC 9110 §5.6.2 and §5.5.
@@ -81,7 +82,7 @@ mod tests {
     use crate::notifier::tests::mistakes;
 
     #[test]
-    fn a_header_is_one_line_that_says_nothing_about_how_the_request_is_read() {
+    fn a_header_is_one_line_and_cannot_change_how_the_request_is_parsed() {
         for (name, value, expected) in [
             ("Authorization", "Bearer s3cret", Ok(())),
             ("X-Api_Key.1", "a: b; c=\"d\"", Ok(())),
@@ -100,10 +101,10 @@ mod tests {
             ("CONTENT-LENGTH", "1", Err("has a header that this program")),
             ("Webhook-Id", "1", Err("has a header that this program")),
         ] {
-            let said = add(&mut Vec::new(), name, value);
+            let result = add(&mut Vec::new(), name, value);
             let begins =
-                said.as_ref().map_err(|why| expected.as_ref().err().is_some_and(|words| why.starts_with(words)));
-            assert!(begins == Ok(&()) && expected.is_ok() || begins == Err(true), "{name}: {value}: {said:?}");
+                result.as_ref().map_err(|why| expected.as_ref().err().is_some_and(|words| why.starts_with(words)));
+            assert!(begins == Ok(&()) && expected.is_ok() || begins == Err(true), "{name}: {value}: {result:?}");
         }
         let mut headers = Vec::new();
         assert!((0..MOST).all(|number| add(&mut headers, &format!("X-{number}"), "a").is_ok()));
@@ -113,7 +114,7 @@ mod tests {
 
     /// P7
     #[test]
-    fn a_mistake_in_a_header_has_its_line_and_shows_no_value() {
+    fn a_mistake_in_a_header_is_reported_with_its_line_but_not_its_value() {
         for (settings, expected) in [
             ("headers = { 'X Y' = 's3cret' }", "c:4: webhook.headers must have headers as `Name: value`"),
             ("[webhook.headers]\nA = 'a'\nHost = 's3cret'", "c:6: webhook.headers has a header that this program"),

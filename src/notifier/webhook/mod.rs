@@ -1,5 +1,5 @@
-//! A webhook of somebody's own: one POST with a report of every event. Or one with a text, for an Apprise API server
-//! or any service that takes JSON (docs/services.md).
+//! A generic webhook: POSTs reports of every event, or a text for an Apprise API server or any service that accepts
+//! JSON (docs/services.md).
 
 mod apprise;
 mod body;
@@ -19,26 +19,26 @@ use crate::notifier::{Capacity, Detail, Digest, Service, Setup, Unit, report};
 use crate::text::{Field, Secret};
 use crate::toml::Section;
 
-/// Standard Webhooks advises to stay below 20 kB. Around the reports are brackets, between them commas.
+/// Standard Webhooks advises at most 20 kB. The reports are in brackets, with commas between them.
 pub const CAPACITY: Capacity = Capacity { limit: 20_000, unit: Unit::Bytes, around: 2, per_line: 1 };
 const _: () = assert!(CAPACITY.around + CAPACITY.per_line + report::LONGEST <= CAPACITY.limit);
 
-/// Characters of a text: at least, at most, and if the settings don't say. No usual service takes less than the last.
+/// The range of `max_length`, in characters, and its default, which every common service accepts.
 const SHORTEST_TEXT: usize = 900;
 const LONGEST_TEXT: usize = 15_000;
 const DEFAULT_TEXT: usize = 1000;
 const _: () = assert!(LONGEST < SHORTEST_TEXT);
 
-/// What a message is made of, and how its answer is read.
+/// How messages are written, and how their responses are read.
 #[derive(Clone, Debug)]
 pub struct Webhook {
     form: Form,
     key: Option<Key>,
-    /// Members that an answer must have, with these values, to be a success.
+    /// Members, with their values, that the response of an accepted message has.
     ok: Vec<(String, String)>,
 }
 
-/// What a message is.
+/// The form of a message.
 #[derive(Clone, Debug)]
 enum Form {
     Reports,
@@ -56,7 +56,7 @@ pub fn configure(section: &mut Section<'_>) -> Option<Setup> {
     let form = form(section, &mut secrets);
     let (form, carries) = form?;
     let service = Service::Webhook(Box::new(Webhook { form, key, ok }));
-    // Of what isn't reports.
+    // Reports have no title.
     let is_titled = carries.is_some();
     Some(Setup { headers: headers?, carries, is_titled, ..Setup::new(service, Some(url?), secrets) })
 }
@@ -64,14 +64,14 @@ pub fn configure(section: &mut Section<'_>) -> Option<Setup> {
 fn url(section: &mut Section<'_>) -> Option<Url> {
     let found = section.required("url", Section::secret)?;
     let url = Url::configure(section, "url", &found)?;
-    // Any 2xx means that a message was taken, and a captive portal on the way has one for everybody.
+    // Any 2xx counts as delivered, and a captive portal answers every plain http request with one.
     section.check("url", &found, |_| {
         let is_open = !url.is_secure() && !url.is_near();
-        if is_open { Err("must begin with https://: http:// is only for a local network") } else { Ok(url.clone()) }
+        if is_open { Err("must begin with https://; http:// is only for a local network") } else { Ok(url.clone()) }
     })
 }
 
-/// Reads what a message is, and how much of what it carries if not reports.
+/// Reads the form of a message, and its capacity and detail if it isn't a list of reports.
 fn form(section: &mut Section<'_>, secrets: &mut Vec<Secret>) -> Option<(Form, Option<(Capacity, Detail)>)> {
     let format = section.string("format");
     let is_apprise = format.as_ref().map_or(Some(false), |found| {
@@ -121,14 +121,14 @@ impl Webhook {
         }
     }
 
-    /// The headers that sign it, if there is a secret.
+    /// The headers with the signature, if a secret is set.
     pub fn sign(&self, digest: &Digest<'_>, key: u64, body: &str) -> Vec<Header> {
         let utc_ms = digest.style.now.utc_ms;
         self.key.as_ref().map(|signing| signing.sign(key, utc_ms, body)).unwrap_or_default()
     }
 
-    /// Any 2xx says that the receiver has the message, unless `ok` knows better. What an error is about nobody can
-    /// know: shorter messages show whether it is one event.
+    /// Reads a response. Any 2xx means that the receiver has the message, if `ok` agrees. An error doesn't say which
+    /// event caused it; bisecting the message finds out.
     pub fn read(&self, response: &Response) -> Reading {
         let text = str::from_utf8(&response.body).unwrap_or_default().trim();
         let is_page = text.starts_with('<');
@@ -146,19 +146,17 @@ impl Webhook {
         }
     }
 
-    /// What to do about an answer for which there is no more usual remedy.
+    /// The remedy for a response that the common remedies don't cover.
     fn remedy(&self, status: u16) -> Option<&'static str> {
         match (status, &self.form) {
             (204, Form::Apprise(_)) => {
-                Some("Apprise has no service for it: check the key in the address, `tag` and `urls`")
+                Some("Apprise found no service to notify: check the key in the address, `tag` and `urls`")
             }
-            (424, Form::Apprise(_)) => {
-                Some("one of Apprise's services has failed, or none has the tag: see Apprise's log")
-            }
-            (410, _) => Some("the receiver wants no more messages: check the address, or take the target out"),
-            (400 | 401 | 403, _) if self.key.is_some() => {
-                Some("if it is about the signature: set the receiver's secret, and check this host's clock")
-            }
+            (424, Form::Apprise(_)) => Some("one of Apprise's services failed, or none has the tag: see Apprise's log"),
+            (410, _) => Some("the receiver wants no more messages: check the address, or remove the target"),
+            (400 | 401 | 403, _) if self.key.is_some() => Some(
+                "if the signature was rejected: compare the secret with the receiver's, and check this host's clock",
+            ),
             _ => None,
         }
     }

@@ -39,7 +39,7 @@ fn apprise_gets_its_documented_fields() {
 
 /// P3
 #[test]
-fn what_strangers_choose_is_a_text_and_neither_a_mention_nor_a_field_nor_json() {
+fn untrusted_text_becomes_no_mention_no_field_and_no_json() {
     let hostile = "<!channel> & `@everyone` [x](y) \"},{\\ {host} {user} שרת <at user_id=\"all\">";
     let plain = "‹!channel› & '＠everyone' [x](y) \"},{\\ {host} {user} שרת ‹at user_id=\"all\"›";
     assert_eq!(hostile.chars().count(), plain.chars().count());
@@ -50,7 +50,7 @@ fn what_strangers_choose_is_a_text_and_neither_a_mention_nor_a_field_nor_json() 
 }
 
 #[test]
-fn a_template_says_which_message_it_is() {
+fn the_key_in_a_template_identifies_the_message() {
     let target =
         target("webhook", &format!("{URL}body = '{{\"dedup_key\":\"{{key}}\",\"text\":\"{{title}} {{text}}\"}}'"));
     let request = request_of(&target, &["x"], Urgency::Normal, "");
@@ -60,14 +60,14 @@ fn a_template_says_which_message_it_is() {
 
 /// P4
 #[test]
-fn each_answer_has_its_outcome_and_its_remedy() {
+fn each_response_has_its_outcome_and_remedy() {
     let (ok, signed) = ("ok = { errcode = 0 }", "secret = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw'");
     let (success, apprise) = ("ok = { result = 'success', 'a b' = true }", "format = 'apprise'");
     for (settings, status, body, expected) in [
         ("", 200, "", "D"),
         ("", 202, "thanks", "D"),
         ("", 204, "", "D"),
-        ("", 200, "<html>whatever it says", "D"),
+        ("", 200, "<html>any page", "D"),
         ("", 301, "", "F"),
         ("", 400, r#"{"error":"bad"}"#, "X"),
         ("", 400, "<html>", "R this is not the service's own answer"),
@@ -75,7 +75,7 @@ fn each_answer_has_its_outcome_and_its_remedy() {
         ("", 422, "no", "X"),
         ("", 401, "", "R it wants a token"),
         ("headers = { A = 'b' }", 401, "", "R it does not accept the token"),
-        (signed, 401, "", "R if it is about the signature: set"),
+        (signed, 401, "", "R if the signature was rejected: compare"),
         ("", 404, "", "R nothing is there: check the address"),
         ("", 410, "", "R the receiver wants no more messages"),
         ("", 429, "", "T60"),
@@ -99,16 +99,16 @@ fn each_answer_has_its_outcome_and_its_remedy() {
 
 /// P7
 #[test]
-fn an_answer_is_quoted_without_secrets_and_without_control_characters() {
+fn a_response_is_quoted_without_secrets_and_control_characters() {
     let settings = "headers = { Authorization = 'Bearer t0ken-s3cret' }\nok = { code = 0 }\n\
                     body = '{\"routing_key\":\"0123456789abcdef0123456789ABCDEF\",\"text\":\"{text}\"}'";
     let target = target("webhook", &format!("{URL}{settings}"));
-    let answer =
-        "{\"code\":7,\"said\":\"t0ken-s3cret s3cret-part other-s3cret 0123456789abcdef0123456789ABCDEF \u{1b}[1m\"}";
-    let Outcome::Failed { why } = outcome_of(&target, 200, answer) else { panic!("not a failure") };
+    let response =
+        "{\"code\":7,\"text\":\"t0ken-s3cret s3cret-part other-s3cret 0123456789abcdef0123456789ABCDEF \u{1b}[1m\"}";
+    let Outcome::Failed { why } = outcome_of(&target, 200, response) else { panic!("not a failure") };
     assert_eq!(
         why,
-        "HTTP 200: {\"code\":7,\"said\":\"… … … … \u{fffd}[1m\"} (POST https://hooks.example/in/…); \
+        "HTTP 200: {\"code\":7,\"text\":\"… … … … \u{fffd}[1m\"} (POST https://hooks.example/in/…); \
          this is not what `ok` expects"
     );
     assert!(
@@ -119,21 +119,21 @@ fn an_answer_is_quoted_without_secrets_and_without_control_characters() {
 
 /// P7
 #[test]
-fn a_setting_that_cannot_work_is_a_mistake_with_its_line() {
+fn an_invalid_setting_is_reported_with_its_line() {
     let long = format!("body = '[{}]'\nmax_length = 15000", ["\"{text}\""; 2].join(","));
     for (settings, expected) in [
         (
             "body = '{\"a\":\"{txt}\"}'",
             "c:4: webhook.body has {txt}, which is not a field; the fields are {text}, {title}",
         ),
-        ("body = '{\"a\":{text}}'", "c:4: webhook.body must be JSON in which each field stands within quotes"),
+        ("body = '{\"a\":{text}}'", "c:4: webhook.body must be JSON, with each field inside quotes"),
         ("body = '{\"a\":\"{text}\"'", "c:4: webhook.body must be JSON"),
         ("body = '{\"a\":\"{text}\"} x'", "c:4: webhook.body must be JSON"),
         ("body = '\"{text}\"'", "c:4: webhook.body must be JSON"),
         ("body = ''", "c:4: webhook.body must be JSON"),
         ("body = '{\"a\":\"{ text }\"}'", "c:4: webhook.body must have a field {text}"),
         ("tag = 'a'\nbody = '{\"a\":\"{host}\"}'", "c:5: webhook.body must have a field {text}"),
-        (&long, "c:4: webhook.body can become 120007 bytes long, 65536 at most"),
+        (&long, "c:4: webhook.body may need 120007 bytes, but only 65536 fit"),
         ("body = '[\"{text}\"]'\nmax_length = 899", "c:5: webhook.max_length must be a whole number from 900 to 15000"),
         ("body = '[\"{text}\"]'\nformat = 'apprise'", "c:4: webhook.body conflicts with format; set only one of them"),
         ("body = '[\"{text}\"]'\nbody_file = '/x'", "c:5: webhook.body_file conflicts with body; set only one of them"),
@@ -152,7 +152,7 @@ fn a_setting_that_cannot_work_is_a_mistake_with_its_line() {
     for (settings, expected) in [
         ("", "c:2: webhook.url is missing"),
         ("url = 'ftp://h'", "c:3: webhook.url must begin with https:// or http://"),
-        ("url = 'http://hooks.example/'", "c:3: webhook.url must begin with https://: http:// is only for a local"),
+        ("url = 'http://hooks.example/'", "c:3: webhook.url must begin with https://; http:// is only for a local"),
     ] {
         assert!(mistakes("webhook", settings).contains(expected), "{settings}: {}", mistakes("webhook", settings));
     }
