@@ -1,7 +1,7 @@
-//! Programs of this host that `send` starts: sendmail, and a target's command.
+//! Local programs that `send` starts: sendmail, and a target's command.
 //!
-//! A program runs as the user that this process is, without a shell, and with nothing of this process's environment,
-//! signal mask and memory limit. It is ended with all that it started if it takes too long.
+//! A program runs as the same user as this process, without a shell, and doesn't inherit the environment, the signal
+//! mask or the memory limit. If it exceeds its time limit, its whole process group is killed.
 
 use std::fmt;
 use std::fs::File;
@@ -24,58 +24,58 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use crate::files;
 use crate::text::Field;
 
-/// How long a program may take to end when it was killed. One with rights of its own can't be.
+/// How long to wait for a killed program to exit. A set-user-ID program can't be killed.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// How often it is asked whether the program has ended.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// How often to check whether the program has exited.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Bytes of what the program writes that are kept. The rest is read, so that it doesn't wait for a reader.
+/// The most bytes of output that are kept. The rest is read and dropped, so that the program never blocks.
 const OUTPUT_LIMIT: usize = 4096;
 
-/// How many pieces are read of it at a time: a pipe holds as much.
-const PIECES: usize = 16;
+/// How many reads empty a full pipe.
+const READS: usize = 16;
 
-/// All that a program finds in its environment.
+/// The only variable in a program's environment.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// A program, and what it gets.
+/// A program with its arguments and input.
 #[derive(Clone, Debug)]
 pub struct Call {
     /// Its absolute path.
     pub path: PathBuf,
     /// Its arguments.
     pub arguments: Vec<String>,
-    /// What it reads from stdin.
+    /// The text on its stdin.
     pub input: String,
 }
 
-/// Why a program can't be started, and what to do about it.
+/// Why a program can't be started, and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unfit {
     /// What is wrong.
     pub what: String,
-    /// A command for root, or what to do.
+    /// A command for root, or an instruction.
     pub remedy: String,
 }
 
-/// Why a program did not do its work.
+/// Why a program did not succeed.
 #[derive(Debug)]
 pub enum Failure {
-    /// It can't be started until somebody changes something.
+    /// It can't be started until the administrator fixes the cause.
     Unfit(Unfit),
-    /// It couldn't be started, or was ended: a sentence.
+    /// It couldn't be started, or was killed at its time limit, for this reason.
     Broken(String),
-    /// It ended with this status, or was killed by somebody else, and wrote this.
+    /// It exited with this status (`None`: killed by a signal) and this output.
     Exited(Option<i32>, Field),
 }
 
-/// Starts programs, one at a time: for a moment this process has the limits that the program gets.
+/// Starts programs, one at a time, because this process briefly takes on the limits that the program inherits.
 #[derive(Debug, Default)]
 pub struct Launcher(Mutex<()>);
 
 impl Launcher {
-    /// Runs a program to its end, and returns what it wrote.
+    /// Runs a program for at most `left`, and returns its output.
     pub fn run(&self, call: &Call, left: Duration) -> Result<Field, Failure> {
         check(&call.path).map_err(Failure::Unfit)?;
         let (shown, ends) = (call.path.display(), Instant::now() + left);
@@ -83,12 +83,12 @@ impl Launcher {
         let Some(status) = wait(&mut child, &mut output, ends) else {
             return Err(Failure::Broken(format!("{shown} did not finish in time and was killed")));
         };
-        let said = output.finish();
-        if status.success() { Ok(said) } else { Err(Failure::Exited(status.code(), said)) }
+        let output = output.finish();
+        if status.success() { Ok(output) } else { Err(Failure::Exited(status.code(), output)) }
     }
 
     fn start(&self, call: &Call) -> io::Result<(Child, Output)> {
-        // A file in memory, unlike a pipe, needs nobody who waits for the program to read.
+        // Unlike a pipe, a file in memory takes all input at once, whether the program reads it or not.
         let mut input = File::from(memfd_create(c"input", MFdFlags::MFD_CLOEXEC)?);
         input.write_all(call.input.as_bytes())?;
         input.rewind()?;
@@ -101,7 +101,7 @@ impl Launcher {
         Ok((child, Output { pipe, kept: Vec::new() }))
     }
 
-    /// A program inherits the mask of this thread, and the limits of this process.
+    /// Starts the process, which inherits this thread's signal mask and this process's limits.
     fn spawn(&self, command: &mut Command) -> io::Result<Child> {
         let _alone = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (soft, hard) = getrlimit(Resource::RLIMIT_DATA)?;
@@ -113,7 +113,7 @@ impl Launcher {
     }
 }
 
-/// Says why a program would not be started. Anybody who could replace it could act as this process.
+/// Checks whether a program may be started. A user who can replace it can run code as this process's user.
 pub fn check(path: &Path) -> Result<(), Unfit> {
     let shown = path.display();
     let unfit = |what: String, remedy: String| Err(Unfit { what, remedy });
@@ -133,16 +133,16 @@ pub fn check(path: &Path) -> Result<(), Unfit> {
 
 fn unstartable(path: &Path, why: &io::Error) -> Failure {
     let what = format!("cannot start {}: {why}", path.display());
-    let is_for_good = matches!(why.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied)
+    let is_permanent = matches!(why.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied)
         || why.raw_os_error() == Some(Errno::ENOEXEC as i32);
-    if !is_for_good {
+    if !is_permanent {
         return Failure::Broken(what);
     }
-    // The kernel says the same of a missing interpreter as of a missing program.
+    // The kernel's error is the same for a missing interpreter as for a missing program.
     Failure::Unfit(Unfit { what, remedy: "a script must begin with #! and the path of an interpreter".into() })
 }
 
-/// Waits for the program to end. `None`: it didn't in time, and was ended, or left behind if that is impossible.
+/// Waits for the program to exit. `None` if it exceeded its time and was killed, or left running if it can't be killed.
 fn wait(child: &mut Child, output: &mut Output, ends: Instant) -> Option<ExitStatus> {
     let status = end_of(child, output, ends);
     if status.is_some() {
@@ -161,22 +161,22 @@ fn end_of(child: &mut Child, output: &mut Output, ends: Instant) -> Option<ExitS
             return Some(status);
         }
         output.read();
-        thread::sleep(LOOK_AGAIN);
+        thread::sleep(POLL_INTERVAL);
     }
     None
 }
 
-/// What a program writes. Another one that it has left behind may never end.
+/// A program's output. A process that it left running may hold the pipe open forever.
 struct Output {
     pipe: PipeReader,
     kept: Vec<u8>,
 }
 
 impl Output {
-    /// Reads what is there, and waits for nothing.
+    /// Reads the available output without blocking.
     fn read(&mut self) {
         let mut piece = [0; OUTPUT_LIMIT];
-        for _ in 0..PIECES {
+        for _ in 0..READS {
             let length = self.pipe.read(&mut piece).unwrap_or(0);
             self.kept.extend(&piece[..length.min(OUTPUT_LIMIT - self.kept.len())]);
             if length == 0 {
@@ -185,7 +185,7 @@ impl Output {
         }
     }
 
-    /// What was kept, as one line.
+    /// The kept output as one line.
     fn finish(mut self) -> Field {
         self.read();
         let text = String::from_utf8_lossy(&self.kept);

@@ -1,10 +1,10 @@
-//! The same work for several things at once, one thread each.
+//! Runs the same work for several items in parallel, one thread each.
 
 use std::panic::resume_unwind;
 use std::thread::{self, Builder};
 
-/// Does `work` for every item at the same time, and returns the results in the items' order. Where the host has no
-/// thread left, as under a fork bomb, `alone` does the work here, for one item after the other.
+/// Runs `work` for all items in parallel, and returns the results in the items' order. If no thread can be started, as
+/// during a fork bomb, runs `alone` on this thread instead, one item at a time.
 pub fn each<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync, alone: impl Fn(&T) -> R) -> Vec<R> {
     thread::scope(|scope| {
         let work = &work;

@@ -9,14 +9,15 @@ use nix::unistd::geteuid;
 
 use super::*;
 
-/// Limits belong to the process, which all tests share: a test that changes them writes, one that starts a program reads.
+/// The limits belong to the process, which all tests share: a test that changes them takes the write lock, and a test
+/// that starts a program the read lock.
 static LIMITS: RwLock<()> = RwLock::new(());
 
-/// A directory that is root's alone, as those for temporary files aren't.
+/// A directory that only root can write to, unlike those for temporary files.
 struct Place(PathBuf);
 
 impl Place {
-    /// `None`: this isn't root, and `test` is skipped.
+    /// `None` if this isn't root, so that `test` is skipped.
     fn new(test: &str) -> Option<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         if !geteuid().is_root() {
@@ -33,7 +34,7 @@ impl Place {
         let (draft, path) = (self.0.join("draft"), self.0.join("program"));
         fs::write(&draft, format!("#!/bin/sh\n{script}\n")).expect("root may");
         fs::set_permissions(&draft, Permissions::from_mode(0o755)).expect("it is ours");
-        // A file that this process has open for writing, or a child that another test starts, can't be run.
+        // A file that any process has open for writing can't be executed, and a child of another test may inherit ours.
         assert!(Command::new("cp").arg(&draft).arg(&path).status().expect("cp starts").success());
         Call { path, arguments: vec!["fixed".into(), "a b; $c".into()], input: "a\nb\n".into() }
     }
@@ -50,64 +51,64 @@ impl Drop for Place {
     }
 }
 
-/// Longer than anything here takes.
+/// Longer than any program here runs.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 #[test]
-fn a_program_gets_its_arguments_and_its_input_and_nothing_of_our_environment() {
-    let Some(place) = Place::new("a_program_gets_its_arguments_and_its_input_and_nothing_of_our_environment") else {
+fn a_program_gets_its_arguments_and_input_but_not_our_environment() {
+    let Some(place) = Place::new("a_program_gets_its_arguments_and_input_but_not_our_environment") else {
         return;
     };
     let script = "printf '%s|' \"$@\"; wc -l; env | grep -v -e ^PWD= -e ^_= -e ^SHLVL=; pwd";
-    let said = place.run(script, PATIENCE).expect("it succeeds");
-    assert_eq!(said.as_str(), format!("fixed|a b; $c|2 PATH={PATH} /"));
+    let output = place.run(script, PATIENCE).expect("it succeeds");
+    assert_eq!(output.as_str(), format!("fixed|a b; $c|2 PATH={PATH} /"));
 }
 
 #[test]
-fn a_program_has_no_signal_mask_and_no_memory_limit_of_ours() {
-    let Some(place) = Place::new("a_program_has_no_signal_mask_and_no_memory_limit_of_ours") else { return };
+fn a_program_does_not_inherit_our_signal_mask_and_memory_limit() {
+    let Some(place) = Place::new("a_program_does_not_inherit_our_signal_mask_and_memory_limit") else { return };
     let _alone = LIMITS.write().unwrap_or_else(PoisonError::into_inner);
     let (soft, hard) = getrlimit(Resource::RLIMIT_DATA).expect("it has one");
     setrlimit(Resource::RLIMIT_DATA, 1 << 30, hard).expect("it may");
     let mask = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK).expect("it may");
-    // The shell itself reads: while it waits for another program, it blocks signals.
+    // The shell reads the file itself, because it blocks signals while it waits for a child.
     let script = "while read -r name value; do [ $name != SigBlk: ] || echo $value; done </proc/$$/status; ulimit -d";
-    let said = Launcher::default().run(&place.call(script), PATIENCE);
+    let output = Launcher::default().run(&place.call(script), PATIENCE);
     let after = (SigSet::thread_get_mask().expect("it has one"), getrlimit(Resource::RLIMIT_DATA).expect("it has one"));
     mask.thread_set_mask().expect("it may");
     setrlimit(Resource::RLIMIT_DATA, soft, hard).expect("it may");
-    assert_eq!(said.expect("it succeeds").as_str(), "0000000000000000 unlimited");
+    assert_eq!(output.expect("it succeeds").as_str(), "0000000000000000 unlimited");
     assert!(after.0.contains(nix::sys::signal::Signal::SIGTERM) && after.1 == (1 << 30, hard), "{after:?}");
 }
 
 #[test]
-fn a_programs_status_and_what_it_wrote_are_reported_in_one_safe_line() {
-    let Some(place) = Place::new("a_programs_status_and_what_it_wrote_are_reported_in_one_safe_line") else { return };
-    for (script, status, said) in [
+fn a_programs_status_and_output_are_reported_in_one_safe_line() {
+    let Some(place) = Place::new("a_programs_status_and_output_are_reported_in_one_safe_line") else { return };
+    for (script, status, output) in [
         ("echo no such user >&2; exit 67", Some(67), "no such user"),
         ("echo a; echo b >&2; exit 1", Some(1), "a b"),
         (r"printf 'a\033[31mb\r\n\377'; exit 2", Some(2), "a\u{fffd}[31mb \u{fffd}"),
         ("kill -9 $$", None, ""),
     ] {
         match place.run(script, PATIENCE) {
-            Err(Failure::Exited(code, text)) => assert_eq!((code, text.as_str()), (status, said), "{script}"),
+            Err(Failure::Exited(code, text)) => assert_eq!((code, text.as_str()), (status, output), "{script}"),
             other => panic!("{script}: {other:?}"),
         }
     }
 }
 
-/// P8: more than a pipe holds.
+/// P8: more output than a pipe holds.
 #[test]
-fn a_program_that_writes_much_need_not_wait_for_a_reader() {
-    let Some(place) = Place::new("a_program_that_writes_much_need_not_wait_for_a_reader") else { return };
-    let said = place.run("head -c 1000000 /dev/zero | tr '\\0' x", PATIENCE).expect("it ends");
-    assert!(said.as_str().starts_with("xxx") && said.as_str().ends_with('…'), "{said}");
+fn a_program_with_much_output_never_blocks() {
+    let Some(place) = Place::new("a_program_with_much_output_never_blocks") else { return };
+    let output = place.run("head -c 1000000 /dev/zero | tr '\\0' x", PATIENCE).expect("it ends");
+    assert!(output.as_str().starts_with("xxx") && output.as_str().ends_with('…'), "{output}");
 }
 
 /// P8
 #[test]
-fn a_program_that_does_not_end_is_ended_with_all_that_it_started() {
-    let Some(place) = Place::new("a_program_that_does_not_end_is_ended_with_all_that_it_started") else { return };
+fn a_program_that_hangs_is_killed_with_its_children() {
+    let Some(place) = Place::new("a_program_that_hangs_is_killed_with_its_children") else { return };
     let pid = place.0.join("pid");
     let script = format!("sleep 300 & echo $! >{}; yes", pid.display());
     match place.run(&script, Duration::from_secs(2)) {
@@ -115,7 +116,7 @@ fn a_program_that_does_not_end_is_ended_with_all_that_it_started() {
         other => panic!("{other:?}"),
     }
     let number = fs::read_to_string(&pid).expect("it was written");
-    // A killed process is gone once it has run again, which takes time on a busy machine.
+    // The kernel ends a killed process when it is next scheduled, which takes time on a busy machine.
     let end = Instant::now() + PATIENCE;
     let state = || fs::read_to_string(format!("/proc/{}/stat", number.trim())).unwrap_or_default();
     let is_gone = || state().is_empty() || state().contains(" Z ");
@@ -127,8 +128,8 @@ fn a_program_that_does_not_end_is_ended_with_all_that_it_started() {
 
 /// P8
 #[test]
-fn a_program_that_another_one_outlives_is_not_waited_for() {
-    let Some(place) = Place::new("a_program_that_another_one_outlives_is_not_waited_for") else { return };
+fn a_child_that_outlives_its_program_is_not_waited_for() {
+    let Some(place) = Place::new("a_child_that_outlives_its_program_is_not_waited_for") else { return };
     let pid = place.0.join("pid");
     let script = format!("sleep 300 & echo $! >{}; echo done", pid.display());
     assert_eq!(place.run(&script, PATIENCE).expect("it succeeds").as_str(), "done");
@@ -139,8 +140,8 @@ fn a_program_that_another_one_outlives_is_not_waited_for() {
 
 /// P5
 #[test]
-fn what_others_could_have_written_or_nobody_can_run_is_refused_with_the_remedy() {
-    let Some(place) = Place::new("what_others_could_have_written_or_nobody_can_run_is_refused_with_the_remedy") else {
+fn an_untrusted_or_unusable_program_is_refused_with_the_remedy() {
+    let Some(place) = Place::new("an_untrusted_or_unusable_program_is_refused_with_the_remedy") else {
         return;
     };
     let path = place.call("exit 0").path;
