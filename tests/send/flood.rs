@@ -39,7 +39,7 @@ fn a_login_in_the_middle_of_a_flood_is_in_the_first_or_second_message() {
         assert!(place < 2 && texts.len() <= 3, "message {place} of {}", texts.len());
         let first: Vec<&str> = texts[0].lines().filter(|line| line.contains("'mallory'")).collect();
         assert_eq!(first.len(), 11, "{}", texts[0]);
-        // A thousand are beyond `max_waiting`.
+        // A thousand events exceed `max_waiting`.
         assert!(first[10].contains("'mallory': 9989 more logins and logouts on host.example from 20"), "{}", first[10]);
         assert!(texts.iter().any(|text| text.contains("did not get 1000 events, kept as dead letters")), "{texts:?}");
     }
@@ -48,7 +48,7 @@ fn a_login_in_the_middle_of_a_flood_is_in_the_first_or_second_message() {
 
 /// P3: a service's daily limit is not spent on a flood. ntfy takes 250 messages a day without an account.
 #[test]
-fn a_flood_leaves_most_of_what_a_service_takes_a_day_to_others() {
+fn a_flood_leaves_most_of_a_services_daily_limit_to_others() {
     const DAILY: usize = 250;
     const QUOTA: &str = r#"{"code":42908,"http":429,"error":"limit reached: daily message quota reached"}"#;
     let ntfy = Server::new(|number, _, stream| match number {
@@ -59,15 +59,15 @@ fn a_flood_leaves_most_of_what_a_service_takes_a_day_to_others() {
     flood(&home, 1001, "amanda");
     home.send().succeeds();
     let texts: Vec<String> = ntfy.requests().iter().map(text).collect();
-    let place = texts.iter().position(|text| text.contains("'amanda' logged in")).expect("it is told");
+    let place = texts.iter().position(|text| text.contains("'amanda' logged in")).expect("it is reported");
     assert!(place < 2 && texts.len() <= 2, "message {place} of {}", texts.len());
     assert!(texts.concat().contains("'mallory': 990 more logins and logouts"), "{texts:?}");
 }
 
-/// P2, P3: what a program reads has every event, and takes not much of such a limit either.
+/// P2, P3: reports have every event, and use little of such a limit too.
 #[cfg(feature = "webhook")]
 #[test]
-fn a_flood_of_reports_fits_into_what_a_service_takes_a_day() {
+fn a_flood_of_reports_fits_into_a_services_daily_limit() {
     let server = Server::new(|number, _, stream| reply(stream, if number < 250 { 204 } else { 429 }, "", ""));
     let url = format!("http://127.0.0.1:{}/events", server.port);
     let home = Home::new(&format!("[notification]\nservice = 'webhook'\n[notification.webhook]\nurl = '{url}'\n"));
@@ -130,7 +130,7 @@ fn a_rejected_event_is_found_in_a_flood() {
     assert!(requests <= 2 * 12 + 2, "{requests} requests");
 }
 
-/// P2: a program may read it, so nothing is summed up.
+/// P2: a program may read it, so nothing is combined.
 #[test]
 fn stdout_gets_every_event_of_a_flood() {
     let home = Home::new(STDOUT);

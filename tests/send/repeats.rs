@@ -1,4 +1,4 @@
-//! Repeats: one notice, one summary, whatever happens to the sender in between.
+//! Repeats: one notice and one summary, even if the sender is killed in between.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ fn config() -> String {
     format!("{STDOUT}[[rule]]\nuser = ['backup', 'amanda']\nrepeat = '1h'\n")
 }
 
-/// Records so many logins by a user, each by a process of its own.
+/// Records `times` logins of a user, each by its own process.
 fn log_in(home: &Home, user: &str, times: usize) {
     let inner = home.command(&["queue"]);
     let items = LOGIN.map(|(name, value)| format!("{name}={}", if name == "PAM_USER" { user } else { value }));
@@ -31,7 +31,7 @@ fn count(text: &str, what: &str) -> usize {
 }
 
 #[test]
-fn a_thousand_logins_are_one_notice_and_one_summary_and_the_others_notice_is_not_late() {
+fn a_thousand_logins_become_one_notice_and_one_summary_and_delay_no_other_notice() {
     let home = Home::new(&config());
     let watch = Running::watch(&home);
     log_in(&home, "backup", 1);
@@ -41,23 +41,23 @@ fn a_thousand_logins_are_one_notice_and_one_summary_and_the_others_notice_is_not
     log_in(&home, "amanda", 1);
     let other = watch.line(Duration::from_secs(20));
     assert!(other.starts_with("'amanda' (192.0.2.7) logged in"), "{other}");
-    // A second, and what a busy machine takes for a login.
+    // One second, and time for a login on a busy machine.
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     log_in(&home, "backup", 499);
     log_in(&home, "zoe", 1);
-    assert!(watch.line(Duration::from_secs(20)).starts_with("'zoe'"), "a thousand logins, and no other line");
-    // It wakes by itself when the time is over.
+    assert!(watch.line(Duration::from_secs(20)).starts_with("'zoe'"), "the held logins are not reported");
+    // The sender wakes by itself when the summary is due.
     home.queue().let_repeats_pass(Duration::from_secs(3598));
     let summary = watch.line(Duration::from_secs(30));
-    let said = "'backup' (192.0.2.7) logged in to host.example (sshd) 999 more times until 20";
-    assert!(summary.starts_with(said) && !summary.contains(';'), "{summary}");
+    let expected = "'backup' (192.0.2.7) logged in to host.example (sshd) 999 more times until 20";
+    assert!(summary.starts_with(expected) && !summary.contains(';'), "{summary}");
     log_in(&home, "ben", 1);
-    assert!(watch.line(Duration::from_secs(20)).starts_with("'ben'"), "one summary");
+    assert!(watch.line(Duration::from_secs(20)).starts_with("'ben'"), "only one summary");
     assert_eq!(home.queue().facts("times"), ["999"]);
 }
 
 #[test]
-fn the_logout_of_a_held_login_is_held() {
+fn the_logout_of_a_held_login_is_held_too() {
     let home = Home::new(&config());
     for _ in 0..3 {
         home.record("backup", "192.0.2.7", "open_session");
@@ -66,7 +66,7 @@ fn the_logout_of_a_held_login_is_held() {
     let sent = home.sent();
     assert_eq!((count(&sent, "logged in to"), count(&sent, "logged out from")), (1, 1), "{sent}");
     home.record("backup", "192.0.2.8", "open_session");
-    assert_eq!(count(&home.sent(), "'backup' (192.0.2.8) logged in"), 1, "another source is told at once");
+    assert_eq!(count(&home.sent(), "'backup' (192.0.2.8) logged in"), 1, "another source is reported at once");
     home.queue().let_repeats_pass(HOUR);
     let sent = home.sent();
     assert!(sent.starts_with("'backup' (192.0.2.7) logged in to host.example (sshd) 2 more times until 20"), "{sent}");
@@ -75,10 +75,10 @@ fn the_logout_of_a_held_login_is_held() {
     assert_eq!(home.queue().count_unsettled(), 0);
 }
 
-/// P2: kill -9 at each step, while the logins are judged and while the time ends.
+/// P2: kill -9 at each step, while the logins are judged and while the summary is recorded.
 #[test]
-fn a_sender_that_dies_at_any_step_leaves_one_summary() {
-    let test = "a_sender_that_dies_at_any_step_leaves_one_summary";
+fn a_sender_killed_at_any_step_leaves_one_summary() {
+    let test = "a_sender_killed_at_any_step_leaves_one_summary";
     if !has_mount_namespaces() || !inject::is_possible() {
         return skip(test, "needs root, mount namespaces and strace");
     }
@@ -112,7 +112,7 @@ fn a_sender_that_dies_at_any_step_leaves_one_summary() {
     }
 }
 
-/// P2: what can't be remembered is told.
+/// P2: a login that can't be recorded as held is reported.
 #[test]
 fn nothing_is_held_while_the_disk_is_full() {
     let test = "nothing_is_held_while_the_disk_is_full";
@@ -127,13 +127,13 @@ fn nothing_is_held_while_the_disk_is_full() {
     assert_eq!(count(&sent, "'backup' (192.0.2.7) logged in"), 2, "{sent}");
     home.queue().let_repeats_pass(HOUR);
     let sent = home.sent() + &home.sent();
-    assert!(count(&sent, "'backup'") <= 1, "told before: {sent}");
+    assert!(count(&sent, "'backup'") <= 1, "reported before: {sent}");
 }
 
-/// P2: also for good, as an SD card may.
+/// P2: even if it stays read-only, as a failing SD card may.
 #[test]
-fn a_summary_is_told_once_although_the_disk_has_become_read_only() {
-    let test = "a_summary_is_told_once_although_the_disk_has_become_read_only";
+fn a_summary_is_reported_once_even_if_the_disk_becomes_read_only() {
+    let test = "a_summary_is_reported_once_even_if_the_disk_becomes_read_only";
     if !has_mount_namespaces() {
         return skip(test, "needs root and mount namespaces");
     }
@@ -149,7 +149,7 @@ fn a_summary_is_told_once_although_the_disk_has_become_read_only() {
     assert_eq!(home.queue().count_unsettled(), 0);
 }
 
-/// What is sent while the state directory can't be written.
+/// The output of `send` while the state directory is read-only.
 fn sent_read_only(home: &Home) -> String {
     let inner = home.command(&["send"]);
     let mut command = Command::new("unshare");

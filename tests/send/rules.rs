@@ -1,4 +1,4 @@
-//! Rules, from the configuration to what a service gets.
+//! Rules, from the configuration to the notices that services get.
 
 use std::process::Command;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use crate::support::outcome::Outcome;
 use crate::support::server::Server;
 
 /// A line for each notice, `amanda in` or `amanda out`.
-fn told(sent: &str) -> Vec<String> {
+fn reported(sent: &str) -> Vec<String> {
     let one = |line: &str| {
         let user = line.trim_start_matches(['`', '-', ' ', '\'']).split('\'').next().unwrap_or_default();
         format!("{user} {}", if line.contains(" logged in ") { "in" } else { "out" })
@@ -32,7 +32,7 @@ fn a_rule_silences_whole_sessions_and_the_queue_remembers_which_rule_did() {
     {
         visit(&home, user, remote_host);
     }
-    assert_eq!(told(&home.sent()), ["amanda in", "amanda out", "carol in", "bob in", "bob out"]);
+    assert_eq!(reported(&home.sent()), ["amanda in", "amanda out", "carol in", "bob in", "bob out"]);
     assert_eq!(home.sent(), "");
     assert_eq!(home.queue().count_unsettled(), 0);
     assert_eq!(home.queue().verdicts_of("ansible")[0], "urgency never, rule 1");
@@ -42,9 +42,9 @@ fn a_rule_silences_whole_sessions_and_the_queue_remembers_which_rule_did() {
     assert!(status.contains("stdout: 0 pending, 0 dead"), "{status}");
 }
 
-/// P3: a wrapper around the hook, or a user, can put anything into an environment that PAM did not make.
+/// P3: a wrapper around the hook, or a user, can forge an environment that doesn't come from PAM.
 #[test]
-fn what_pam_does_not_prove_is_told_whatever_the_rules_say() {
+fn an_event_that_pam_does_not_prove_is_reported_despite_the_rules() {
     let home = Home::new(&format!("{STDOUT}[[rule]]\nnotify = 'never'\n"));
     let items = [
         ("PAM_TYPE", "open_session"),
@@ -55,11 +55,11 @@ fn what_pam_does_not_prove_is_told_whatever_the_rules_say() {
     ];
     home.hook(&items).succeeds();
     home.record("eve", "10.1.0.7", "close_session");
-    assert_eq!(told(&home.sent()), ["ansible in", "eve out"], "one is not proven, one has no login");
+    assert_eq!(reported(&home.sent()), ["ansible in", "eve out"], "the first is not proven, the second has no login");
 }
 
 #[test]
-fn the_urgency_of_a_rule_is_that_of_the_service() {
+fn a_service_gets_the_urgency_of_the_rule() {
     let server = Server::well();
     let urgencies = [("quiet", "zoe"), ("normal", "ben"), ("urgent", "ann")];
     let rules = urgencies.map(|(urgency, user)| format!("[[rule]]\nuser = '{user}'\nnotify = '{urgency}'\n")).concat();
@@ -82,7 +82,7 @@ fn the_urgency_of_a_rule_is_that_of_the_service() {
                 _ => (false, 5),
             };
             let json = request.json();
-            assert_eq!(told(&request.body.replace("\\n", "\n")).len(), 2, "{}", request.body);
+            assert_eq!(reported(&request.body.replace("\\n", "\n")).len(), 2, "{}", request.body);
             match json.get("topic") {
                 Some(_) => assert_eq!(json["priority"], priority, "{urgency}"),
                 None => assert_eq!(json["flags"] == 4096, is_silent, "{urgency}"),
@@ -93,23 +93,23 @@ fn the_urgency_of_a_rule_is_that_of_the_service() {
 
 /// P1, P2: the hook reads no rules.
 #[test]
-fn a_mistake_in_a_rule_keeps_no_login_from_being_recorded() {
+fn a_login_is_recorded_despite_a_mistake_in_a_rule() {
     for (mistake, line) in [("[[rule]]\nuser = ['']\n", 9), ("[rule]\nuser = 'amanda'\n", 8), ("rules = 1\n", 8)] {
         let home = Home::new(&format!("{STDOUT}{mistake}"));
         home.login("amanda");
-        let said = format!("{}:{line}: ", home.at("config.toml").display());
-        home.send().when(mistake).fails().says(&said);
+        let place = format!("{}:{line}: ", home.at("config.toml").display());
+        home.send().when(mistake).fails().says(&place);
         home.configure(STDOUT);
-        assert_eq!(told(&home.sent()), ["amanda in"]);
+        assert_eq!(reported(&home.sent()), ["amanda in"]);
     }
 }
 
 #[test]
-fn a_rule_that_has_expired_silences_nobody() {
+fn an_expired_rule_silences_nobody() {
     for (until, expected) in [("2020-01-01", &["amanda in"][..]), ("2999-01-01", &[])] {
         let home = Home::new(&format!("{STDOUT}[[rule]]\nuntil = {until}\nnotify = 'never'\n"));
         home.login("amanda");
-        assert_eq!(told(&home.sent()), expected, "{until}");
+        assert_eq!(reported(&home.sent()), expected, "{until}");
     }
 }
 
@@ -122,20 +122,20 @@ fn login_and_die(home: &Home, user: &str) {
     shell.arg(inner.get_program()).args(inner.get_args()).output().expect("sh starts").succeeds();
 }
 
-/// The end of a silenced session is as silent as its login, also where nobody but the sender notices it.
+/// The end of a silenced session is silenced too, even if only the sender notices it.
 #[test]
-fn the_noticed_end_of_a_silenced_session_is_not_told() {
+fn the_noticed_end_of_a_silenced_session_is_not_reported() {
     let rule = "[[rule]]\nuser = ['ansible', 'backup']\nnotify = 'never'\n";
     let home = Home::new(&format!("{STDOUT}{rule}"));
-    // A login and a logout that belong together: then a missing logout means something.
+    // Once a service has recorded a login and its logout, a missing logout means something.
     visit(&home, "amanda", "192.0.2.7");
     for user in ["ansible", "bob"] {
         login_and_die(&home, user);
     }
-    assert_eq!(told(&home.sent()), ["amanda in", "amanda out", "bob in"]);
+    assert_eq!(reported(&home.sent()), ["amanda in", "amanda out", "bob in"]);
     home.queue().let_missing_time_pass(Duration::from_secs(11));
     let noticed = home.sent() + &home.sent();
-    assert_eq!(told(&noticed), ["bob out"], "{noticed}");
+    assert_eq!(reported(&noticed), ["bob out"], "{noticed}");
     assert!(noticed.contains("; ended, noticed at "), "{noticed}");
     assert_eq!(home.queue().verdicts_of("ansible"), ["urgency never, rule 1", "urgency never, rule 1"]);
 
@@ -149,6 +149,9 @@ fn the_noticed_end_of_a_silenced_session_is_not_told() {
         home.sent() + &home.sent()
     };
     assert_eq!(restart(&["backup"]), "");
-    let said = restart(&["ansible", "carol", "dave"]);
-    assert!(said.ends_with(": the host was restarted, which ended 1 session: 'dave' (192.0.2.7, sshd)\n"), "{said}");
+    let notices = restart(&["ansible", "carol", "dave"]);
+    assert!(
+        notices.ends_with(": the host was restarted, which ended 1 session: 'dave' (192.0.2.7, sshd)\n"),
+        "{notices}"
+    );
 }
