@@ -14,8 +14,8 @@ pub struct Allowlist {
     services: Vec<String>,
 }
 
-/// PAM's items of a session, byte for byte; a missing item is empty. Facts would not do: they are sanitized, which
-/// may make two different names equal.
+/// PAM's items of a session, byte for byte; a missing item is empty. Not facts, because sanitizing them may make
+/// two different names equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Items<'b> {
     /// `PAM_USER`
@@ -42,12 +42,12 @@ impl Allowlist {
         allowlist
     }
 
-    /// Whether it covers no session.
+    /// Whether it has no entries.
     pub fn is_empty(&self) -> bool {
         self.networks.is_empty() && self.hosts.is_empty() && self.users.is_empty() && self.services.is_empty()
     }
 
-    /// Whether a session needs no notice. Names are compared exactly; an address matches a network in any notation.
+    /// Whether it covers a session. Names are compared exactly; an address matches a network in any notation.
     pub fn covers(&self, items: Items<'_>) -> bool {
         let has = |list: &[String], wanted: &[u8]| list.iter().any(|name| name.as_bytes() == wanted);
         has(&self.users, items.user)
@@ -80,7 +80,7 @@ mod tests {
     }
 
     fn allows(hosts: &[&str], host: &str) -> bool {
-        let allowlist = read(&format!("ips = {hosts:?}")).expect("every text is an entry");
+        let allowlist = read(&format!("ips = {hosts:?}")).expect("any text is a valid entry");
         allowlist.covers(Items { user: b"u", service: b"s", remote_host: host.as_bytes() })
     }
 
@@ -89,7 +89,7 @@ mod tests {
     fn names_are_compared_exactly() {
         let allowlist =
             read("users = ['backup', 'K\u{fc}che']\nservices = ['cron']\nips = ['localhost', '', 'UNKNOWN']");
-        let allowlist = allowlist.expect("nothing is wrong with it");
+        let allowlist = allowlist.expect("a valid allowlist");
         let rows = [
             (&b"backup"[..], &b"sshd"[..], &b"192.0.2.7"[..], true),
             ("K\u{fc}che".as_bytes(), b"sshd", b"192.0.2.7", true),
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_inside_a_network_is_allowed() {
+    fn an_address_in_a_network_is_covered() {
         let rows: [(&str, &str); 17] = [
             ("10.0.0.2", "10.0.0.2"),
             ("10.0.0.2", "::ffff:10.0.0.2"),
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_outside_the_networks_is_not_allowed() {
+    fn an_address_outside_the_networks_is_not_covered() {
         let rows: [(&str, &str); 30] = [
             ("10.0.0.2", "10.0.0.2%evil"),
             ("10.0.0.2", "::ffff:10.0.0.2%evil"),

@@ -12,17 +12,16 @@ pub enum Doubt {
     Expired(i64),
     /// The rule at this place always decides first.
     Shadowed(u16),
-    /// It silences by a key, which a user can forge.
+    /// It makes notices quieter by a key, which a user can forge.
     ForgedKey,
-    /// It silences by a key, for services whose keys are not trusted.
+    /// It makes notices quieter by a key, for services whose keys are not trusted.
     KeyOfOther,
-    /// It silences by who became another user and by the remote host, but the former is trusted only without the
-    /// latter.
+    /// It makes notices quieter by `by` and `from`, but `by` is trusted only without a remote host.
     ByAndFrom,
 }
 
 impl Rules {
-    /// The rules that can never take effect at a moment in UTC milliseconds.
+    /// The rules that can never take effect after a moment in UTC milliseconds.
     pub fn doubts(&self, now_ms: i64) -> Vec<(&Rule, Doubt)> {
         let doubt = |(place, rule): (usize, &Rule)| {
             let shadow = || self.list[..place].iter().find(|earlier| self.is_shadow(earlier, rule));
@@ -32,7 +31,7 @@ impl Rules {
         self.list.iter().enumerate().filter_map(|found| Some((found.1, doubt(found)?))).collect()
     }
 
-    /// Why a rule with `never` can't silence anything.
+    /// Why a rule can't make any notice quieter.
     fn futile(&self, rule: &Rule) -> Option<Doubt> {
         let has_service =
             |name: &str| rule.services.as_ref().is_none_or(|names| names.iter().any(|known| known == name));

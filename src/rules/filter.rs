@@ -1,10 +1,10 @@
-//! Which notices a target wants.
+//! The filter of a target: which notices it wants.
 
 use crate::event::Action;
 use crate::rules::{Urgency, Verdict};
 use crate::toml::Section;
 
-/// Which notices a target wants.
+/// The notices that a target wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Filter {
     /// Logins.
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_target_gets_the_notices_that_its_filter_wants_and_all_of_the_programs_own() {
+    fn a_target_gets_the_notices_that_its_filter_accepts_and_all_of_the_programs_own() {
         let all = Filter::default();
         let opens = Filter { closes: false, ..all };
         let urgent = Filter { least: Urgency::Urgent, ..all };

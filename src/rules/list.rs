@@ -8,7 +8,7 @@ use crate::rules::{Urgency, Verdict};
 use crate::toml::Section;
 use crate::tz::Zone;
 
-/// Rules in a configuration.
+/// The most rules in a configuration.
 pub const LIMIT: usize = 200;
 
 /// The service whose keys are trusted. With other services, the user may have set `SSH_AUTH_INFO_0`.
@@ -40,7 +40,7 @@ pub struct Ruling {
     pub notify: Notify,
     /// The rule's place.
     pub rule: Option<u16>,
-    /// For how long repeats are held.
+    /// How long repeats are held.
     pub repeat: Option<Duration>,
 }
 

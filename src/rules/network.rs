@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn anything_but_a_network_is_a_mistake() {
+    fn anything_but_an_address_or_a_network_is_refused() {
         for text in [
             "",
             "host",

@@ -9,7 +9,7 @@ use crate::text::Field;
 use crate::toml::{Found, Section};
 use crate::tz::Zone;
 
-/// What a rule does with a notice, in order of urgency.
+/// The effect of a rule on a notice, in order of urgency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Notify {
     /// Nobody gets it.
@@ -25,7 +25,7 @@ pub struct Rule {
     pub place: u16,
     /// Its line in the configuration.
     pub line: usize,
-    /// What it does with a notice.
+    /// Its effect on a notice.
     pub notify: Notify,
     pub users: Option<Vec<String>>,
     pub bys: Option<Vec<String>>,
@@ -84,7 +84,7 @@ pub enum Proof {
     Environment,
 }
 
-/// What a rule may do to a session.
+/// The power of a rule over a session's notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
     /// It doesn't match.
@@ -138,13 +138,13 @@ impl Rule {
             repeat: one(&mut section, "repeat", duration),
         };
         if rule.repeat.is_some() && (rule.notify == Notify::Never || rule.event == Some(Action::Close)) {
-            section.refuse("has `repeat`, which holds logins: it goes neither with \"never\" nor with \"close\"");
+            section.refuse("has `repeat`, which holds logins: it can't be combined with \"never\" or \"close\"");
         }
         section.finish();
         rule
     }
 
-    /// What this rule may do to a session.
+    /// The power of this rule over a session's notice.
     pub fn reach(&self, session: &Session<'_>, evidence: &Evidence) -> Reach {
         let facts = session.facts;
         let remote_host = address(facts[REMOTE_HOST].as_str().as_bytes()).map(bits);
@@ -199,7 +199,7 @@ fn one<T>(section: &mut Section<'_>, key: &str, parse: impl Fn(&str) -> Result<T
     section.check(key, &found, |text| parse(text))
 }
 
-/// Checks a name as events have it.
+/// Checks that events can have this name.
 fn name(text: &str) -> Result<String, String> {
     let is_whole = Field::new(text.as_bytes()).as_str() == text && !text.contains(char::REPLACEMENT_CHARACTER);
     match text {
@@ -218,8 +218,8 @@ fn fingerprint(text: &str) -> Result<String, String> {
     const LENGTH: usize = 43;
     let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/';
     let digest = text.strip_prefix("SHA256:").filter(|digest| digest.len() == LENGTH && digest.bytes().all(is_digit));
-    let what = "must be a fingerprint such as SHA256:… with 43 characters, as `ssh-keygen -lf FILE` prints it";
-    digest.map(|_| text.into()).ok_or_else(|| what.into())
+    let mistake = "must be a fingerprint such as SHA256:… with 43 characters, as `ssh-keygen -lf FILE` prints it";
+    digest.map(|_| text.into()).ok_or_else(|| mistake.into())
 }
 
 /// `90s`, `30m`, `1h` or `2d`
@@ -230,6 +230,6 @@ fn duration(text: &str) -> Result<Duration, String> {
     let unit = [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)].into_iter().find(|(name, _)| *name == unit);
     let count = Some(digits).filter(|digits| digits.bytes().all(|digit| digit.is_ascii_digit()));
     let seconds = count.and_then(|digits| Some(u64::from(digits.parse::<u32>().ok()?) * unit?.1));
-    let what = || "must be a number and s, m, h or d, such as \"1h\", from 1 second to 7 days".into();
-    seconds.filter(|seconds| (1..=LONGEST).contains(seconds)).map(Duration::from_secs).ok_or_else(what)
+    let mistake = || "must be a number and s, m, h or d, such as \"1h\", from 1 second to 7 days".into();
+    seconds.filter(|seconds| (1..=LONGEST).contains(seconds)).map(Duration::from_secs).ok_or_else(mistake)
 }

@@ -1,4 +1,4 @@
-//! What rules decide about sessions.
+//! The decisions of rules about sessions.
 
 mod conditions;
 mod mistakes;
@@ -83,7 +83,7 @@ fn the_first_rule_that_matches_decides_and_without_one_nothing_changes() {
     assert_eq!(decision(&Rules::default(), &session(&amanda)), "normal");
     let plain = rules("[[rule]]", Trust::Items);
     let base = Ruling { notify: URGENT, ..Ruling::default() };
-    assert_eq!(plain.judge(&session(&amanda), base), ruling(NORMAL, 1), "normal unless it says");
+    assert_eq!(plain.judge(&session(&amanda), base), ruling(NORMAL, 1), "a rule without `notify` means normal");
     let none = rules("[[rule]]\nuser = 'zoe'", Trust::Items);
     assert_eq!(none.judge(&session(&amanda), base), base);
 }
@@ -131,7 +131,7 @@ fn forgeable_facts_make_a_notice_more_urgent_and_never_less() {
     }
 }
 
-/// P3: at a logout everything can be forged.
+/// P3: everything in a logout can be forged.
 #[test]
 fn a_logout_is_judged_by_its_login_and_a_lone_one_is_never_silenced() {
     let text = "[[rule]]\nevent = 'close'\nuser = 'bob'\nnotify = 'CLOSE'\n[[rule]]\nnotify = 'ANY'\n";

@@ -14,7 +14,7 @@ fn assert_rows(rows: &[Row<'_>]) {
 }
 
 #[test]
-fn names_are_compared_as_they_are_and_a_missing_one_matches_nothing() {
+fn names_are_compared_exactly_and_a_missing_one_matches_nothing() {
     assert_rows(&[
         ("user = 'amanda'", &[], true),
         ("user = ['bob', 'amanda']", &[], true),
@@ -33,7 +33,7 @@ fn names_are_compared_as_they_are_and_a_missing_one_matches_nothing() {
 }
 
 #[test]
-fn only_a_remote_host_that_is_an_address_matches_from() {
+fn from_matches_only_a_remote_host_that_is_an_address() {
     let address = Fact::find("address").expect("a fact");
     assert_rows(&[
         ("from = '10.1.0.0/16'", &[], true),
@@ -49,13 +49,13 @@ fn only_a_remote_host_that_is_an_address_matches_from() {
         ("from = '0.0.0.0/0'", &[(REMOTE_HOST, "10.1.0.7 ")], true),
         ("from = '0.0.0.0/0'", &[(REMOTE_HOST, "010.1.0.7")], false),
         ("from = '::/0'", &[], false),
-        // The client's address can be forged where the remote host is a name.
+        // The client's address can be forged if the remote host is a name.
         ("from = '0.0.0.0/0'", &[(REMOTE_HOST, "gateway"), (address, "10.1.0.7")], false),
     ]);
 }
 
 #[test]
-fn a_key_matches_any_of_those_that_were_used() {
+fn a_key_condition_matches_any_of_the_keys_that_were_used() {
     let key_of_ours = format!("key = '{FINGERPRINT}'");
     let other = FINGERPRINT.replace("SHA256:gNS", "SHA256:xyz");
     let two = format!("ssh-rsa AAAA,{}", key());
@@ -78,13 +78,13 @@ fn all_conditions_of_a_rule_must_match() {
         let changes: Vec<(Fact, &str)> =
             (0..4).filter(|place| combination & (1 << place) != 0).map(|place| wrong[place]).collect();
         let rule = format!("[[rule]]\n{}\nnotify = 'never'", conditions.join("\n"));
-        let said = decision(&rules(&rule, Trust::Environment), &session(&facts(&changes)));
-        assert_eq!(said == "never by 1", combination == 0, "{changes:?}");
+        let found = decision(&rules(&rule, Trust::Environment), &session(&facts(&changes)));
+        assert_eq!(found == "never by 1", combination == 0, "{changes:?}");
     }
 }
 
 #[test]
-fn a_source_is_not_new_unless_it_is_known_to_be() {
+fn new_matches_only_a_source_that_is_known_to_be_new() {
     let amanda = facts(&[]);
     let (nothing, address) = (New::default(), New { is_address: true, is_key: false });
     let key = New { is_address: false, is_key: true };

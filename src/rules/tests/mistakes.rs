@@ -1,9 +1,9 @@
-//! Mistakes in rules, each with its line.
+//! Mistakes in rules, and the lines in their messages.
 
 use super::*;
 
 #[test]
-fn each_mistake_in_a_rule_is_named_with_its_line() {
+fn each_mistake_in_a_rule_is_reported_with_its_line() {
     let rows = [
         ("[rule]\nuser = 'a'", "f:1: rule must be written as [[rule]]"),
         ("rule = 7", "f:1: rule must be written as [[rule]]"),
