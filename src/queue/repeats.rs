@@ -1,7 +1,7 @@
-//! Repeats: the first session from a source is reported at once, and those that follow within a time in one summary.
+//! Repeats: a source's first login is reported at once, and those that follow within its window in one summary.
 //!
-//! The summary is an event of its own, recorded in the transaction that ends the time, so a killed sender neither
-//! loses nor repeats it. While the database can't be written, a copy in memory reports what was held before.
+//! The summary is an event of its own, recorded in the transaction that ends the window, so a killed sender neither
+//! loses nor repeats it. While the database can't be written, a copy in memory reports the logins held before.
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, params};
@@ -14,23 +14,23 @@ use crate::queue::{EventId, Row, row};
 use crate::rules::Verdict;
 use crate::text::Field;
 
-/// Sources whose repeats are held at the same time. Sessions from further sources are reported.
+/// Sources whose repeats are held at the same time. Logins from further sources are reported.
 const LIMIT: i64 = 1000;
 
 /// The facts that identify a source, apart from the keys.
 const SOURCE: [Fact; 4] = [USER, BY, REMOTE_HOST, SERVICE];
 
-/// A source, and the time within which its repeats are held.
+/// The time during which a source's repeats are held.
 struct Window {
-    /// The source, as [`key`] writes it, unless somebody has edited the database.
+    /// The source, as [`key`] writes it. Not text if somebody has edited the database.
     key: Value,
     /// When it began.
     since: Stamp,
     /// How long it lasts, in milliseconds.
     ms: i64,
-    /// How many were held.
+    /// How many logins were held.
     count: i64,
-    /// The last one of them.
+    /// The last held login.
     last: EventId,
 }
 
@@ -40,7 +40,7 @@ impl Window {
         self.since.until(now).map_or(0, |passed| self.ms.saturating_sub(passed).max(0))
     }
 
-    /// Ends the time, and records the summary of the held logins.
+    /// Closes the window, and records the summary of the held logins.
     fn end(&self, connection: &Connection) -> SqlResult<()> {
         execute(connection, "DELETE FROM repeat WHERE key = ?", params![self.key])?;
         if self.count == 0 {
@@ -58,7 +58,7 @@ impl Window {
             facts[fact] = Field::new(text.as_bytes());
         }
         facts[TIMES] = Field::new(self.count.to_string().as_bytes());
-        // A copy of the queue in memory may report it before the queue does: then the note of it counts for both.
+        // A copy of the queue in memory may report it first. With the same uid, the noted outcome counts for both.
         let uid = Uid::of(&format!("{key}\n{}", self.since));
         let event = Event { uid, kind: Kind::Session(Action::Open), at, facts };
         row::insert(connection, &event)?;
@@ -73,7 +73,7 @@ impl Window {
 pub fn hold(connection: &Connection, row: &Row, ms: i64) -> SqlResult<bool> {
     let (key, at) = (key(&row.event), &row.event.at);
     if let Some(mut window) = windows(connection, "key = ?", &key)?.pop() {
-        // Somebody may have shortened it in the configuration.
+        // The configuration may have shortened it since.
         window.ms = window.ms.min(ms);
         if window.left(at) > 0 {
             let sql = "UPDATE repeat SET count = count + 1, last = ? WHERE key = ?";
@@ -89,8 +89,7 @@ pub fn hold(connection: &Connection, row: &Row, ms: i64) -> SqlResult<bool> {
     Ok(false)
 }
 
-/// Makes room for other sources if there is none: drops those whose time was over at a moment, and of which nothing
-/// was held.
+/// Makes room for new sources if the limit is reached: drops the windows that were over at a moment and held nothing.
 pub fn make_room(connection: &Connection, at: &Stamp) -> SqlResult<()> {
     if value::<i64>(connection, "SELECT count(*) FROM repeat", &[])? < LIMIT {
         return Ok(());
@@ -99,13 +98,13 @@ pub fn make_room(connection: &Connection, at: &Stamp) -> SqlResult<()> {
     windows.iter().filter(|window| window.left(at) == 0).try_for_each(|window| window.end(connection))
 }
 
-/// Ends every window whose time is over.
+/// Ends every window that is over.
 pub fn end(connection: &Connection, now: &Stamp) -> SqlResult<()> {
     let windows = windows(connection, "key > ?", "")?;
     windows.iter().filter(|window| window.left(now) == 0).try_for_each(|window| window.end(connection))
 }
 
-/// When a summary is due.
+/// When the next summary is due.
 pub fn due(connection: &Connection, now: &Stamp) -> SqlResult<Due> {
     let windows = windows(connection, "count > 0 AND key > ?", "")?;
     let left = windows.iter().map(|window| window.left(now)).min();
@@ -115,7 +114,7 @@ pub fn due(connection: &Connection, now: &Stamp) -> SqlResult<Due> {
 fn windows(connection: &Connection, choice: &str, key: &str) -> SqlResult<Vec<Window>> {
     let sql = format!("SELECT key, since, ms, count, last FROM repeat WHERE {choice} ORDER BY last LIMIT {LIMIT}");
     every(connection, &sql, params![key], |row| {
-        // What isn't a number counts as 0, which ends the time.
+        // A value that isn't a number counts as 0, which ends the window.
         let number = |column: usize| row.get_ref(column).map(|value| value.as_i64().unwrap_or_default());
         Ok(Window {
             key: row.get(0)?,
@@ -127,7 +126,7 @@ fn windows(connection: &Connection, choice: &str, key: &str) -> SqlResult<Vec<Wi
     })
 }
 
-/// A source: the facts, each in a line, and the keys.
+/// The source of a login: its facts and keys, one per line.
 fn key(event: &Event) -> String {
     let facts = SOURCE.map(|fact| event.facts[fact].as_str().to_owned());
     let keys = authentication::fingerprints(&event.facts);

@@ -12,16 +12,16 @@ use crate::process;
 use crate::queue::{Due, OpenSession, Queue};
 use crate::text::{FIELD_LIMIT, Field};
 
-/// The second check comes this long after the first.
-const SECOND_LOOK: Duration = Duration::from_secs(10);
+/// How long after the first check the second one follows.
+const SECOND_CHECK: Duration = Duration::from_secs(10);
 
 /// The result of checking one session's process.
 enum Found {
-    /// It is there, or nothing can be known.
+    /// It is alive, or its state can't be known.
     Nothing,
-    /// It is back, or missing for the first time; the queue must remember that.
+    /// It is newly missing or visible again; the queue must record that.
     Changed { is_missing: bool },
-    /// It was missing before. Check again in this many milliseconds.
+    /// It is still missing. Check again in this many milliseconds.
     Waiting(i64),
     /// It is gone.
     Gone,
@@ -32,8 +32,8 @@ enum Found {
 /// When the next check is due.
 pub fn due(queue: &Queue, now: &Stamp) -> Result<Due, Error> {
     let sessions = queue.open_sessions()?;
-    let looker = Checker::new(now);
-    let due = |session: &OpenSession| match looker.look(session) {
+    let checker = Checker::new(now);
+    let due = |session: &OpenSession| match checker.check(session) {
         Found::Nothing => Due::Never,
         Found::Waiting(ms) => Due::After(ms),
         Found::Changed { .. } | Found::Gone | Found::Restarted => Due::Now,
@@ -44,9 +44,9 @@ pub fn due(queue: &Queue, now: &Stamp) -> Result<Due, Error> {
 /// Checks every open session's process, and records the end of those that are gone.
 pub fn run(queue: &mut Queue, now: &Stamp) -> Result<(), Error> {
     let (mut gone, mut restarted) = (Vec::new(), Vec::new());
-    let looker = Checker::new(now);
+    let checker = Checker::new(now);
     for session in queue.open_sessions()? {
-        match looker.look(&session) {
+        match checker.check(&session) {
             Found::Nothing | Found::Waiting(_) => {}
             Found::Changed { is_missing } => queue.set_missing(&session, is_missing.then_some(now))?,
             Found::Gone => gone.push(session),
@@ -65,7 +65,7 @@ pub fn run(queue: &mut Queue, now: &Stamp) -> Result<(), Error> {
     Ok(())
 }
 
-/// What all checks of one moment share.
+/// The values that all checks of one moment share.
 struct Checker<'a> {
     now: &'a Stamp,
     namespace: String,
@@ -77,7 +77,7 @@ impl<'a> Checker<'a> {
         Self { now, namespace: process::namespace(), can_see: process::are_visible() }
     }
 
-    fn look(&self, session: &OpenSession) -> Found {
+    fn check(&self, session: &OpenSession) -> Found {
         let event = &session.event;
         if self.now.boot_id.is_empty() {
             return Found::Nothing;
@@ -92,7 +92,7 @@ impl<'a> Checker<'a> {
             (None, true) => Found::Nothing,
             (Some(_), true) => Found::Changed { is_missing: false },
             (None, false) => Found::Changed { is_missing: true },
-            (Some(since), false) => match milliseconds(SECOND_LOOK) - since.until(self.now).unwrap_or(0) {
+            (Some(since), false) => match milliseconds(SECOND_CHECK) - since.until(self.now).unwrap_or(0) {
                 left if left > 0 => Found::Waiting(left),
                 _ => Found::Gone,
             },

@@ -70,7 +70,7 @@ fn is_held(context: &Context, ruling: Ruling) -> bool {
     context.login.as_ref().is_some_and(|login| login.verdict.is_held && Ruling::of(&login.verdict) == ruling)
 }
 
-/// The remedy for a hook in a scheduler's PAM stack, which recorded this many sessions in a day.
+/// The reminder if the hook is in a scheduler's PAM stack and recorded this many sessions in a day.
 pub fn scheduled(count: i64) -> String {
     format!(
         "cron's sessions are reported too, {count} in the last 24 hours: remove the line from /etc/pam.d/cron and from \
@@ -78,15 +78,15 @@ pub fn scheduled(count: i64) -> String {
     )
 }
 
-/// Explains why the allowlist doesn't cover a host that sshd reports by name: the owner of the address chose that
+/// Explains why the allowlist doesn't cover a host that sshd reports by name: the owner of the address chooses that
 /// name.
 fn unmatched_name(config: &Config, event: &Event) -> Option<String> {
     let (name, address) = (&event.facts[REMOTE_HOST], &event.facts[ADDRESS]);
     let items = Items { user: b"", service: b"", remote_host: address.as_str().as_bytes() };
     (!address.is_empty() && config.allowlist.covers(items)).then(|| {
         format!(
-            "the allowlist has {address}, but sshd gave PAM the name {name} instead, which anybody can choose for his \
-             address: write `UseDNS no` in sshd_config"
+            "the allowlist has {address}, but sshd gave PAM the name {name} instead, which the owner of the \
+             address chooses: write `UseDNS no` in sshd_config"
         )
     })
 }

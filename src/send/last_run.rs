@@ -1,4 +1,4 @@
-//! The last run: when `send` ran last and how it went, for `status` to show.
+//! The last run: when `send` last ran and how it went, for `status` to show.
 //!
 //! ```text
 //! at 1795758639470 2788352 295c187d-2d9e-4c59-a2a9-93d694b9557f
@@ -9,8 +9,8 @@
 //! end
 //! ```
 //!
-//! The file is replaced after every run, so it exists only in memory, where that wears out no flash. It has its own
-//! directory, because `--watch` wakes at every change in the spool itself.
+//! The file is replaced after every run, so it is kept only in memory: writing to flash so often would wear it out. It
+//! has its own directory, because `--watch` wakes at every change in the spool itself.
 
 use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -30,13 +30,13 @@ use crate::text::Field;
 const DIRECTORY: &str = "sender";
 const FILE: &str = "last-run";
 
-/// The same file while it is written.
+/// The file's name while it is written.
 const NEW_FILE: &str = "last-run.new";
 
-/// A directory below this counts as memory on any file system, because a container may have none of its own there.
+/// Directories below this count as memory on any file system: a container may have no tmpfs there.
 const MEMORY: &str = "/run";
 
-/// Bytes of the file, for two reasons and three moments.
+/// Bytes of the file: enough for two reasons and three moments.
 const FILE_LIMIT: u64 = 4096;
 
 /// Characters of a reason.
@@ -74,7 +74,7 @@ pub struct Heartbeat {
     pub failure: String,
 }
 
-/// The last run, as far as it can be known.
+/// The last run, as far as it is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
     /// Runs are not recorded, for this reason.
@@ -126,7 +126,7 @@ pub fn read(config: &Config) -> Record {
     own.and_then(|(bytes, _)| parse(&bytes)).map_or(Record::Nothing, Record::Run)
 }
 
-/// Whether writing there wears out no flash.
+/// Whether the spool is in memory, so that writing to it doesn't wear out flash.
 fn is_in_memory(spool: &Path) -> bool {
     spool.starts_with(MEMORY) || files::is_in_memory(spool)
 }
@@ -145,7 +145,7 @@ fn write(spool: &Path, run: &LastRun) -> Result<(), Error> {
     let (path, new): (PathBuf, PathBuf) = (directory.join(FILE), directory.join(NEW_FILE));
     let create = || OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new);
     let file = create().or_else(|why| match why.kind() {
-        // A run that was killed left it behind.
+        // A killed run left it behind.
         io::ErrorKind::AlreadyExists => fs::remove_file(&new).and_then(|()| create()),
         _ => Err(why),
     });
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn no_damage_makes_a_run_of_another_length_or_a_panic() {
+    fn a_truncated_record_is_refused_and_no_damage_panics() {
         let text = print(&whole());
         for length in 0..text.len() {
             assert_eq!(parse(&text.as_bytes()[..length]), None, "{length}");

@@ -1,4 +1,4 @@
-//! A date, with or without a time, as somebody wrote it.
+//! A date, with or without a time, as written in the configuration.
 
 use crate::tz::{DAY, Zone};
 
@@ -14,8 +14,8 @@ pub struct Written {
 }
 
 impl Written {
-    /// When it is over, in UTC milliseconds: a date without a time at the end of that day. Without an offset the zone
-    /// decides; of two moments that its clocks show alike, it is the earlier one.
+    /// The moment when it is over, in UTC milliseconds: for a date without a time, the end of that day. Without an
+    /// offset, the time is in `zone`; if its clocks show that time twice, the earlier moment counts.
     pub fn end_ms(self, zone: &Zone) -> i64 {
         let Self { days, seconds, offset } = self;
         let wall = seconds.map_or((days + 1) * DAY, |seconds| days * DAY + seconds);
@@ -29,7 +29,7 @@ mod tests {
     use crate::tz::days_from_civil;
 
     #[test]
-    fn a_written_moment_is_over_by_the_clock_on_the_wall() {
+    fn a_written_moment_is_over_by_wall_clock_time() {
         let auckland = Zone::open("NZST-12NZDT,M9.5.0,M4.1.0/3").expect("a rule");
         let written = |(year, month, day), time: Option<(i64, i64)>, offset| Written {
             days: days_from_civil(year, month, day),
