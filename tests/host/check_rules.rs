@@ -5,14 +5,14 @@ use crate::support::outcome::Outcome;
 
 /// The lines about rules, with the path replaced.
 fn findings(home: &Home) -> Vec<String> {
-    let said = home.run(&["check"]).stdout();
+    let output = home.run(&["check"]).stdout();
     let file = home.at("config.toml").display().to_string();
-    let ours = said.lines().filter(|line| line.contains("  rules: ") || line.contains("hook.trust_environment: "));
+    let ours = output.lines().filter(|line| line.contains("  rules: ") || line.contains("hook.trust_environment: "));
     ours.map(|line| line.replace(&file, "FILE")).collect()
 }
 
 #[test]
-fn check_counts_each_rules_decisions_and_finds_those_that_never_can_decide() {
+fn check_counts_each_rules_decisions_and_finds_rules_that_can_never_decide() {
     let key = format!("SHA256:{}", "A".repeat(43));
     let home = Home::new(&format!(
         "{STDOUT}[[rule]]\nuser = 'ansible'\nnotify = 'never'\n[[rule]]\nuser = 'ansible'\nfrom = '10.0.0.0/8'\n\
@@ -38,14 +38,14 @@ fn check_counts_each_rules_decisions_and_finds_those_that_never_can_decide() {
     assert_eq!(home.sent().lines().count(), 1);
     assert_eq!(findings(&home)[3..], counts(2));
     home.configure(STDOUT);
-    assert_eq!(findings(&home), [""; 0], "nothing is said of rules where there are none");
+    assert_eq!(findings(&home), [""; 0], "no findings without rules");
 }
 
 #[test]
-fn check_examines_the_environment_only_if_it_is_to_be_trusted() {
+fn check_examines_the_environment_only_if_it_is_trusted() {
     let home = Home::new(&format!("{STDOUT}[hook]\ntrust_environment = true\n"));
-    let said = findings(&home);
-    assert!(!said.is_empty() && said.iter().all(|line| line.contains("hook.trust_environment: ")), "{said:?}");
+    let found = findings(&home);
+    assert!(!found.is_empty() && found.iter().all(|line| line.contains("hook.trust_environment: ")), "{found:?}");
     home.configure(&format!("{STDOUT}[hook]\ntrust_environment = false\n"));
     assert_eq!(findings(&home), [""; 0]);
 }

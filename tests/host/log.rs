@@ -12,7 +12,7 @@ use crate::support::server::{Server, reply, taken};
 use crate::support::sshd::{self, Sshd};
 use crate::support::{is_root, skip, wait_for};
 
-/// Clears a terminal's screen, and claims to be another line and another member.
+/// Clears a terminal's screen, and imitates another line and another JSON member.
 const HOSTILE: &str = "\x1b[2J\n\u{202e}\", \"by\": \"root\\";
 
 /// The output of `log` with these options. It must succeed silently.
@@ -41,7 +41,7 @@ fn session(home: &Home, user: &str) {
     home.record(user, "192.0.2.7", "close_session");
 }
 
-/// Lets the sender check for missing processes, and again when they have been missing long enough.
+/// Runs the sender's two checks for missing processes, and delivers the result.
 fn notice_the_end(home: &Home) {
     for _ in 0..2 {
         home.send().succeeds();
@@ -51,8 +51,8 @@ fn notice_the_end(home: &Home) {
 }
 
 #[test]
-fn real_sessions_are_shown_with_their_length_their_key_and_their_notices() {
-    let test = "real_sessions_are_shown_with_their_length_their_key_and_their_notices";
+fn real_sessions_are_shown_with_their_duration_key_and_notices() {
+    let test = "real_sessions_are_shown_with_their_duration_key_and_notices";
     if let Some(why) = sshd::missing() {
         return skip(test, &why);
     }
@@ -82,13 +82,13 @@ fn real_sessions_are_shown_with_their_length_their_key_and_their_notices() {
     let _ = client.kill();
     let _ = client.wait();
     sshd.wait_for_the_end();
-    assert_eq!(all(&home, &["-n1"], "state"), ["unknown"], "nobody has noticed it yet");
+    assert_eq!(all(&home, &["-n1"], "state"), ["unknown"], "its end has not been noticed yet");
     notice_the_end(&home);
     assert_eq!(all(&home, &["-n1"], "state"), ["noticed"]);
     assert!(log(&home, &["-n1"]).contains("; ended, noticed\n"), "{}", log(&home, &["-n1"]));
-    assert_eq!(all(&home, &["-n1"], "authentication"), [key.as_str()], "which the login says");
+    assert_eq!(all(&home, &["-n1"], "authentication"), [key.as_str()], "from the login");
     home.queue().move_to_an_earlier_boot(1);
-    // Its logout stands alone then, and may have begun in the same millisecond.
+    // Its logout is now a session of its own, which may have begun in the same millisecond.
     let states = all(&home, &[], "state");
     assert!(states[..2].contains(&json!("restarted")) && states.len() == 4, "{states:?}");
 }
@@ -157,7 +157,7 @@ fn the_newest_sessions_of_a_user_or_since_a_moment_are_shown_with_a_note_if_ther
         (parsed(&home, &[])["complete"].clone(), parsed(&home, &["-n2"])["complete"].clone()),
         (true.into(), false.into())
     );
-    assert!(log(&home, &["-n2"]).ends_with("not shown: older sessions; `-n` says how many are shown\n"));
+    assert!(log(&home, &["-n2"]).ends_with("not shown: older sessions; `-n` sets how many are shown\n"));
     assert_eq!(all(&home, &["--since", "2h"], "user").len(), 4);
     assert_eq!(log(&home, &["--since", "2100-01-01"]), "no such session was recorded\n");
     assert_eq!(log(&home, &["--user", "nobody"]), "no such session was recorded\n");
@@ -178,7 +178,7 @@ fn a_long_history_takes_little_memory_and_its_end_is_mentioned() {
     let within_memory = |options: &[&str]| {
         let inner = home.command(&[&["log"], options].concat());
         let mut command = Command::new("sh");
-        // The program itself takes a third of this; with all events in memory it would take three times as much.
+        // The program needs a third of this. With all events in memory, it would need three times as much.
         command.args(["-c", "ulimit -v 60000 && exec \"$@\"", "sh"]).arg(inner.get_program()).args(inner.get_args());
         command.output().expect("sh starts").succeeds().stdout()
     };
@@ -187,8 +187,8 @@ fn a_long_history_takes_little_memory_and_its_end_is_mentioned() {
     let cut = "not shown: sessions older than the last 100000 logins and logouts\n";
     assert_eq!(within_memory(&["--user", "nobody"]), format!("no such session was recorded\n{cut}"));
     let text = within_memory(&["-n", "10000"]);
-    assert_eq!(text.lines().count(), 10_002, "heads and a last line");
-    assert!(text.lines().nth(10_000).is_some_and(|line| line.contains("  zoe ")), "the newest is the last one");
+    assert_eq!(text.lines().count(), 10_002, "the heads, the sessions and a note");
+    assert!(text.lines().nth(10_000).is_some_and(|line| line.contains("  zoe ")), "the newest comes last");
 }
 
 #[test]
@@ -197,12 +197,12 @@ fn a_missing_or_empty_queue_is_not_a_failure_and_the_allowlist_is_mentioned() {
     assert_eq!(log(&home, &[]), "nothing was recorded yet\n");
     assert_eq!(parsed(&home, &[]), json!({"version": 1, "complete": true, "allowlist": false, "sessions": []}));
     home.configure(&format!("{STDOUT}[allowlist]\nusers = [\"backup\"]\n"));
-    let said = "not recorded: sessions that the allowlist covers\n";
-    assert_eq!(log(&home, &[]), format!("nothing was recorded yet\n{said}"));
+    let note = "not recorded: sessions that the allowlist covers\n";
+    assert_eq!(log(&home, &[]), format!("nothing was recorded yet\n{note}"));
     home.login("backup");
     home.login_into_spool();
     let text = log(&home, &[]);
-    assert!(text.contains("not shown: 1 in ") && text.ends_with(said), "{text}");
+    assert!(text.contains("not shown: 1 in ") && text.ends_with(note), "{text}");
     home.send().succeeds();
     assert_eq!(parsed(&home, &[])["allowlist"], true);
     assert_eq!(all(&home, &[], "user"), ["amanda"]);
@@ -256,7 +256,7 @@ fn another_user_gets_an_error() {
 }
 
 #[test]
-fn a_silenced_session_and_a_repeat_are_shown_with_their_rule_and_a_summary_is_no_session() {
+fn silenced_sessions_and_repeats_are_shown_with_their_rule_but_summaries_are_not() {
     let home = Home::new(&format!(
         "{STDOUT}[[rule]]\nuser = 'ansible'\nnotify = 'never'\n[[rule]]\nuser = 'backup'\nrepeat = '1h'\n"
     ));

@@ -29,7 +29,7 @@ fn status_names_each_service_with_its_last_session_newest_first() {
     assert_eq!(services, ["sshd", "su"], "{before}");
 }
 
-/// Events are deleted after `history_days`; that the hook worked is still known.
+/// Events are deleted after `history_days`, but not the record that the hook worked.
 #[test]
 fn status_shows_each_services_last_session_after_its_events_are_deleted() {
     let home = Home::new(STDOUT);
@@ -41,7 +41,7 @@ fn status_shows_each_services_last_session_after_its_events_are_deleted() {
     assert!(before.contains("su at 20") && before.contains("sshd at 20"), "{before}");
     home.queue().forget_history();
     assert_eq!(recorded(&home), before);
-    // Even if a program calls the hook with ever new service names, few services are forgotten.
+    // Even if a program keeps calling the hook with new service names, few services are forgotten.
     for number in 0..20 {
         let service = format!("service{number}");
         home.hook(&[("PAM_SERVICE", service.as_str()), ("PAM_USER", "amanda"), ("PAM_TYPE", "open_session")])

@@ -1,4 +1,4 @@
-//! `status --json`: all members that docs/json.md names, and no name that breaks the JSON.
+//! `status --json`: exactly the members that docs/json.md describes, and safe with hostile names.
 
 use std::fs;
 
@@ -55,7 +55,7 @@ fn eventful(test: &str) -> Option<(Home, Server)> {
 }
 
 #[test]
-fn the_json_has_the_facts_of_the_text_with_moments_in_utc() {
+fn the_json_has_the_same_facts_as_the_text_with_times_in_utc() {
     let Some((home, _server)) = eventful("the_json_has_the_facts_of_the_text_with_moments_in_utc") else { return };
     let all = read(&home);
     assert_eq!((&all["version"], &all["host"], &all["well"]), (&json!(1), &json!("host.example"), &json!(false)));
@@ -86,7 +86,7 @@ fn the_json_has_the_facts_of_the_text_with_moments_in_utc() {
 }
 
 #[test]
-fn every_member_is_described_and_nothing_else_is() {
+fn the_documentation_describes_exactly_the_members() {
     let Some((home, _server)) = eventful("every_member_is_described_and_nothing_else_is") else { return };
     let mut found = Vec::new();
     let mut all = read(&home);
@@ -105,7 +105,7 @@ fn every_member_is_described_and_nothing_else_is() {
 
 /// P3
 #[test]
-fn no_name_breaks_the_json() {
+fn hostile_names_do_not_break_the_json() {
     let home = Home::new(STDOUT);
     let hostile = "\"}],\\ \u{1b}[2J\u{202e}\n{\"version\":2}";
     home.login("amanda");

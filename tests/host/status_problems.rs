@@ -1,4 +1,4 @@
-//! What makes `status` exit with 1, and the last run of `send`, which it shows.
+//! The problems for which `status` exits with 1, and the last run of `send` in its output.
 
 use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader};
@@ -11,7 +11,7 @@ use crate::support::outcome::Outcome;
 use crate::support::server::Server;
 use crate::support::{is_root, skip, wait_for};
 
-/// More than the ten minutes after which something is late.
+/// Longer than the ten minutes after which something is late.
 const LATE: Duration = Duration::from_mins(25);
 
 /// A target that always fails.
@@ -24,7 +24,7 @@ fn sender(home: &Home) -> String {
     line.unwrap_or_else(|| panic!("{status}")).into()
 }
 
-/// Makes the record of the last run older, by the clock since boot.
+/// Makes the record of the last run look older.
 fn let_record_be_older(home: &Home, time: Duration) {
     let text = fs::read_to_string(home.last_run()).expect("a record");
     let (first, rest) = text.split_once('\n').expect("lines");
@@ -59,7 +59,7 @@ impl Drop for Watch {
 fn status_shows_when_send_last_ran_and_that_it_succeeded() {
     let test = "status_shows_when_send_last_ran_and_that_it_succeeded";
     let Some(home) = Home::in_memory(test, STDOUT) else { return };
-    home.run(&["status"]).succeeds().prints("when send last ran is not known: queue.spool is missing");
+    home.run(&["status"]).succeeds().prints("when send last ran is unknown: queue.spool is missing");
     fs::create_dir(home.at("spool")).expect("ours");
     home.run(&["status"]).succeeds().prints("send hasn't run since the host started\n");
     home.run(&["check"]).prints("sender: `send` has not run since the host started\n");
@@ -138,7 +138,7 @@ fn status_fails_if_send_never_ran_although_something_is_pending() {
     let uptime = fs::read_to_string("/proc/uptime").expect("proc(5)");
     let seconds: f64 = uptime.split(' ').next().and_then(|word| word.parse().ok()).expect("proc(5)");
     if seconds < 700.0 {
-        return skip(test, "needs a host that is up for longer than ten minutes");
+        return skip(test, "needs a host with an uptime of more than ten minutes");
     }
     let Some(home) = Home::in_memory(test, STDOUT) else { return };
     fs::create_dir(home.at("spool")).expect("ours");
@@ -232,10 +232,10 @@ fn status_shows_when_the_heartbeat_last_worked_or_why_it_failed() {
     home.run(&["status"]).succeeds();
 }
 
-/// P3, P8: a file that somebody else planted in place of the record.
+/// P3, P8: a file that another user planted in place of the record.
 #[test]
-fn a_planted_record_harms_neither_sender_nor_status() {
-    let test = "a_planted_record_harms_neither_sender_nor_status";
+fn a_planted_record_does_not_harm_sender_or_status() {
+    let test = "a_planted_record_does_not_harm_sender_or_status";
     if !is_root() {
         return skip(test, "needs root");
     }
@@ -276,7 +276,7 @@ fn a_planted_record_harms_neither_sender_nor_status() {
     }
 }
 
-/// P7: nobody but root and the service user learns who logs in.
+/// P7: only root and the service user learn who logs in.
 #[test]
 fn a_third_user_reads_neither_status_nor_the_record() {
     let test = "a_third_user_reads_neither_status_nor_the_record";

@@ -1,5 +1,5 @@
-//! The PAM environment: whether users can put anything into it before the hook reads it. If they can, a rule with
-//! `key` must not make notices quieter.
+//! The PAM environment: whether users can set variables in it before the hook reads it. If they can, a rule with `key`
+//! must not make notices quieter.
 
 use crate::command::check::finding::Finding;
 use crate::command::check::host::Host;
@@ -10,7 +10,7 @@ use crate::command::check::stack::{self, Line};
 /// The service whose keys are trusted.
 const SERVICE: &str = "sshd";
 
-/// The finding about a host where all is well.
+/// The finding if nothing is wrong.
 pub const WELL: &str = "hook.trust_environment: nothing that users set comes before the hook in sshd's stack";
 
 /// The findings against `hook.trust_environment = true`, or the finding that there are none.
@@ -34,7 +34,7 @@ fn doubt(line: &Line) -> Option<Finding> {
     }
     let has = |option: &str| line.args.iter().any(|arg| arg == option);
     let (file, number) = (&line.file, line.span.0);
-    let text = |what: &str| format!("hook.trust_environment: {file}:{number} {what}");
+    let text = |problem: &str| format!("hook.trust_environment: {file}:{number} {problem}");
     if line.kind == "session" {
         let remedy = format!("move the line with this program before {file}:{number}");
         return Some(Finding::problem(text("sets variables before the hook runs"), remedy));
@@ -44,8 +44,8 @@ fn doubt(line: &Line) -> Option<Finding> {
         return Some(Finding::problem(text("lets users set variables before the hook runs"), remedy));
     }
     let remedy = format!("sed -i '{number}s/pam_env.so/pam_env.so user_readenv=0/' {file}");
-    let what = "sets variables before the hook runs; some versions read the users' own, too";
-    (!has("user_readenv=0")).then(|| Finding::warning(text(what), remedy))
+    let problem = "sets variables before the hook runs; some versions also read the users' own files";
+    (!has("user_readenv=0")).then(|| Finding::warning(text(problem), remedy))
 }
 
 /// Whether sshd reads variables from users' files.

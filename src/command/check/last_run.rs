@@ -5,7 +5,7 @@ use crate::command::check::finding::Finding;
 use crate::config::Config;
 use crate::send::last_run::{self, Record};
 
-/// Reports when `send` last ran and how it went; `None` where that isn't recorded.
+/// Reports when `send` last ran and how it went; `None` if that isn't recorded.
 pub fn examine(config: &Config) -> Option<Finding> {
     let run = match last_run::read(config) {
         Record::Run(run) => run,
@@ -16,7 +16,7 @@ pub fn examine(config: &Config) -> Option<Finding> {
     if run.failure.is_empty() {
         return Some(Finding::ok(format!("sender: `send` last ran at {time}, without an error")));
     }
-    // What failed there is the cause of a problem elsewhere, or is over: so this is no problem of its own.
+    // Only a warning: a lasting cause is a problem of its own elsewhere, and any other is already over.
     let text = format!("sender: `send` last ran at {time}, and failed: {}", run.failure);
-    Some(Finding::warning(text, "ssh-session-notifier status # says what is pending"))
+    Some(Finding::warning(text, "ssh-session-notifier status # shows what is pending"))
 }

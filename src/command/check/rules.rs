@@ -1,4 +1,4 @@
-//! The rules: which of them can never take effect, and how often each decided lately.
+//! The rules: which ones can never take effect, and how often each has decided lately.
 
 use crate::clock::{Stamp, milliseconds};
 use crate::command::check::finding::Finding;
@@ -10,7 +10,7 @@ use crate::send::DAY;
 /// Days that are counted.
 const DAYS: u32 = 30;
 
-/// Examines the rules as the present user.
+/// Examines the rules as the current user.
 pub fn examine(config: &Config) -> Vec<Finding> {
     let now = Stamp::now();
     let mut findings: Vec<Finding> =

@@ -171,7 +171,7 @@ fn the_environment_is_trusted_only_if_the_hook_comes_first() {
             format!("{auth}\n{OURS}"),
             "no",
             Level::Warning,
-            format!("{file}:1 sets variables before the hook runs; some versions read the users' own, too"),
+            format!("{file}:1 sets variables before the hook runs; some versions also read the users' own files"),
         ),
         (format!("{auth} user_readenv=0\n{OURS}"), "no", Level::Ok, environment::WELL.into()),
         (OURS.into(), "yes", Level::Problem, "hook.trust_environment: sshd has PermitUserEnvironment yes".into()),

@@ -9,13 +9,13 @@ use crate::text::Field;
 /// Sessions that are shown by default.
 const COUNT: usize = 20;
 
-/// The most sessions that can be shown. They are in memory, a kilobyte or two each.
+/// The most sessions that can be shown. Each takes a kilobyte or two of memory.
 const COUNT_LIMIT: usize = 10_000;
 
-/// Which sessions to show, and in which form.
+/// The sessions to show, and the form of the output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Choice {
-    /// How many, the newest ones.
+    /// How many of the newest sessions.
     pub count: usize,
     /// Only sessions opened or closed since then.
     pub since: Option<Since>,
@@ -57,7 +57,7 @@ fn since(value: &OsStr) -> Result<Since, Error> {
     Since::parse(&text).ok_or_else(|| mistake().into())
 }
 
-/// A name as the queue stores it.
+/// Reads a name in the form that the queue stores.
 fn user(value: &OsStr) -> Result<Field, Error> {
     let name = Field::new(value.as_encoded_bytes());
     if name.is_empty() { Err(Kind::Usage("--user takes a name".into()).into()) } else { Ok(name) }

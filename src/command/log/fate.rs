@@ -1,4 +1,4 @@
-//! What became of an event, for each target.
+//! The fate of an event, for each target.
 
 use std::collections::HashMap;
 
@@ -9,23 +9,23 @@ use crate::queue::{EventId, Exceptional, Noted, Progress, Row};
 use crate::rules::{Filter, Verdict};
 use crate::send::notes;
 
-/// What became of an event for a target that wants it. Of several events, the last state in this order is shown.
+/// The fate of an event at a target that wants it. For several events, the last one in this order is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fate {
     /// It was delivered.
     Sent,
-    /// It is still to be delivered.
+    /// It has not been delivered yet.
     Pending,
     /// It is a dead letter.
     Dead,
 }
 
-/// A target of the configuration, and how far it has come.
+/// A configured target and its progress.
 pub struct Target<'c> {
     /// Its name.
     pub name: &'c str,
     filter: Filter,
-    /// The last settled event; `None` if the target is new, and gets only later events.
+    /// The last settled event; `None` for a new target, which gets only later events.
     cursor: Option<EventId>,
     /// Outcomes that the queue doesn't have yet.
     noted: Noted,
@@ -43,7 +43,7 @@ impl Fate {
 }
 
 impl<'c> Target<'c> {
-    /// The targets of the configuration.
+    /// The configured targets.
     pub fn all(config: &'c Config, progress: &Progress) -> Vec<Self> {
         // The very first targets get every pending event.
         let first = progress.cursors.is_empty().then(EventId::default);
@@ -55,8 +55,8 @@ impl<'c> Target<'c> {
         config.targets.iter().zip(notes::read_all(config)).map(target).collect()
     }
 
-    /// What became of an event for this target; `None` if it doesn't want the event. `exceptions` are the events that
-    /// it did not get in their turn.
+    /// The fate of an event at this target; `None` if it doesn't want the event. `exceptions` are the events that it
+    /// did not get in order.
     pub fn fate(&self, row: &Row, exceptions: &HashMap<EventId, Exceptional>) -> Option<Fate> {
         let Row { id, event, verdict } = row;
         let exception = exceptions.get(id);

@@ -1,4 +1,4 @@
-//! The sessions as JSON. docs/json.md describes each member; changing a meaning requires a new version.
+//! The sessions as JSON. docs/json.md describes each member; changing a member's meaning requires a new version.
 
 use crate::clock::Stamp;
 use crate::command::log::History;

@@ -1,4 +1,4 @@
-//! `log`: the last sessions, how long they were, and what became of their notices.
+//! `log`: the last sessions, how long they lasted, and the fate of their notices.
 
 mod choice;
 mod fate;
@@ -27,7 +27,7 @@ use crate::text::visible;
 /// Events that are searched, newest first. A router reads this many in a few seconds.
 const EVENT_LIMIT: usize = 100_000;
 
-/// Events read at a time. In between the queue is closed, so that logins get their turn.
+/// Events read at a time. The queue is closed in between, so that logins don't have to wait.
 const BATCH: usize = 1000;
 
 /// The result of the search.
@@ -36,7 +36,7 @@ pub struct History<'c> {
     sessions: Vec<Session>,
     /// The names of the targets.
     targets: Vec<&'c str>,
-    /// Whether there are no older sessions of the choice.
+    /// Whether no older session matches the choice.
     is_complete: bool,
     /// Whether older events were not searched.
     is_cut: bool,
@@ -68,7 +68,7 @@ pub fn report(config: &Config, choice: &Choice) -> Result<String, Error> {
     if history.is_cut {
         let _ = writeln!(text, "not shown: sessions older than the last {EVENT_LIMIT} logins and logouts");
     } else if !history.is_complete {
-        text += "not shown: older sessions; `-n` says how many are shown\n";
+        text += "not shown: older sessions; `-n` sets how many are shown\n";
     }
     if !config.allowlist.is_empty() {
         text += "not recorded: sessions that the allowlist covers\n";
@@ -110,7 +110,7 @@ fn read<'c>(config: &'c Config, choice: &Choice, now: &Stamp) -> Result<History<
     Ok(History { sessions, targets: targets.iter().map(|target| target.name).collect(), is_complete, is_cut })
 }
 
-/// For each target, the events that it did not get in their turn.
+/// For each target, the events that it did not get in order.
 type Exceptions = Vec<HashMap<EventId, Exceptional>>;
 
 /// The next older events, newest first, and their exceptions.

@@ -1,4 +1,4 @@
-//! One session: its login and its logout, as far as they were recorded.
+//! One session: its login and its logout, as far as they are recorded.
 
 use crate::clock::Stamp;
 use crate::command::log::fate::Fate;
@@ -22,11 +22,11 @@ pub struct Session {
     pub tty: Field,
     /// The PAM service.
     pub service: Field,
-    /// How the user authenticated, as in a notice, from the login. At a logout anything can be forged.
+    /// How the user authenticated, as in a notice. From the login, because a logout's facts can be forged.
     pub authentication: Field,
     /// What was new about the login for its user.
     pub new: New,
-    /// The place of the rule that decided about its notices.
+    /// The place of the rule that decided its notices.
     pub rule: Option<u16>,
     /// Whether it is a repeat that only a summary reports.
     pub is_held: bool,
@@ -40,7 +40,7 @@ pub struct Session {
     pub duration_ms: Option<i64>,
     /// Whether its login should have been recorded but wasn't.
     pub is_unopened: bool,
-    /// What became of its notices, for each target of the configuration; `None` for a target that wanted neither.
+    /// The fate of its notices at each configured target; `None` for a target that wanted neither.
     pub fates: Vec<Option<Fate>>,
     /// Whether its login is still missing from the search. Until then, `opened` is derived from the logout.
     pub awaits_login: bool,
@@ -94,7 +94,7 @@ impl Session {
         session.with_login(row, fates)
     }
 
-    /// The same with its login.
+    /// Adds its login.
     pub fn with_login(self, row: &Row, fates: Vec<Option<Fate>>) -> Self {
         let at = &row.event.at;
         let is_closed = self.state == State::Closed;
@@ -115,7 +115,7 @@ impl Session {
         }
     }
 
-    /// The moment that orders it among others.
+    /// The moment by which sessions are sorted.
     pub fn begin(&self) -> Option<&Stamp> {
         self.opened.as_ref().or(self.closed.as_ref())
     }

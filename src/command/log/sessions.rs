@@ -25,7 +25,7 @@ pub struct Wanted {
 pub struct Sessions<'a> {
     /// The sessions.
     pub found: Vec<Session>,
-    /// Whether there are more than wanted.
+    /// Whether there are more sessions than wanted.
     pub are_more: bool,
     wanted: Wanted,
     progress: &'a Progress,
@@ -88,7 +88,7 @@ impl<'a> Sessions<'a> {
         }
         let is_noticed = !row.event.facts[ENDED].is_empty();
         let state = if is_noticed { State::Noticed } else { State::Closed };
-        // The judge knows whether there is a login, but only for events that PAM proves.
+        // The judge knows whether there is a login, but only for events from PAM.
         let is_known = is_judged && !is_noticed && row.event.facts[ORIGIN].as_str() == "pam";
         let awaits_login = key.is_some() && (row.verdict.after_ms.is_some() || !is_known);
         let session = Session { awaits_login, ..Session::closed(row, state, fates) };
@@ -135,8 +135,8 @@ impl<'a> Sessions<'a> {
         self.places.get(key?)?.last().map(|place| &self.found[*place])
     }
 
-    /// The index of the session whose logout belongs to this login: the one that the judge paired, or else the first
-    /// one after the login.
+    /// The index of the session whose logout belongs to this login: the one that the judge paired, or otherwise the
+    /// first after the login.
     fn closed_by(&self, key: &str, login: &Event) -> Option<usize> {
         let places = self.places.get(key)?.iter().rev().copied();
         places.into_iter().find(|place| {
@@ -162,7 +162,7 @@ impl<'a> Sessions<'a> {
     }
 }
 
-/// Whether the event of the same process at `later` is this one again, recorded by a second line of one stack.
+/// Whether the same process's event at `later` is a copy of this one, recorded by a second line in its PAM stack.
 fn is_twin(row: &Row, later: Option<&Stamp>) -> bool {
     later.is_some_and(|later| are_twins(row.event.facts[SERVICE].as_str(), &row.event.at, later))
 }
@@ -174,10 +174,10 @@ mod tests {
     use crate::queue::EventId;
     use crate::rules::Verdict;
 
-    /// The boot of all events and of the present moment.
+    /// The boot of all events and of the current time.
     const BOOT: &str = "b";
 
-    /// Events, 1000 ms apart: what happened, the process, and the verdict or a word for another case.
+    /// Events, 1000 ms apart: the action, the process, and the verdict or a word for a special case.
     struct Recorded(Vec<Row>);
 
     impl Recorded {
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_that_was_recorded_twice_is_one_before_it_is_judged_too() {
+    fn an_event_recorded_twice_is_shown_once_even_before_it_is_judged() {
         let mut recorded = Recorded::of(&[(Action::Open, "7-1", "imapd"), (Action::Open, "7-1", "imapd")]);
         recorded.0[1].event.uid = recorded.0[0].event.uid;
         for judged in [0, 1] {
@@ -286,14 +286,14 @@ mod tests {
     }
 
     #[test]
-    fn a_session_of_before_the_last_restart_is_not_open() {
+    fn a_session_from_before_the_last_restart_is_not_open() {
         let mut recorded = Recorded::of(&[(Action::Open, "7-1", "")]);
         recorded.0[0].event.at.boot_id = "a".into();
         assert_eq!(recorded.found(9, 20).0, ["1000- restarted"]);
     }
 
     #[test]
-    fn no_more_sessions_are_kept_than_are_wanted_and_each_is_completed() {
+    fn only_as_many_sessions_as_wanted_are_kept_and_each_is_completed() {
         use Action::{Close, Open};
         let events = [(Open, "7-1", ""), (Open, "8-1", ""), (Close, "8-1", "after 1000"), (Close, "7-1", "after 3000")];
         let mut recorded = Recorded::of(&events);

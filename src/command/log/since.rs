@@ -3,7 +3,7 @@
 use crate::clock::Stamp;
 use crate::tz::{Zone, days_from_civil};
 
-/// Digits of an age. A thousand years have 6 in days, and 9 in minutes.
+/// The most digits of an age. A thousand years have 6 digits in days, and 9 in minutes.
 const AGE_DIGITS: usize = 9;
 
 /// The units of an age, in milliseconds.
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_date_or_an_age_is_a_moment_by_the_clocks_of_the_zone() {
+    fn a_date_is_read_in_the_zone_and_an_age_from_now() {
         let zone = Zone::open("NZST-12NZDT,M9.5.0,M4.1.0/3").expect("a rule");
         let now = Stamp { utc_ms: 1_777_068_000_500, ..Stamp::default() };
         for (text, expected) in [
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn no_age_is_too_long_to_be_counted() {
+    fn the_longest_age_does_not_overflow() {
         let now = Stamp { utc_ms: i64::MIN + 1, ..Stamp::default() };
         let since = Since::parse("999999999d").expect("an age");
         assert_eq!(since.utc_ms(&Zone::utc(), &now), i64::MIN);

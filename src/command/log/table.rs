@@ -1,4 +1,4 @@
-//! The sessions as a table that fits 80 columns as long as names and addresses are short.
+//! The sessions as a table, which fits 80 columns if names and addresses are short.
 
 use crate::clock::Stamp;
 use crate::command::log::fate::Fate;
@@ -6,7 +6,7 @@ use crate::command::log::session::{Session, State};
 use crate::notice::duration;
 use crate::tz::Zone;
 
-/// Characters shown of a name, and of a remote host. If that is a name, its address follows.
+/// Characters shown of a name, and of a remote host.
 const NAME_WIDTH: usize = 32;
 const HOST_WIDTH: usize = 45;
 
@@ -24,11 +24,11 @@ const COLUMNS: [(&str, usize); 7] = [
     ("DETAILS", 0),
 ];
 
-/// What all rows share.
+/// The settings that all rows share.
 pub struct Style<'a> {
     /// The time zone of all times.
     pub zone: &'a Zone,
-    /// The present moment, which may correct a session's clock.
+    /// The current time, which may correct a session's clock.
     pub now: &'a Stamp,
     /// The names of the targets.
     pub targets: &'a [&'a str],
@@ -94,7 +94,7 @@ impl Style<'_> {
         format!("{}{lasted}", &time[begin..time.len() - 3])
     }
 
-    /// `sent`, or `phone dead, team pending`: the targets that differ, if not all have the same state.
+    /// `sent`, or `phone dead, team pending`: if the fates differ, all targets that aren't `sent`.
     fn notices(&self, session: &Session) -> String {
         let fates = self.targets.iter().zip(&session.fates).filter_map(|(name, fate)| Some((name, (*fate)?)));
         let fates: Vec<_> = fates.collect();
@@ -117,9 +117,9 @@ impl Style<'_> {
         ];
         let rule = session.rule.map(|place| format!("rule {place}"));
         let authentication = session.authentication.shown(AUTHENTICATION_WIDTH).into_owned();
-        let said = Some(authentication).filter(|said| !said.is_empty());
+        let authentication = Some(authentication).filter(|text| !text.is_empty());
         let words = words.into_iter().filter(|(is_so, _)| *is_so).map(|(_, word)| word.into());
-        said.into_iter().chain(rule).chain(words).collect()
+        authentication.into_iter().chain(rule).chain(words).collect()
     }
 
     /// The date and the time by the wall clock.
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_is_a_line_of_at_most_80_columns_without_its_details() {
+    fn a_session_is_one_line_of_at_most_80_columns_before_its_details() {
         let field = |text: &str| Field::new(text.as_bytes());
         let (zone, now) = (Zone::open("NZST-12NZDT,M9.5.0,M4.1.0/3").expect("a rule"), Stamp::default());
         let style = Style { zone: &zone, now: &now, targets: &["discord", "phone"] };

@@ -11,7 +11,7 @@ use crate::send::last_run::{self, Record};
 use crate::send::{self, notes};
 use crate::text::Field;
 
-/// Dead letters that are shown; the count has all of them.
+/// The most dead letters that are shown; the count includes all of them.
 pub const SHOWN_LIMIT: i64 = 100;
 
 /// Everything that `status` shows.
@@ -22,7 +22,7 @@ pub struct Facts {
     pub place: Place,
     /// Every target that the queue knows.
     pub targets: Vec<Target>,
-    /// Events that are pending for the first `send`, which makes the targets known.
+    /// Events that are pending for the first `send`, after which the queue knows the targets.
     pub unclaimed: i64,
     /// When the newest event happened, in UTC milliseconds.
     pub newest_ms: Option<i64>,
@@ -32,7 +32,7 @@ pub struct Facts {
     pub scheduled: i64,
     /// Where logins left events for the next `send`, and how many.
     pub left: Vec<Left>,
-    /// Outcomes of each target that only the notes have.
+    /// Outcomes of each target that are only in the notes.
     pub noted: Vec<NotedOutcomes>,
     /// Why the queue can't be written.
     pub trouble: Option<String>,
@@ -52,7 +52,7 @@ pub struct Facts {
 pub enum Place {
     /// Nothing was recorded yet.
     Missing,
-    /// A repair was interrupted; the facts have what could be read.
+    /// A repair was interrupted; the facts include everything readable.
     Repairing,
     /// The queue can be read.
     Ready,

@@ -1,4 +1,4 @@
-//! `status`: what is pending, what failed and why, and when hook, sender and targets last worked.
+//! `status`: pending events, failures with their causes, and when hook, sender and targets last worked.
 
 mod facts;
 mod json;
@@ -27,10 +27,10 @@ pub fn report(config: &Config, form: Form) -> Result<(String, Health), Error> {
     let style = Style { host: &config.host, zone: &config.zone, now: &facts.now };
     let problems = problems::find(&facts);
     let findings: Vec<_> = problems.iter().map(problems::Problem::finding).collect();
-    let (said, health) = check::print(&findings);
+    let (printed, health) = check::print(&findings);
     let text = match form {
         Form::Text if problems.is_empty() => text::print(&facts, &config.paths.spool, &style),
-        Form::Text => format!("{}\n{said}", text::print(&facts, &config.paths.spool, &style)),
+        Form::Text => format!("{}\n{printed}", text::print(&facts, &config.paths.spool, &style)),
         Form::Json => json::print(&facts, &problems, config, &style),
     };
     Ok((text, health))

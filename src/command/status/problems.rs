@@ -1,4 +1,4 @@
-//! The problems: what makes `status` exit with 1, each with its remedy.
+//! The problems for which `status` exits with 1, each with its remedy.
 
 use std::time::Duration;
 
@@ -8,11 +8,10 @@ use crate::command::status::facts::{Facts, Left, Target};
 use crate::send::last_run::{LastRun, Record};
 use crate::text::visible;
 
-/// While all is well, nothing is pending for longer and no scheduler pauses for longer, because both work every
-/// minute. A shorter outage of a service needs no attention.
+/// A healthy `send` runs and delivers every minute, and an outage of a service needs attention only after this time.
 const PATIENCE: Duration = Duration::from_mins(10);
 
-/// A younger event may just be waiting for the scheduler's next minute.
+/// A newer event may just be waiting for the scheduler's next minute.
 const GRACE: Duration = Duration::from_mins(2);
 
 const MINUTE: i64 = 60_000;
@@ -26,7 +25,7 @@ pub struct Problem {
     pub code: &'static str,
     /// Its text, for a person.
     pub text: String,
-    /// What to do.
+    /// Its remedy.
     pub remedy: &'static str,
 }
 
@@ -82,7 +81,7 @@ fn left_behind(left: &Left, now: &Stamp) -> Option<Problem> {
     is_long(age).then_some(Problem { code: "late", text, remedy })
 }
 
-/// What failed in the last run.
+/// The failures of the last run.
 fn unwell(facts: &Facts) -> Vec<Problem> {
     let Record::Run(LastRun { failure, heartbeat, .. }) = &facts.last_run else { return Vec::new() };
     let mut problems = Vec::new();
@@ -106,11 +105,11 @@ fn stopped(facts: &Facts) -> Option<Problem> {
     }
     let text = match &facts.last_run {
         Record::Run(run) => {
-            // The moment is from an earlier boot, because /run was not emptied.
+            // If no clock can measure that, the record is from an earlier boot, because /run was not emptied.
             let age = run.at.until(&facts.now).unwrap_or(facts.now.boot_ms);
             Some(format!("`send` last ran {} ago: the scheduler has stopped", duration(age))).filter(|_| is_long(age))
         }
-        Record::Nothing if is_anything_ripe(facts) && is_long(facts.now.boot_ms) => {
+        Record::Nothing if is_anything_overdue(facts) && is_long(facts.now.boot_ms) => {
             Some("`send` hasn't run since the host started, although something is pending".into())
         }
         Record::Nothing | Record::NotKept(_) => None,
@@ -119,14 +118,14 @@ fn stopped(facts: &Facts) -> Option<Problem> {
 }
 
 /// Whether something is pending that a running scheduler would have handled.
-fn is_anything_ripe(facts: &Facts) -> bool {
+fn is_anything_overdue(facts: &Facts) -> bool {
     let configured = facts.targets.iter().filter(|target| target.kept_until.is_none());
     let left = facts.left.iter().filter_map(|left| age_of_left(left, &facts.now));
     let ages = configured.filter_map(|target| age(target, &facts.now)).chain(age_of_unclaimed(facts)).chain(left);
     ages.max().is_some_and(|age| age > milliseconds(GRACE))
 }
 
-/// How long the target's oldest event has been pending. One that no clock can place is from an earlier boot.
+/// How long the target's oldest event has been pending. If no clock can measure that, it is from an earlier boot.
 fn age(target: &Target, now: &Stamp) -> Option<i64> {
     target.counts.oldest.as_ref().map(|oldest| oldest.until(now).unwrap_or(now.boot_ms))
 }

@@ -11,7 +11,7 @@ use crate::send;
 use crate::send::last_run::{LastRun, Mode, Record};
 use crate::text::visible;
 
-/// The advice if the hook seems not to work.
+/// The advice if the hook doesn't seem to work.
 const LOOK_AT_CHECK: &str = "; if somebody has logged in since, `check` says why the hook is silent\n";
 
 /// Writes a line for each target and for everything else, and a paragraph for the dead letters.
@@ -74,7 +74,7 @@ fn sessions(facts: &Facts, style: &Style<'_>) -> String {
 /// `send last ran 2026-04-25 10:00:00+12:00: well`, and a line about the heartbeat if there is one.
 fn sender(facts: &Facts, style: &Style<'_>) -> String {
     let mut text = match &facts.last_run {
-        Record::NotKept(why) => format!("when send last ran is not known: {why}"),
+        Record::NotKept(why) => format!("when send last ran is unknown: {why}"),
         Record::Nothing => "send hasn't run since the host started".into(),
         Record::Run(LastRun { at, mode, failure, .. }) => {
             let command = if *mode == Mode::Watch { "send --watch" } else { "send" };
@@ -92,7 +92,7 @@ fn sender(facts: &Facts, style: &Style<'_>) -> String {
 /// `heartbeat: failed: HTTP 404: check the address; last worked 2026-04-25 10:00:00+12:00`
 fn heartbeat(record: &Record, style: &Style<'_>) -> String {
     let heartbeat = match record {
-        Record::NotKept(_) => return "heartbeat: configured; when it last worked is not known\n".into(),
+        Record::NotKept(_) => return "heartbeat: configured; when it last worked is unknown\n".into(),
         Record::Nothing => return "heartbeat: not called since the host started\n".into(),
         Record::Run(run) => &run.heartbeat,
     };
