@@ -362,7 +362,7 @@ has_group() {
     fi
 }
 
-# Creates a system user that nobody can log in as. Its home, the state directory, is made elsewhere.
+# Creates a system user without a login. Another step makes its home, the state directory.
 create_user() {
     if live && command -v useradd >/dev/null 2>&1; then
         has_group || groupadd -r "$NAME"
@@ -502,7 +502,7 @@ install_state() {
 note_ram() {
     live || return 0
     case $(file_system "$STATE") in
-        tmpfs | ramfs) note "$STATE is in RAM, so a reboot or a power cut loses the notices that wait in it: keep" \
+        tmpfs | ramfs) note "$STATE is in RAM, so a reboot or a power cut loses the pending notices: keep" \
             "the queue on flash with --state /srv/$NAME, or queue.path in $CONFIG" ;;
     esac
 }
@@ -537,7 +537,7 @@ own_files() {
     done
 }
 
-# Lets the service user, and nobody else, read a configuration that only root could read.
+# Lets only the service user read a configuration that only root could read.
 take_over_config() {
     files=$(awk -F'"' '/^[^#]*_file[ \t]*=/ { print $2 }' "$CONFIG")
     for place in "$CONFIG_DIR" "$CONFIG" $files; do
@@ -1045,7 +1045,7 @@ remove_line() {
 wake_crond() {
     if ! live || ! real; then return; fi
     if [ "$uninstall" = yes ] && ! pidof crond >/dev/null 2>&1; then
-        # Without a crond, the file would stay for good.
+        # Without a crond, nothing would ever remove the file.
         if grep -Fxqs "$1" "$tabs/cron.update"; then remove_file "$tabs/cron.update"; fi
         return
     fi
@@ -1386,8 +1386,8 @@ check_sshd() {
     case $uses in
         [Yy][Ee][Ss]) ;;
         '') fail "$sshd is built without PAM, or does not use it: install one with PAM (OpenWrt, Alpine:" \
-            "openssh-server-pam) and say UsePAM yes in /etc/ssh/sshd_config" ;;
-        *) fail "$sshd does not use PAM: say UsePAM yes in /etc/ssh/sshd_config and restart it, then run this again" ;;
+            "openssh-server-pam) and set UsePAM yes in /etc/ssh/sshd_config" ;;
+        *) fail "$sshd does not use PAM: set UsePAM yes in /etc/ssh/sshd_config and restart it, then run this again" ;;
     esac
     if live && command -v pidof >/dev/null 2>&1 && pidof dropbear >/dev/null 2>&1; then
         note "dropbear is running too and opens no PAM sessions, so its logins are not noticed: stop and disable it"
@@ -1561,7 +1561,7 @@ purge_directory() {
                 done
             done
             if [ -d "$directory" ] && real; then
-                rmdir "$directory" 2>/dev/null || say "kept $directory: there is more in it"
+                rmdir "$directory" 2>/dev/null || say "kept $directory: it holds other files"
             fi
             ;;
     esac
@@ -1596,7 +1596,7 @@ remove_entry() {
     grep -v "^$NAME:" "$file" | replace "$file"
 }
 
-# Removes the spool unless events are waiting in it. The record of the sender's last run goes too.
+# Removes the spool with the record of the sender's last run, unless it holds pending events.
 remove_spool() {
     directory=$(at "$SPOOL")
     [ -d "$directory" ] || return 0
@@ -1608,7 +1608,7 @@ remove_spool() {
         esac
     done
     if [ -n "$waiting" ]; then
-        say "kept $directory: events are waiting in it"
+        say "kept $directory: it holds pending events"
     else
         need_writable "$directory"
         if real; then

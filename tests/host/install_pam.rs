@@ -159,7 +159,7 @@ fn a_daemon_that_opens_no_pam_session_is_refused_before_anything_is_changed() {
         assert_eq!(host.snapshot(), before);
     };
     host.write("etc/ssh/sshd_config", "UsePAM no\n");
-    refused("say UsePAM yes");
+    refused("set UsePAM yes");
     host.write("etc/ssh/sshd_config.d/50-vendor.conf", "UsePAM yes\n");
     assert!(host.install(&["--pam", "sshd", "--dry-run"]).contains("would update /etc/pam.d/sshd"));
     host.write("usr/sbin/sshd", "a program that knows no PAM\n");
@@ -218,7 +218,7 @@ fn the_real_sshd_is_asked_whether_it_uses_pam() {
     copy.0.write("etc/ssh/sshd_config", "HostKey /etc/ssh/key\nInclude /etc/ssh/more\nUsePAM yes\n");
     copy.0.write("etc/ssh/more", "UsePAM no\n");
     let (code, said) = failure(&mut copy.script("--scheduler none --pam sshd"));
-    assert!(code == Some(1) && said.contains("say UsePAM yes"), "{said}");
+    assert!(code == Some(1) && said.contains("set UsePAM yes"), "{said}");
     copy.0.write("etc/ssh/more", "UsePAM yes\n");
     let said = output(&mut copy.script("--scheduler none --pam sshd --dry-run"));
     assert!(said.contains("would update /etc/pam.d/sshd"), "{said}");

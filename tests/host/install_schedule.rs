@@ -111,7 +111,7 @@ fn a_purge_leaves_only_the_files_that_it_names() {
         host.write("run/ssh-session-notifier/event-1-1", "");
         // PREFIX isn't given again.
         let said = host.install(&["--uninstall"]);
-        assert!(said.contains("kept /run/ssh-session-notifier: events are waiting in it"), "{said}");
+        assert!(said.contains("kept /run/ssh-session-notifier: it holds pending events"), "{said}");
         assert!(!host.at("opt/x/sbin/ssh-session-notifier").exists());
         fs::remove_file(host.at("run/ssh-session-notifier/event-1-1")).expect("a file");
         host.write("run/ssh-session-notifier/.said-no-service", "");
@@ -138,7 +138,7 @@ fn a_purge_leaves_foreign_files_next_to_the_queue() {
     host.install(&["--state", "/data"]);
     host.write("data/session_events.db-wal", "");
     let said = host.install(&["--uninstall", "--purge"]);
-    assert!(said.contains("kept /data: there is more in it"), "{said}");
+    assert!(said.contains("kept /data: it holds other files"), "{said}");
     assert_eq!(host.read("data/photo"), "mine");
     assert!(!host.at("data/session_events.db-wal").exists());
 }
