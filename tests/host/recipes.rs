@@ -1,5 +1,4 @@
-//! docs/recipes.md: each configuration is read from there, examined by `check`, and run with the real hook, the real
-//! sender and a server.
+//! docs/recipes.md: `check` examines each recipe, and the real hook and sender run it against a server.
 
 use std::fs;
 use std::time::Duration;
@@ -12,17 +11,17 @@ use crate::support::{has_mount_namespaces, skip};
 
 const RECIPES: &str = include_str!("../../docs/recipes.md");
 
-/// The recipe that only some hosts are fit for.
+/// The recipe with `trust_environment`, which doesn't suit every host.
 const ANSIBLE: &str = "Quiet for Ansible";
 
-/// The key that it names, as sshd reports it.
+/// Its key, as sshd reports it.
 const KEY: &str = "publickey ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH";
 const OTHER_KEY: &str = "publickey ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI";
 
-/// A date in a recipe, and the date that stands in its place, so that the test doesn't depend on today's.
+/// A date in a recipe, and its replacement, so that the test doesn't depend on the current date.
 type Date = (&'static str, &'static str);
 
-/// What happens, and the messages that arrive then.
+/// A session or a wait, and the messages that it causes.
 type Step = (&'static str, &'static str);
 
 const SCENARIOS: [(&str, Option<Date>, &[Step]); 9] = [
@@ -108,7 +107,7 @@ const SCENARIOS: [(&str, Option<Date>, &[Step]); 9] = [
     ),
 ];
 
-/// Each heading of a recipe, and its configuration.
+/// The heading and the configuration of each recipe.
 fn recipes() -> Vec<(&'static str, &'static str)> {
     let one = |section: &'static str| {
         let (heading, rest) = section.split_once('\n').expect("a heading is a line");
@@ -119,7 +118,7 @@ fn recipes() -> Vec<(&'static str, &'static str)> {
     RECIPES.split("\n## ").skip(1).map(one).collect()
 }
 
-/// The configuration of a recipe for a test's own host and server, with the lines where they are.
+/// A recipe's configuration adapted to a test host and server, without moving any line.
 fn adapted(recipe: &str, date: Option<Date>, port: u16, database: &str, spool: &str) -> String {
     let (from, to) = date.unwrap_or_default();
     assert!(recipe.contains(from), "{from}");
@@ -131,7 +130,7 @@ fn adapted(recipe: &str, date: Option<Date>, port: u16, database: &str, spool: &
     format!("{recipe}[queue]\npath = \"{database}\"\nspool = \"{spool}\"\n")
 }
 
-/// A host that is configured by a recipe.
+/// A host with a recipe's configuration.
 fn home(recipe: &str, date: Option<Date>, server: &Server) -> Home {
     let home = Home::new("");
     let (database, spool) = (home.database().display().to_string(), home.at("spool").display().to_string());
@@ -139,14 +138,14 @@ fn home(recipe: &str, date: Option<Date>, server: &Server) -> Home {
     home
 }
 
-/// Lets something happen: a session such as `root by amanda via sudo`, or time pass.
-fn happen(home: &Home, what: &str) {
-    match what {
+/// Records a session such as `root by amanda via sudo`, or lets time pass.
+fn happen(home: &Home, step: &str) {
+    match step {
         "a week passes" => return home.queue().let_learning_time_pass(Duration::from_hours(7 * 24)),
         "an hour passes" => return home.queue().let_repeats_pass(Duration::from_hours(1)),
         _ => {}
     }
-    let words: Vec<&str> = what.split(' ').collect();
+    let words: Vec<&str> = step.split(' ').collect();
     let value = |word: &str| words.iter().position(|found| *found == word).map(|place| words[place + 1]);
     let authentication = match value("with") {
         Some("key") => KEY,
@@ -164,11 +163,11 @@ fn happen(home: &Home, what: &str) {
             ("PAM_TYPE", Some(kind)),
         ];
         let items: Vec<(&str, &str)> = items.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
-        home.hook(&items).when(what).succeeds();
+        home.hook(&items).when(step).succeeds();
     }
 }
 
-/// A message as the scenarios have it: `ntfy normal: amanda in, amanda out`.
+/// A message in the form of the scenarios: `ntfy normal: amanda in, amanda out`.
 fn message(home: &Home, request: &Request) -> String {
     let json = request.json();
     let path = request.target().split('?').next().unwrap_or_default();
@@ -189,12 +188,12 @@ fn message(home: &Home, request: &Request) -> String {
 fn notice(line: &str) -> String {
     let quoted = |mark: &str| line.split_once(mark)?.1.split('\'').next();
     let by = quoted("(by '").map(|by| format!(" by {by}")).unwrap_or_default();
-    let what = match line.split_once(" until ").and_then(|(before, _)| before.split_once("(sshd) ")) {
+    let action = match line.split_once(" until ").and_then(|(before, _)| before.split_once("(sshd) ")) {
         Some((_, times)) => times,
         None if line.contains(" logged in ") => "in",
         None => "out",
     };
-    format!("{}{by} {what}", quoted("'").unwrap_or_default())
+    format!("{}{by} {action}", quoted("'").unwrap_or_default())
 }
 
 #[test]
@@ -206,20 +205,20 @@ fn each_recipe_has_a_scenario_and_each_scenario_a_recipe() {
 }
 
 #[test]
-fn each_recipe_does_what_it_says() {
+fn each_recipe_causes_the_notices_of_its_scenario() {
     for (heading, date, steps) in SCENARIOS {
         let (_, recipe) = recipes().into_iter().find(|(found, _)| *found == heading).expect(heading);
         let server = Server::well();
         let home = home(recipe, date, &server);
         let mut seen = 0;
-        for (what, expected) in steps {
-            happen(&home, what);
+        for (step, expected) in steps {
+            happen(&home, step);
             home.send().when(heading).succeeds();
             let requests = server.requests().split_off(seen);
             seen += requests.len();
             let mut messages: Vec<String> = requests.iter().map(|request| message(&home, request)).collect();
             messages.sort();
-            assert_eq!(messages.join("; "), *expected, "{heading}: {what}");
+            assert_eq!(messages.join("; "), *expected, "{heading}: {step}");
         }
         assert_eq!(home.queue().count_unsettled(), 0, "{heading}");
     }
@@ -231,18 +230,19 @@ fn check_finds_nothing_wrong_with_a_recipe() {
         let server = Server::well();
         let date = SCENARIOS.iter().find(|(found, ..)| *found == heading).and_then(|(_, date, _)| *date);
         let home = home(recipe, date, &server);
-        let said = home.run(&["check"]).stdout();
+        let findings = home.run(&["check"]).stdout();
         let is_ours = |line: &&str| line.contains("  configuration: ") || line.contains("  rules: ");
-        let (well, others): (Vec<_>, Vec<_>) = said.lines().filter(is_ours).partition(|line| line.starts_with("ok "));
+        let (well, others): (Vec<_>, Vec<_>) =
+            findings.lines().filter(is_ours).partition(|line| line.starts_with("ok "));
         assert_eq!(others, [""; 0], "{heading}");
-        assert_eq!(well.len(), 1 + recipe.matches("[[rule]]").count(), "{heading}: {said}");
+        assert_eq!(well.len(), 1 + recipe.matches("[[rule]]").count(), "{heading}: {findings}");
     }
 }
 
-/// P3: what stands before the hook could forge the key.
+/// P3: a module before the hook could let users forge the key.
 #[test]
-fn check_vouches_for_the_key_where_the_hook_comes_first_as_the_recipe_says() {
-    let test = "check_vouches_for_the_key_where_the_hook_comes_first_as_the_recipe_says";
+fn check_trusts_the_key_if_the_hook_comes_first_as_the_recipe_promises() {
+    let test = "check_trusts_the_key_if_the_hook_comes_first_as_the_recipe_promises";
     if !has_mount_namespaces() {
         return skip(test, "needs root and mount namespaces");
     }
@@ -252,11 +252,11 @@ fn check_vouches_for_the_key_where_the_hook_comes_first_as_the_recipe_says() {
     host.write(FILE, &adapted(recipe, None, 9, &database, &spool));
     let section = RECIPES.split(ANSIBLE).nth(1).and_then(|rest| rest.split("\n## ").next()).expect("a section");
     let promised = section.split("```text\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a block");
-    let said = host.run("check").stdout();
-    assert!(said.contains(promised), "{said}");
-    let said = host.run("sed -i '1i session required pam_env.so' /etc/pam.d/sshd; check").stdout();
-    assert!(said.contains("problem  hook.trust_environment: /etc/pam.d/sshd:1 sets variables"), "{said}");
+    let findings = host.run("check").stdout();
+    assert!(findings.contains(promised), "{findings}");
+    let findings = host.run("sed -i '1i session required pam_env.so' /etc/pam.d/sshd; check").stdout();
+    assert!(findings.contains("problem  hook.trust_environment: /etc/pam.d/sshd:1 sets variables"), "{findings}");
     host.write(FILE, &adapted(&recipe.replace("= true", "= false"), None, 9, &database, &spool));
-    let said = host.run("check").stdout();
-    assert!(said.contains("makes nothing quieter: a user can forge `key`"), "{said}");
+    let findings = host.run("check").stdout();
+    assert!(findings.contains("makes nothing quieter: a user can forge `key`"), "{findings}");
 }
