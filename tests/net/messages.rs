@@ -37,8 +37,8 @@ fn rows(upstream: u16, silent: u16) -> Vec<Row> {
         row(
             "https",
             &well,
-            "TLS failed: the server does not speak TLS on this port: correct the port, or write http:// instead of https:// \
-             (POST https://HOST)",
+            "TLS failed: the server does not speak TLS on this port: correct the port, or write http:// instead of \
+             https:// (POST https://HOST)",
         ),
         row(
             "https",

@@ -223,7 +223,8 @@ fn a_server_that_does_not_finish_the_handshake_times_out() {
     });
     for expected in [
         "no answer in time: the server accepted the connection, then sent nothing more",
-        "TLS failed: the server does not speak TLS on this port: correct the port, or write http:// instead of https://",
+        "TLS failed: the server does not speak TLS on this port: correct the port, or write http:// \
+         instead of https://",
     ] {
         let start = Instant::now();
         let output = home.send();
