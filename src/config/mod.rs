@@ -103,7 +103,7 @@ impl Config {
         let allowlist = Allowlist::configure(root.section("allowlist"));
         let trust = Trust::configure(root.section("hook"));
         let rules = root.sections("rule", rules::LIMIT);
-        // If there is no zone, that is a mistake, and these rules are never used.
+        // Without a valid zone the configuration is refused, so these rules are never used.
         let rules = Rules::configure(rules, trust, zone.as_ref().unwrap_or(&Zone::utc()));
         let (paths, limits) = queue(root.section("queue"));
         let network = http::Settings::configure(root.section("network"));

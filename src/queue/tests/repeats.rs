@@ -188,7 +188,7 @@ fn a_copy_in_memory_tells_of_what_was_held_with_the_uid_that_the_queue_gives_it_
     assert!(uids[0].len() == 1 && uids.iter().all(|other| *other == uids[0]), "{uids:?}");
 }
 
-/// P2: of what is held, nobody knows yet, although it is settled for every target.
+/// P2: held logins are settled for every target, but nobody has been notified of them yet.
 #[test]
 fn a_repair_saves_what_no_summary_has_told_of() {
     let home = Home::new();
@@ -213,7 +213,7 @@ fn a_repair_saves_what_no_summary_has_told_of() {
 
 /// P4, P8: whatever is in the table, it goes.
 #[test]
-fn bytes_in_the_place_of_a_source_are_told_once_and_stop_nobody() {
+fn a_source_that_is_not_text_gets_one_summary_and_delays_no_other() {
     for (change, summaries) in [
         ("key = x'ff00', last = 99, since = x'ff'", 1),
         ("since = x'ff'", 1),
