@@ -85,7 +85,8 @@ impl Backlog {
         waits.min().map_or(Due::Never, |ms| if ms > 0 { Due::After(ms) } else { Due::Now })
     }
 
-    fn has_pending(&self) -> bool {
+    /// Whether events after the cursor are pending.
+    pub fn has_pending(&self) -> bool {
         self.state.cursor < self.newest
     }
 

@@ -52,6 +52,11 @@ pub fn newest(connection: &Connection) -> SqlResult<EventId> {
     value(connection, &format!("SELECT {NEWEST}"), &[])
 }
 
+/// Whether every event is judged. False too if the cursor is beyond the newest event.
+pub fn is_judged(connection: &Connection) -> SqlResult<bool> {
+    value(connection, &format!("SELECT {JUDGED} = {NEWEST}"), &[])
+}
+
 /// The last event that is judged.
 pub fn judged(connection: &Connection) -> SqlResult<EventId> {
     value(connection, &format!("SELECT {JUDGED}"), &[])

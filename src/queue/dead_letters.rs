@@ -239,6 +239,11 @@ pub fn is_over(since: &Stamp, time: Duration, now: &Stamp) -> bool {
     now.utc_ms >= EARLIEST_MS && since.until(now).is_some_and(|ms| ms >= milliseconds(time))
 }
 
+/// Whether every dead letter is reported.
+pub fn is_reported(connection: &Connection) -> SqlResult<bool> {
+    value(connection, "SELECT NOT EXISTS (SELECT 1 FROM delivery WHERE dead = 1 AND told = 0)", &[])
+}
+
 /// Unreported dead letters: target, number and reason.
 pub fn unreported(connection: &Connection) -> SqlResult<Vec<(String, i64, String)>> {
     let sql = "SELECT target, count(*), error FROM delivery WHERE dead = 1 AND told = 0 GROUP BY target, error";
@@ -260,6 +265,9 @@ pub fn overdue(
     let exceptions = exceptions.iter().filter(|exception| is_over(&exception.first));
     let mut found: Vec<_> = exceptions.map(|exception| (exception.id, too_old(&exception.error))).collect();
 
+    if !backlog.has_pending() {
+        return Ok(found);
+    }
     let sql = "SELECT upto, first FROM attempt WHERE target = ? ORDER BY upto";
     let attempts: Vec<(EventId, String)> =
         every(connection, sql, params![state.name], |row| Ok((row.get(0)?, row.get(1)?)))?;

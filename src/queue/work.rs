@@ -3,8 +3,8 @@
 use crate::clock::Stamp;
 use crate::error::Error;
 use crate::queue::backlog::{Backlog, Due};
-use crate::queue::cursors::{judged, newest};
-use crate::queue::dead_letters::{overdue, unreported};
+use crate::queue::cursors::is_judged;
+use crate::queue::dead_letters::{is_reported, overdue};
 use crate::queue::roster::Changes;
 use crate::queue::{Limits, Queue, repair, repeats};
 
@@ -27,8 +27,7 @@ impl Queue {
         }
         self.read(|connection| {
             let is_changed = !Changes::read(connection, targets, limits, now)?.is_empty();
-            let is_judged = judged(connection)? == newest(connection)?;
-            if is_changed || !is_judged || !unreported(connection)?.is_empty() {
+            if is_changed || !is_judged(connection)? || !is_reported(connection)? {
                 work.due = Due::Now;
             }
             work.due = work.due.min(repeats::due(connection, now)?);

@@ -32,6 +32,9 @@ enum Found {
 /// When the next check is due.
 pub fn due(queue: &Queue, now: &Stamp) -> Result<Due, Error> {
     let sessions = queue.open_sessions()?;
+    if sessions.is_empty() {
+        return Ok(Due::Never);
+    }
     let checker = Checker::new(now);
     let due = |session: &OpenSession| match checker.check(session) {
         Found::Nothing => Due::Never,
