@@ -83,8 +83,12 @@ fn recipients(section: &mut Section<'_>) -> Option<Vec<String>> {
 /// Reads a server's settings, all of them before it returns for a mistake: an unread one would be reported as unknown.
 fn server(section: &mut Section<'_>) -> Option<Server> {
     let tls = section.string("tls");
-    let user = section.string("user").filter(|found| !found.value.is_empty());
-    let password = section.secret("password").filter(|found| !found.value.reveal().is_empty());
+    let user = section.string("user");
+    let password = section.secret("password");
+    let has_password = section.has("password") || section.has("password_file");
+    let has_mistake = section.has("user") != user.is_some() || has_password != password.is_some();
+    let user = user.filter(|found| !found.value.is_empty());
+    let password = password.filter(|found| !found.value.reveal().is_empty());
     if !section.has("server") && !section.has("server_file") {
         section.refuse("needs a setting `server` (a mail server), or sendmail = true");
         return None;
@@ -102,6 +106,10 @@ fn server(section: &mut Section<'_>) -> Option<Server> {
     let (address, tls) = section.check("server", &found, |text| address(text, tls))?;
     if tls != Encryption::None && !cfg!(feature = "tls") {
         section.refuse("needs tls = \"none\": this build has no TLS; use the build with the feature `tls`");
+    }
+    if has_mistake {
+        // Without it, the other half of the login would be reported too.
+        return None;
     }
     let login = login(section, &found, &address, user, password)?;
     if login.is_some() && tls == Encryption::None && !address.is_loopback() {

@@ -109,6 +109,19 @@ fn a_setting_that_cannot_work_or_would_reveal_the_password_is_a_mistake() {
     }
 }
 
+/// Half a login that is wrong must not make the other half a mistake too.
+#[test]
+fn a_mistake_in_half_a_login_is_the_only_one() {
+    for (half, mistake) in [
+        ("user = 'a'\npassword_file = '/dev/null/none'", "email.password_file cannot be used"),
+        ("user = 'a'\npassword = 5", "email.password must be"),
+        ("user = 5\npassword = 's3cret'", "email.user must be"),
+    ] {
+        let why = mistakes("email", &format!("server = 'localhost'\n{half}\n{MAILBOXES}"));
+        assert!(why.contains(mistake) && why.lines().count() == 1, "{half}: {why}");
+    }
+}
+
 #[test]
 fn mail_without_tls_beyond_the_local_network_gets_a_warning() {
     for (settings, is_doubted) in [
