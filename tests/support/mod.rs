@@ -24,8 +24,9 @@ use std::fs::File;
 use std::io::{self, PipeWriter, Write};
 use std::os::fd::OwnedFd;
 use std::process::Command;
-use std::thread;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
+use std::{iter, thread};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
@@ -69,6 +70,17 @@ pub fn wait_for(mut what: impl FnMut() -> bool) -> bool {
         thread::sleep(Duration::from_millis(10));
     }
     what()
+}
+
+/// Calls `run` with each case, four at a time, for cases that mostly wait. Returns the results, in no order.
+pub fn side_by_side<T: Sync, R: Send>(cases: &[T], run: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let rest = Mutex::new(cases.iter());
+    let next = || rest.lock().expect("no case panics while it is taken").next();
+    thread::scope(|scope| {
+        let worker = || iter::from_fn(next).map(&run).collect::<Vec<R>>();
+        let workers: Vec<_> = (0..4).map(|_| scope.spawn(worker)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().expect("every case passes")).collect()
+    })
 }
 
 /// Fills a pipe, so that the next write blocks.
