@@ -179,10 +179,9 @@ fn is_shipped() -> bool {
 }
 
 /// The limits are for release builds (`make bench` checks them too). A test build, which is neither optimized for
-/// size nor stripped, gets four MiB more: how many of its pages the kernel maps ahead, and counts, differs by half a
-/// MiB from run to run.
+/// size nor stripped, gets two MiB more.
 fn limit(mib: u64) -> u64 {
-    (mib + if is_shipped() { 0 } else { 4 }) * 1024
+    (mib + if is_shipped() { 0 } else { 2 }) * 1024
 }
 
 /// P6
@@ -208,11 +207,13 @@ fn a_login_and_an_idle_send_need_less_than_4_mib() {
     let home = home();
     // The shell changes the order of the environment, which is reported if there is an allowlist.
     home.configure(STDOUT);
-    let login = memory(&home, |command| hook(command, &LOGIN), &["queue"]);
-    assert!((100..limit(4)).contains(&login), "a login: {login} KiB");
+    // The kernel also counts pages of the binary that it maps ahead: half a MiB more or less from run to run. The
+    // smallest of several runs is closest to what the program itself needs.
+    let login = (0..8).map(|_| memory(&home, |command| hook(command, &LOGIN), &["queue"])).min();
+    assert!(login.is_some_and(|login| (100..limit(4)).contains(&login)), "a login: {login:?} KiB");
     home.sent();
-    let idle = memory(&home, |mut command| command.output().expect("it starts"), &["send"]);
-    assert!((100..limit(4)).contains(&idle), "an idle send: {idle} KiB");
+    let idle = (0..8).map(|_| memory(&home, |mut command| command.output().expect("it starts"), &["send"])).min();
+    assert!(idle.is_some_and(|idle| (100..limit(4)).contains(&idle)), "an idle send: {idle:?} KiB");
 }
 
 /// P6

@@ -108,7 +108,7 @@ fn server(section: &mut Section<'_>) -> Option<Server> {
         section.refuse("needs tls = \"none\": this build has no TLS; use the build with the feature `tls`");
     }
     if has_mistake {
-        // Without it, the other half of the login would be reported too.
+        // The wrong half of the login is reported already; `login` would call it missing.
         return None;
     }
     let login = login(section, &found, &address, user, password)?;
